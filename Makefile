@@ -1,0 +1,23 @@
+# Each target sets up .venv by itself when it is missing or stale.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench env clean
+
+env:
+	@PYTHON=$(PYTHON) bash scripts/setup_env.sh
+
+demo: env
+	@bash examples/demo.sh
+
+test: env
+	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+lint: env
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: env
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache

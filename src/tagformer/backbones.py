@@ -1,0 +1,203 @@
+"""Backbones: any timm network as a pyramid of feature maps, and a tiny one of our own for the scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from tagformer.errors import TagformerError, nearest
+
+
+class Backbone(nn.Module):
+    """Images (B, 3, H, W), normalised, to feature maps from fine to coarse; the last is the network's final map.
+
+    Attributes:
+        channels: channels of each map.
+        strides: pixels of the image to one position of each map.
+        mean, std: of the images that the weights were trained on, for RGB in [0, 1].
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+
+class TinyBackbone(Backbone):
+    """Six 3x3 convolutions at 32, 64 and 128 channels: 0.29 M weights, for 64-pixel pictures on two cores."""
+
+    channels = (32, 64, 128)
+    strides = (2, 4, 8)
+    mean = std = (0.5, 0.5, 0.5)
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, *self.channels)
+        self.stages = nn.ModuleList(
+            nn.Sequential(self._block(before, after, 2), self._block(after, after, 1))
+            for before, after in pairwise(widths)
+        )
+
+    @staticmethod
+    def _block(before: int, after: int, stride: int) -> nn.Sequential:
+        convolution = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+        return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        maps = []
+        for stage in self.stages:
+            images = stage(images)
+            maps.append(images)
+        return tuple(maps)
+
+
+class TimmBackbone(Backbone):
+    """A timm network.
+
+    The maps are those that timm lists in ``feature_info``; the last one is replaced by the network's own final map
+    (with the head convolution of MobileNet and EfficientNet, the last norm of transformers) where that is a map.
+
+    Args:
+        name: any timm name, with or without a weights tag (``resnext50_32x4d.fb_swsl_ig1b_ft_in1k``).
+        pretrained: take the weights that timm names, from the Hugging Face hub or its cache.
+        weights: a local .safetensors or .pth file instead. A safetensors file may carry ``mean`` and ``std`` in its
+            metadata ("0.5,0.5,0.5"); otherwise timm's are used.
+        maps: how many of the coarsest maps to give.
+        options: further arguments of ``timm.create_model``.
+
+    Raises:
+        TagformerError: no such network, weights that cannot be downloaded or do not fit. Never a silent random start.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pretrained: bool = True,
+        weights: str | Path | None = None,
+        maps: int = 4,
+        image_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if timm.models.is_model(name) is False:
+            raise TagformerError(
+                f"unknown backbone '{name}'{nearest(name, [*timm.list_models(), TINY])} "
+                "(any name that timm lists, or 'tiny')."
+            )
+        if image_size and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
+            options.setdefault("img_size", image_size)
+        self.network = _create(name, pretrained and weights is None, options)
+        config = self.network.pretrained_cfg
+        self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
+        if weights is not None:
+            self._load(Path(weights), name)
+        info = self.network.feature_info
+        entries = info.info if hasattr(info, "info") else info
+        taken = list(range(len(entries)))[-maps:]
+        self.indices = taken
+        with torch.no_grad():
+            size = image_size or config["input_size"][-1]
+            probe = self.eval().forward(torch.zeros(1, 3, size, size))
+        self.channels = tuple(feature.shape[1] for feature in probe)
+        self.strides = tuple(round(size / feature.shape[-1]) for feature in probe)
+        self.train()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        final, maps = self.network.forward_intermediates(images, indices=self.indices, output_fmt="NCHW")
+        last = maps[-1]
+        if final.ndim == 4 and final.shape[2:] == last.shape[2:]:
+            return (*maps[:-1], final)
+        if final.ndim == 4 and final.shape[1:3] == last.shape[2:]:  # channels last, as Swin has them
+            return (*maps[:-1], final.permute(0, 3, 1, 2))
+        return tuple(maps)
+
+    def _load(self, file: Path, name: str) -> None:
+        if not file.is_file():
+            raise TagformerError(f"weights file {file} does not exist.")
+        try:
+            state = timm.models.load_state_dict(str(file), use_ema=True)
+        except Exception as error:  # the readers raise errors of many types
+            raise TagformerError(f"weights file {file} cannot be read ({error}): use .safetensors or .pth.") from error
+        try:
+            missing = self.network.load_state_dict(state, strict=False).missing_keys
+        except RuntimeError as error:
+            raise TagformerError(
+                f"weights file {file} does not fit '{name}': {str(error).splitlines()[-1].strip()}"
+            ) from error
+        if missing:
+            raise TagformerError(
+                f"weights file {file} does not fit '{name}': it lacks '{missing[0]}' and {len(missing) - 1} more."
+            )
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as content:
+                metadata = content.metadata() or {}
+            if "mean" in metadata and "std" in metadata:
+                self.mean, self.std = _triple(metadata["mean"]), _triple(metadata["std"])
+
+
+TINY = "tiny"
+
+
+def create_backbone(
+    name: str,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    image_size: int | None = None,
+    **options: Any,
+) -> Backbone:
+    """``tiny``, or any timm network; see `TimmBackbone` for the arguments and errors."""
+    if name == TINY:
+        if weights is not None:
+            raise TagformerError("the backbone 'tiny' has no weights to load: leave the weights out.")
+        return TinyBackbone()
+    return TimmBackbone(name, pretrained, weights, image_size=image_size, **options)
+
+
+def batch_norms(module: nn.Module) -> Iterable[nn.modules.batchnorm._BatchNorm]:
+    """The batch normalisations within `module`."""
+    return (child for child in module.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm))
+
+
+def has_folded_norms(module: nn.Module) -> bool:
+    """Whether every batch norm's statistics are 0 and 1: weights whose norms were folded into the convolutions.
+
+    Training such norms in batch mode would change what the network computes.
+    """
+    norms = list(batch_norms(module))
+    return bool(norms) and all(
+        norm.running_mean is not None
+        and norm.running_var is not None
+        and not norm.running_mean.any()
+        and bool((norm.running_var == 1).all())
+        for norm in norms
+    )
+
+
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    except (TypeError, AssertionError) as error:
+        raise TagformerError(f"backbone '{name}' does not take these options: {error}") from error
+    except Exception as error:
+        if not pretrained:
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TagformerError(
+            f"the pretrained weights of '{name}' cannot be downloaded ({reason}): give a local file with "
+            "--weights FILE, or start from random weights with --set model.backbone.pretrained=false."
+        ) from error
+
+
+def _triple(text: str) -> tuple[float, float, float]:
+    first, second, third = (float(part) for part in text.split(","))
+    return first, second, third

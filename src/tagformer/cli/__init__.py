@@ -1,0 +1,33 @@
+"""The command line: thin; it parses, calls and prints."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tagformer.cli import evaluate, listing, predict, train
+from tagformer.errors import TagformerError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Tag images with many labels: train on a folder and a CSV, evaluate, and tag with some labels already known.",
+)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("data")(listing.data)
+app.command("models")(listing.models)
+app.command("recipes")(listing.recipes)
+
+
+def main() -> None:
+    """Run the command line; errors that the user can mend are one sentence, with exit code 2."""
+    try:
+        app()
+    except TagformerError as error:
+        print(f"tagformer: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

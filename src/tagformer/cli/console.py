@@ -1,0 +1,69 @@
+"""What the commands share: the console, progress bars, and tables of figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tagformer.evaluation import Evaluation
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def say(line: str) -> None:
+    """Print a line as it is: no markup, and no folding where the output is not a terminal."""
+    console.print(line, markup=False, soft_wrap=not console.is_terminal)
+
+
+class Bar:
+    """A progress bar on stderr that takes the number done so far."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def __call__(self, done: int) -> None:
+        self._progress.update(self._task, completed=done)
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Bar]:
+    """Show a progress bar with the time that is left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=errors.is_terminal) as progress:
+        yield Bar(progress, progress.add_task(title, total=total))
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage with one digit, as the papers print it."""
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def print_scores(evaluation: Evaluation) -> None:
+    """The papers' table, and the known-label curve where there is one."""
+    scores = evaluation.regular
+    table = Table(title=None, pad_edge=False)
+    for name in ("%", "mAP", "CP", "CR", "CF1", "OP", "OR", "OF1"):
+        table.add_column(name, justify="left" if name == "%" else "right")
+    for title, part, first in (
+        (f"all, threshold {scores.threshold:g}", scores.all, percent(scores.mAP)),
+        (f"top {scores.top_k}", scores.top, ""),
+    ):
+        figures = (part.CP, part.CR, part.CF1, part.OP, part.OR, part.OF1)
+        table.add_row(title, first, *(percent(figure) for figure in figures))
+    console.print(table)
+    if evaluation.known:
+        what = "one fixed quarter of each image's labels" if evaluation.scored == "fixed" else "the unknown labels"
+        curve = Table(title=f"mAP over {what}, mean of {len(evaluation.known[0].mAPs)} draws", pad_edge=False)
+        curve.add_column("labels known")
+        for point in evaluation.known:
+            curve.add_column(f"{point.fraction:.0%}", justify="right")
+        curve.add_row("mAP", *(percent(point.mAP) for point in evaluation.known))
+        console.print(curve)

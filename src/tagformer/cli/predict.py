@@ -1,0 +1,175 @@
+"""``tagformer predict``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tagformer.cli.console import errors, progress_bar, say
+from tagformer.errors import TagformerError
+
+if TYPE_CHECKING:
+    from tagformer.tagger import Prediction, Tag
+
+SHEET_LIMIT = 60  # pictures on a contact sheet
+WRITERS = (".csv", ".jsonl")
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[
+        list[str], typer.Argument(help="Files, folders, globs, or - for a list of paths on standard input.")
+    ],
+    known: Annotated[list[str] | None, typer.Option(help="Labels that are known: dog=yes,cat=no.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the run's thresholds.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="The most probable labels, whatever the threshold.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file to write, instead of a table.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help=f"A .png file: the first {SHEET_LIMIT} pictures with their tags.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    workers: Annotated[int, typer.Option(min=0)] = 2,
+    on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
+) -> None:
+    """Tag images."""
+    from tagformer.known import parse_known
+    from tagformer.tagger import Tagger
+
+    if out is not None and out.suffix not in WRITERS:
+        raise TagformerError(f"--out {out}: the name must end in {' or '.join(WRITERS)}.")
+    if sheet is not None and sheet.suffix != ".png":
+        raise TagformerError(f"--sheet {sheet}: the name must end in .png.")
+    if on_bad_image not in ("error", "skip"):
+        raise TagformerError(f"--on-bad-image {on_bad_image}: use error or skip.")
+    told = parse_known(known or ())
+    tagger = Tagger.load(run)
+    if threshold is not None:
+        tagger.thresholds.fill_(threshold)
+    tagger.known(told)  # refuse before the images are looked for
+    paths = find_images(images)
+
+    pictured: list[Prediction] = []
+    bad: list[str] = []
+    done = 0
+    with _output(out, single=len(paths) == 1, top=top) as write, progress_bar("Tagging", len(paths)) as bar:
+        for predictions, problems in tagger.stream(paths, told, batch_size, workers, on_bad_image):
+            for prediction in predictions:
+                write(prediction)
+            pictured += predictions[: SHEET_LIMIT - len(pictured)] if sheet else []
+            bad += problems
+            done += len(predictions) + len(problems)
+            bar(done)
+    for problem in bad:
+        errors.print(f"left out: {problem}", markup=False, soft_wrap=True)
+    if out is not None:
+        say(f"{done - len(bad)} images tagged, {len(bad)} left out; written to {out}")
+    if sheet is not None:
+        _write_sheet(sheet, pictured, top)
+        say(f"contact sheet of {len(pictured)} pictures written to {sheet}")
+
+
+def find_images(arguments: Sequence[str]) -> list[Path]:
+    """The image files that the arguments name: files, folders (searched throughout), globs, or ``-`` for a list of
+    paths on standard input. Each is taken once, in order; a file named outright is taken whatever its name ends in.
+
+    Raises:
+        TagformerError: nothing there, a folder without images, or no images at all.
+    """
+    from tagformer.data.images import EXTENSIONS
+
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        if argument == "-":
+            found.update((Path(line.strip()), None) for line in sys.stdin if line.strip())
+            continue
+        path = Path(argument).expanduser()
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
+            if not inside:
+                raise TagformerError(f"folder {path} has no images ({', '.join(sorted(EXTENSIONS))}).")
+            found.update(dict.fromkeys(inside))
+        elif path.exists():
+            found[path] = None
+        else:
+            matched = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor)))) if path.parts else []
+            if not matched:
+                raise TagformerError(
+                    f"no image {argument}: there is no such file, and no file matches it as a pattern."
+                )
+            found.update(dict.fromkeys(file for file in matched if file.is_file()))
+    if not found:
+        raise TagformerError("no images: name files, folders or patterns.")
+    return list(found)
+
+
+def _chosen(prediction: Prediction, top: int | None) -> list[Tag]:
+    return prediction.tags if top is None else prediction.ranked[:top]
+
+
+@contextmanager
+def _output(out: Path | None, single: bool, top: int | None) -> Iterator[Callable[[Any], None]]:
+    """A function that writes one prediction: as a line of a file, or on the terminal."""
+    from tagformer.files import replacing
+
+    if out is None:
+        yield ((lambda prediction: _print_whole(prediction, top)) if single else (lambda p: _print_line(p, top)))
+        return
+    with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        if out.suffix == ".jsonl":
+            yield lambda prediction: _write_json(stream, prediction, top)
+        else:
+            writer = csv.writer(stream)
+            writer.writerow(("path", "tags", "probabilities"))
+            yield lambda prediction: _write_row(writer, prediction, top)
+
+
+def _write_json(stream: Any, prediction: Prediction, top: int | None) -> None:
+    value = {**prediction.to_dict(), "tags": [tag.name for tag in _chosen(prediction, top)]}
+    stream.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def _write_row(writer: Any, prediction: Prediction, top: int | None) -> None:
+    from tagformer.data.csv import join_tags
+
+    tags = _chosen(prediction, top)
+    probabilities = ";".join(f"{tag.probability:.4f}" for tag in tags)
+    writer.writerow((prediction.image, join_tags([tag.name for tag in tags]), probabilities))
+
+
+def _print_whole(prediction: Prediction, top: int | None) -> None:
+    say(prediction.image)
+    tags = _chosen(prediction, top)
+    width = max((len(tag.name) for tag in tags), default=0)
+    for tag in tags:
+        note = "known" if tag.known else f"threshold {tag.threshold:.2f}"
+        say(f"  {tag.name:<{width}}  {tag.probability:6.1%}  ({note})")
+    if top is None:
+        below = ", ".join(f"{tag.name} {tag.probability:.1%}" for tag in prediction.below())
+        say(f"  below the threshold: {below}" if below else "  every label is at or above its threshold")
+
+
+def _print_line(prediction: Prediction, top: int | None) -> None:
+    tags = ", ".join(f"{tag.name} {tag.probability:.0%}" for tag in _chosen(prediction, top))
+    if not tags:
+        tags = "below the threshold: " + ", ".join(f"{t.name} {t.probability:.0%}" for t in prediction.below())
+    say(f"{prediction.image}  {tags}")
+
+
+def _write_sheet(sheet: Path, predictions: Sequence[Prediction], top: int | None) -> None:
+    from tagformer.data.images import load_image
+    from tagformer.report.contact_sheet import tag_lines, write_contact_sheet
+
+    pictures, lines = [], []
+    for prediction in predictions:
+        tags = _chosen(prediction, top)
+        pictures.append(load_image(Path(prediction.image)))
+        told = [tag.name for tag in tags if tag.known]
+        lines.append(tag_lines([(tag.name, tag.probability) for tag in tags], None, told))
+    write_contact_sheet(sheet, pictures, lines)

@@ -1,0 +1,179 @@
+"""``tagformer train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tagformer.cli.console import console, percent, print_scores, progress_bar, say
+from tagformer.errors import TagformerError
+
+if TYPE_CHECKING:
+    from tagformer.data import MultiLabelDataset
+    from tagformer.recipes import Recipe
+
+FEW = 10  # positives below which a label is warned of
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    data: Annotated[str | None, typer.Option(help="FORMAT:PATH, for example csv:my.csv; see 'tagformer data'.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's name or file; without one it is chosen from the data.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name; see 'tagformer models'.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any timm network, or 'tiny'.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A local file of backbone weights, instead of a download.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example optimizer.lr=1e-4.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    on_bad_image: Annotated[str | None, typer.Option(help="error (default) or skip.")] = None,
+) -> None:
+    """Train a tagger into a run folder."""
+    from tagformer.training.fit import Listener, fit
+
+    given = {
+        "--data": data,
+        "--recipe": recipe,
+        "--model": model,
+        "--backbone": backbone,
+        "--weights": weights,
+    }
+    if resume:
+        chosen = _resumed(out, [name for name, value in {**given, "--set": set_}.items() if value])
+    else:
+        overrides = list(set_ or ())
+        overrides += [f"data.on_bad_image={on_bad_image}"] if on_bad_image else []
+        chosen = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
+        _describe(chosen)
+    listener = Listener(say, _say_epoch, bars=console.is_terminal)
+    fitted = fit(chosen, out, resume, listener)
+    if fitted.bad_images:
+        say(f"{len(fitted.bad_images)} bad images were left out, the first: {min(fitted.bad_images)}")
+    _finish(out)
+
+
+def _resumed(out: Path, given: list[str]) -> Recipe:
+    from tagformer.recipes import load_recipe
+    from tagformer.run import RECIPE
+
+    if not (out / RECIPE).is_file():
+        raise TagformerError(f"nothing to resume: {out} is not a run folder; leave --resume out to start one.")
+    if given:
+        raise TagformerError(f"--resume takes every setting from {out / RECIPE}: leave {', '.join(given)} out.")
+    return load_recipe(out / RECIPE)
+
+
+def _recipe(
+    data: str | None,
+    name: str | None,
+    model: str | None,
+    backbone: str | None,
+    weights: Path | None,
+    overrides: list[str],
+    on_bad_image: str,
+) -> Recipe:
+    """The recipe that the options ask for, with everything in it that the run needs."""
+    from tagformer.data.registry import Spec, load_dataset
+    from tagformer.models import MODELS, create_model
+    from tagformer.recipes import load_recipe
+    from tagformer.training.plan import plan_recipe
+
+    if weights is not None:
+        overrides.append(f"model.backbone.weights={weights.expanduser().resolve()}")
+    if name is not None:
+        recipe = load_recipe(name)
+        overrides += [f"model.name={model}"] if model else []
+        overrides += [f"model.backbone.name={backbone}"] if backbone else []
+    else:
+        if data is None:
+            raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
+        if model is not None and model not in MODELS:
+            create_model(model, 1)  # says which models there are
+        recipe = plan_recipe(load_dataset(data, "train", on_bad_image), model or "ctran", backbone)
+    if data is not None:
+        recipe.data.spec = data
+    recipe = recipe.overridden(overrides)
+    if recipe.data.spec is None:
+        raise TagformerError("no data: this recipe names none; name it with --data FORMAT:PATH.")
+    recipe.data.spec = str(Spec.parse(recipe.data.spec))
+    return recipe
+
+
+def _describe(recipe: Recipe) -> None:
+    """Say what will be trained, and with which settings."""
+    image, training, backbone = recipe.image, recipe.training, recipe.model.backbone
+    source = backbone.weights or ("timm's weights" if backbone.pretrained else "random weights")
+    say(f"Recipe {recipe.name} ({recipe.source}): {recipe.model.name} on {backbone.name} ({source}),")
+    say(
+        f"  {image.size} pixels, {training.epochs} epochs, batches of {recipe.data.batch_size}, "
+        f"learning rate {recipe.optimizer.lr:g}, seed {training.seed}; change any of it with --set KEY=VALUE."
+    )
+
+
+def _say_epoch(row: dict[str, Any]) -> None:
+    say(
+        f"epoch {row['epoch']:>3}  step {row['step']:>6}  loss {row['loss']:.4f}  val loss {row['val_loss']:.4f}  "
+        f"val mAP {percent(row['val_mAP'])}  {row['seconds']:.0f} s"
+    )
+
+
+def _finish(out: Path) -> None:
+    """Score the run on its test split (or validation), warn of rare labels, and say what to do next."""
+    from tagformer.data.registry import Spec, load_dataset
+    from tagformer.evaluation import evaluate_model
+    from tagformer.files import write_json
+    from tagformer.metrics import label_frequency_baseline
+    from tagformer.run import METRICS, Run
+    from tagformer.training.fit import training_data
+
+    run = Run.load(out)
+    settings = run.recipe.data
+    assert settings.spec is not None
+    own = Spec.parse(settings.spec).splits
+    train, val = training_data(run.recipe)
+    split = "test" if not own or "test" in own else "val"
+    dataset = load_dataset(settings.spec, "test", settings.on_bad_image) if split == "test" else val
+    dataset = dataset.aligned(run.label_space)
+    with progress_bar(f"Evaluating on {split}", len(dataset)) as bar:
+        evaluation = evaluate_model(
+            run.model(),
+            dataset,
+            run.recipe.image,
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            on_bad_image=settings.on_bad_image,
+            progress=bar,
+        )
+    write_json(out / METRICS, {"data": settings.spec, "split": split, **evaluation.to_dict(run.label_space.names)})
+    print_scores(evaluation)
+    baseline = label_frequency_baseline(evaluation.labels)
+    say(
+        f"mAP {percent(evaluation.regular.mAP)} on the {split} split; label frequencies alone give {percent(baseline)}."
+    )
+    _warn_of_rare_labels(train)
+    say("\nNext:")
+    command = f"tagformer evaluate {out} --data '{settings.spec}'" + ("" if split == "test" else f" --split {split}")
+    uses_known = run.model().uses_known
+    say(f"  {command}{' --known 0,25,50,75' if uses_known else ''}")
+    say(f"  tagformer predict {out} IMAGES... --sheet tags.png")
+    if uses_known:
+        say(f"  tagformer predict {out} IMAGE --known '{_escaped(run.label_space.names[0])}=yes'")
+    else:
+        say(f"  tagformer train --model ctran --data '{settings.spec}' --out {out}-ctran")
+
+
+def _warn_of_rare_labels(train: MultiLabelDataset) -> None:
+    counts = (train.labels == 1).sum(0)[train.label_space.is_target]
+    names = [name for name in train.label_space.names if name not in train.label_space.extra]
+    rare = [name for name, count in zip(names, counts.tolist(), strict=True) if count < FEW]
+    if rare:
+        some = ", ".join(rare[:5]) + (", ..." if len(rare) > 5 else "")
+        say(f"Warning: {len(rare)} of {len(names)} labels have fewer than {FEW} training images: {some}")
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace(",", "\\,")

@@ -1,0 +1,217 @@
+"""Tables: a CSV file with a column of paths, and either one column of tags or one column a label.
+
+Tags stand in one cell, separated by ``;``. A backslash keeps a separator within a name: ``black\\;white``. With one
+column a label a cell is 1 (present), 0 (absent) or empty (unknown). An empty cell of tags means that the image was
+not annotated; an image with no tags at all is written ``;``.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tagformer.data.record import MultiLabelDataset
+from tagformer.errors import TagformerError, nearest
+from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
+
+TREE = "FILE.csv, or a folder with train.csv, test.csv and perhaps val.csv; image paths are relative to the CSV"
+OPTIONS = {
+    "path": "name of the column of image paths (default: path, image, file or filename)",
+    "tags": "name of the column of tags (default: tags or labels)",
+    "empty": "what an empty cell of tags means: unknown (default) or absent",
+    "images": "folder that the paths are relative to (default: the folder of the CSV)",
+}
+PATH_COLUMNS = ("path", "image", "file", "filename")
+TAG_COLUMNS = ("tags", "labels")
+CELLS = {
+    "1": PRESENT,
+    "1.0": PRESENT,
+    "0": ABSENT,
+    "0.0": ABSENT,
+    "": UNKNOWN,
+    "-1": UNKNOWN,
+    "-1.0": UNKNOWN,
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    path: str
+    cells: dict[str, int]  # label -> state, where this row says something
+    rest: int  # state of the labels that the row does not name
+    tagged: bool  # from a column of tags
+    split: str
+    origin: str
+
+
+def join_tags(names: Sequence[str]) -> str:
+    """The names as one cell, ``;`` between them; ``;`` alone for none."""
+    return ";".join(name.replace("\\", "\\\\").replace(";", "\\;") for name in names) or ";"
+
+
+def split_tags(cell: str) -> list[str]:
+    """The names in a cell that `join_tags` wrote."""
+    parts = re.findall(r"((?:\\.|[^;])*)(?:;|$)", cell)
+    return [name for part in parts if (name := re.sub(r"\\(.)", r"\1", part).strip())]
+
+
+def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
+    """The split files of a folder, or the values of a file's ``split`` column; () where there is neither."""
+    assert path is not None
+    if path.is_dir():
+        found = tuple(split for split in ("train", "val", "test") if (path / f"{split}.csv").is_file())
+        if not found:
+            raise TagformerError(f"{path} has no train.csv, val.csv or test.csv: name the CSV file itself.")
+        return found
+    present = {row.split for row in _read(path, options)} - {""}
+    return tuple(split for split in ("train", "val", "test") if split in present)
+
+
+def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:
+    """Load a CSV file or a folder of them; see the module's text.
+
+    The label space is that of all the splits together, in alphabetical order for tags and in the columns' order
+    otherwise, so that every split has the same columns.
+
+    Raises:
+        TagformerError: a missing column, a cell that is not 1, 0 or empty, a row of another length, an image named
+            twice, no images; the message names the file and the line.
+    """
+    assert path is not None
+    files = [path / f"{name}.csv" for name in splits(path, options)] if path.is_dir() else [path]
+    rows: list[_Row] = []
+    names: dict[str, None] = {}
+    for file in files:
+        own = list(_read(file, options))
+        if not own:
+            raise TagformerError(f"{file} has no images: it needs a line for each below the header.")
+        _refuse_twins(own)
+        for row in own:
+            names.update(dict.fromkeys(row.cells))
+        rows += own
+    tagged = all(row.tagged for row in rows)
+    if not names:
+        raise TagformerError(f"{path} has no labels: no image has a tag, and no column is a label.")
+    label_space = LabelSpace(tuple(sorted(names)) if tagged else tuple(names))
+    if split != "all":
+        rows = [row for row in rows if row.split == split]
+    labels = torch.full((len(rows), len(label_space)), UNKNOWN, dtype=torch.int8)
+    for position, row in enumerate(rows):
+        labels[position] = row.rest
+        columns = [label_space.index(name) for name in row.cells]
+        labels[position, columns] = torch.tensor(list(row.cells.values()), dtype=torch.int8)
+    base = Path(options["images"]).expanduser() if "images" in options else None
+    folder = base or (path if path.is_dir() else path.parent)
+    return MultiLabelDataset(
+        name=str(path),
+        label_space=label_space,
+        images=[folder / row.path for row in rows],
+        labels=labels,
+        ids=[row.path for row in rows],
+        origins=[row.origin for row in rows],
+        exhaustive=tagged,
+    )
+
+
+def _refuse_twins(rows: Sequence[_Row]) -> None:
+    first: dict[str, str] = {}
+    for row in rows:
+        if row.path in first:
+            raise TagformerError(
+                f"{row.origin}: image '{row.path}' stands already in {first[row.path]}: "
+                "write each image once, with all its labels."
+            )
+        first[row.path] = row.origin
+
+
+def _read(file: Path, options: dict[str, str]) -> Iterator[_Row]:
+    """The rows of one CSV file."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, strict=True)
+            header = next(reader, None)
+            if header is None:
+                raise TagformerError(f"{file} is empty: it needs a header and a line for each image.")
+            layout = _Layout.of(file, header, options)
+            for cells in reader:
+                if cells:
+                    yield layout.row(cells, f"{file}, line {reader.line_num}")
+    except UnicodeDecodeError as error:
+        raise TagformerError(f"{file} is not UTF-8 text: save it as a UTF-8 CSV.") from error
+    except csv.Error as error:
+        raise TagformerError(f"{file}, line {reader.line_num}: not a valid CSV line ({error}).") from error
+    except OSError as error:
+        raise TagformerError(f"cannot read {file}: {error.strerror or error}.") from error
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the columns of one CSV file mean."""
+
+    file: Path
+    width: int
+    path: int
+    tags: int | None
+    split: int | None
+    columns: dict[int, str]
+    untagged: int  # state of all labels where the cell of tags is empty
+
+    @classmethod
+    def of(cls, file: Path, header: list[str], options: dict[str, str]) -> _Layout:
+        header = [name.strip() for name in header]
+        for name in header:
+            if header.count(name) > 1:
+                raise TagformerError(f"{file}, line 1: duplicate column '{name}': rename or remove one.")
+        path = cls._find(file, header, options.get("path"), PATH_COLUMNS)
+        if path is None:
+            raise TagformerError(
+                f"{file}, line 1: no column of image paths among {', '.join(header)}: "
+                f"call it '{PATH_COLUMNS[0]}', or name it with {file}?path=COLUMN."
+            )
+        tags = cls._find(file, header, options.get("tags"), TAG_COLUMNS)
+        split = header.index("split") if "split" in header else None
+        columns = {i: name for i, name in enumerate(header) if i not in (path, split)} if tags is None else {}
+        if tags is None and not columns:
+            raise TagformerError(f"{file}, line 1: no labels: add a column 'tags', or one column a label.")
+        empty = options.get("empty", "unknown")
+        if empty not in ("unknown", "absent"):
+            raise TagformerError(f"option empty={empty}: use unknown or absent.")
+        return cls(file, len(header), path, tags, split, columns, UNKNOWN if empty == "unknown" else ABSENT)
+
+    @staticmethod
+    def _find(file: Path, header: list[str], wanted: str | None, usual: Sequence[str]) -> int | None:
+        if wanted is not None:
+            if wanted not in header:
+                raise TagformerError(f"{file}, line 1: no column '{wanted}'{nearest(wanted, header)}.")
+            return header.index(wanted)
+        return next((header.index(name) for name in usual if name in header), None)
+
+    def row(self, cells: list[str], origin: str) -> _Row:
+        if len(cells) != self.width:
+            raise TagformerError(
+                f"{origin}: {len(cells)} cells where the header has {self.width}: quote commas in names."
+            )
+        path = cells[self.path].strip()
+        if not path:
+            raise TagformerError(f"{origin}: no image path.")
+        split = cells[self.split].strip() if self.split is not None else self.file.stem
+        if self.split is not None and split not in ("train", "val", "test"):
+            raise TagformerError(f"{origin}: split '{split}': use train, val or test.")
+        if self.split is None and split not in ("train", "val", "test"):
+            split = ""
+        if self.tags is not None:
+            cell = cells[self.tags].strip()
+            rest = self.untagged if not cell else ABSENT
+            return _Row(path, dict.fromkeys(split_tags(cell), PRESENT), rest, True, split, origin)
+        states: dict[str, int] = {}
+        for column, name in self.columns.items():
+            value = cells[column].strip()
+            if value not in CELLS:
+                raise TagformerError(f"{origin}, column '{name}': '{value}': use 1, 0 or an empty cell.")
+            states[name] = CELLS[value]
+        return _Row(path, states, UNKNOWN, False, split, origin)

@@ -1,0 +1,156 @@
+"""Data sets by name: ``load_dataset("coco:/path", split="train")``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, quote_plus
+
+from tagformer.data import coco, csv, scenes
+from tagformer.data.record import MultiLabelDataset
+from tagformer.errors import BadImageError, TagformerError, nearest
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to store a data set.
+
+    Attributes:
+        load: ``load(path, split, options)``; `path` is None where the format needs none.
+        splits: ``splits(path, options)``, the splits that the data itself defines.
+        options: the names that may follow ``?``, each with what it does.
+        tree: the files it expects, in a few words.
+    """
+
+    load: Callable[[Path | None, str, dict[str, str]], MultiLabelDataset]
+    splits: Callable[[Path | None, dict[str, str]], tuple[str, ...]]
+    options: dict[str, str]
+    tree: str
+
+
+FORMATS: dict[str, Format] = {
+    "coco": Format(coco.load, coco.splits, coco.OPTIONS, coco.TREE),
+    "csv": Format(csv.load, csv.splits, csv.OPTIONS, csv.TREE),
+    "scenes": Format(scenes.load, scenes.splits, scenes.OPTIONS, scenes.TREE),
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A data set's address, ``format[:path][?option=value&...]``; a bare path to a .csv file means ``csv:``."""
+
+    format: str
+    path: Path | None
+    options: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """
+        Raises:
+            TagformerError: no such format or option, or the path is missing.
+        """
+        address, _, query = text.partition("?")
+        name, colon, path = address.partition(":")
+        if not colon and address.lower().endswith(".csv"):
+            name, path = "csv", address
+        if name not in FORMATS:
+            known = ", ".join(sorted(FORMATS))
+            raise TagformerError(
+                f"unknown data format '{name}'{nearest(name, FORMATS)} (formats: {known}; "
+                "write FORMAT:PATH, for example csv:my.csv)."
+            )
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        for option in options:
+            if option not in FORMATS[name].options:
+                allowed = ", ".join(FORMATS[name].options) or "none"
+                raise TagformerError(
+                    f"unknown option '{option}' of format '{name}'{nearest(option, FORMATS[name].options)} "
+                    f"(options: {allowed})."
+                )
+        if name != "scenes" and not path:
+            raise TagformerError(f"data '{text}' has no path: write {name}:PATH.")
+        located = Path(path).expanduser() if path else None
+        if located is not None and not located.exists():
+            raise TagformerError(f"data '{text}': {located} does not exist.")
+        return cls(name, located, options)
+
+    def __str__(self) -> str:
+        """The address with an absolute path, which `parse` reads from any folder."""
+        path = f":{self.path.resolve()}" if self.path else ""
+        query = "&".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in self.options.items())
+        return f"{self.format}{path}{'?' + query if query else ''}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the data itself defines, in the order train, val, test; empty where it has none."""
+        return FORMATS[self.format].splits(self.path, self.options)
+
+
+def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -> MultiLabelDataset:
+    """Load one split of a data set.
+
+    Args:
+        spec: ``format[:path][?option=value&...]``, for example ``csv:my.csv``, ``coco:/data/coco?annotated=all``,
+            ``scenes?images=2000&seed=1``.
+        split: ``train``, ``val``, ``test`` or ``all``. Where the data defines no splits, one is drawn by id:
+            80 % train, 10 % val, 10 % test.
+        on_bad_image: what to do with an image file that is not there: ``error``, ``skip`` (leave it out), or ``keep``
+            (find out when it is read).
+
+    Returns:
+        The data set; its ``labels`` are int8 (N, L).
+
+    Raises:
+        TagformerError: the spec or the files are at fault; the message names the file and the line.
+    """
+    parsed = Spec.parse(spec)
+    if split not in (*SPLITS, "all"):
+        raise TagformerError(f"unknown split '{split}'{nearest(split, SPLITS)}: use train, val, test or all.")
+    own = parsed.splits
+    if own and split not in (*own, "all"):
+        raise TagformerError(f"{spec} has no '{split}' split; it has {', '.join(own)}.")
+    dataset = FORMATS[parsed.format].load(parsed.path, split if own else "all", parsed.options)
+    if not own and split != "all":
+        parts = split_by_id(dataset.ids, {"val": 0.1, "test": 0.1})
+        dataset = dataset.subset(parts[split])
+    return _without_missing_files(dataset, on_bad_image)
+
+
+def split_by_id(ids: Sequence[str], shares: dict[str, float], seed: int = 0) -> dict[str, list[int]]:
+    """Draw splits: each named share of the images (at least one of each), and ``train`` for the rest.
+
+    The order is that of a hash of seed and id, so the same image falls on the same side whatever else is there.
+
+    Raises:
+        TagformerError: too few images.
+    """
+    if len(ids) < len(shares) + 1:
+        raise TagformerError(f"{len(ids)} images cannot be split into {len(shares) + 1} parts: more images are needed.")
+    order = sorted(range(len(ids)), key=lambda i: hashlib.blake2b(f"{seed}/{ids[i]}".encode()).digest())
+    parts: dict[str, list[int]] = {}
+    start = 0
+    for name, share in shares.items():
+        stop = start + max(1, round(share * len(ids)))
+        parts[name] = sorted(order[start:stop])
+        start = stop
+    parts["train"] = sorted(order[start:])
+    return parts
+
+
+def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> MultiLabelDataset:
+    missing = [i for i, image in enumerate(dataset.images) if isinstance(image, Path) and not image.is_file()]
+    if not missing or on_bad_image == "keep":
+        return dataset
+    if on_bad_image == "skip":
+        gone = set(missing)
+        return dataset.subset([i for i in range(len(dataset)) if i not in gone])
+    where = dataset.origins[missing[0]] + ": " if dataset.origins else ""
+    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    raise BadImageError(
+        f"{where}image {dataset.images[missing[0]]} does not exist{more}: mend the path, or leave such images out "
+        "with --on-bad-image skip."
+    )

@@ -1,0 +1,28 @@
+"""Errors that are the user's to mend: one sentence each, which the command line prints without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TagformerError(Exception):
+    """Something that the caller can put right. The message says what is wrong, where, and what to do."""
+
+    exit_code = 2
+
+
+class BadImageError(TagformerError):
+    """An image that cannot be read. The message names the image."""
+
+
+class TrainingInterruptedError(TagformerError):
+    """Training was stopped by a signal, after a checkpoint was written."""
+
+    exit_code = 130
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """The end of a sentence that offers the candidate closest to `name`: ``"; did you mean 'dog'?"`` or ``""``."""
+    close = difflib.get_close_matches(name, [str(candidate) for candidate in candidates], n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

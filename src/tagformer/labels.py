@@ -1,0 +1,207 @@
+"""A label has three states: present, absent, unknown.
+
+One int8 tensor of shape (B, L) says the same thing everywhere: in annotations, in what a model is told, in what a
+loss sums and a metric counts. This file holds the states, the names they belong to, and the rules by which known
+labels are drawn for training and for evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tagformer.errors import TagformerError, nearest
+
+PRESENT, ABSENT, UNKNOWN = 1, 0, -1
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The ordered, unique names of the labels.
+
+    Args:
+        names: one name a label, in the order of the columns.
+        groups: group name -> names of its labels (for example the 28 concept groups of CUB). A label is in at most
+            one group.
+        extra: names of labels that a model may be told but that are never scored (C-Tran's "extra labels").
+
+    Raises:
+        TagformerError: no names, an empty name, a duplicate, or a group or extra label that is not among the names.
+    """
+
+    names: tuple[str, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "extra", tuple(self.extra))
+        object.__setattr__(self, "groups", {group: tuple(members) for group, members in self.groups.items()})
+        if not self.names:
+            raise TagformerError("no labels: a label space needs at least one name.")
+        index: dict[str, int] = {}
+        for position, name in enumerate(self.names):
+            if not isinstance(name, str) or not name.strip():
+                raise TagformerError(f"label {position + 1} has an empty name: give every label a name.")
+            if name in index:
+                raise TagformerError(f"duplicate label '{name}': names must be unique; rename or remove one.")
+            index[name] = position
+        object.__setattr__(self, "_index", index)
+        grouped: set[str] = set()
+        for member in (name for members in self.groups.values() for name in members):
+            self.index(member)
+            if member in grouped:
+                raise TagformerError(f"label '{member}' is in two groups: a label belongs to at most one.")
+            grouped.add(member)
+        for name in self.extra:
+            self.index(name)
+        if len(set(self.extra)) == len(self.names):
+            raise TagformerError("every label is an extra label: at least one must be a target.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """The column of `name`.
+
+        Raises:
+            TagformerError: there is no such label; the message offers the nearest name.
+        """
+        index: dict[str, int] = self._index  # type: ignore[attr-defined]
+        if name not in index:
+            raise TagformerError(
+                f"unknown label '{name}'{nearest(name, self.names) or f': there are {len(self)} labels'}"
+            )
+        return index[name]
+
+    @property
+    def is_target(self) -> Tensor:
+        """bool (L,): True where the label is scored, False for extra labels."""
+        return torch.tensor([name not in set(self.extra) for name in self.names])
+
+    def encode(self, present: Iterable[str], others: int = ABSENT) -> Tensor:
+        """int8 (L,) from the names of the present labels; every other label takes the state `others`."""
+        labels = torch.full((len(self),), others, dtype=torch.int8)
+        for name in present:
+            labels[self.index(name)] = PRESENT
+        return labels
+
+    def known(self, states: Mapping[str, bool | int | None]) -> Tensor:
+        """int8 (L,) from what is known: ``{"dog": True, "cat": False}``; labels not named (or None) are unknown."""
+        known = torch.full((len(self),), UNKNOWN, dtype=torch.int8)
+        for name, state in states.items():
+            if state is not None and state not in (PRESENT, ABSENT, UNKNOWN):
+                raise TagformerError(f"label '{name}' has the state {state!r}: use True, False or None.")
+            known[self.index(name)] = UNKNOWN if state is None else int(state)
+        return known
+
+    def names_of(self, labels: Tensor, state: int = PRESENT) -> list[str]:
+        """The names of the labels (L,) that have `state`."""
+        return [self.names[position] for position in torch.nonzero(labels == state).flatten().tolist()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form for JSON; `from_dict` reads it."""
+        return {
+            "names": list(self.names),
+            "groups": {k: list(v) for k, v in self.groups.items()},
+            "extra": list(self.extra),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> LabelSpace:
+        return cls(tuple(value["names"]), value.get("groups", {}), tuple(value.get("extra", ())))
+
+    @classmethod
+    def of(cls, labels: int | Sequence[str] | LabelSpace) -> LabelSpace:
+        """A label space from what `create_model` accepts: a count, the names, or a label space itself."""
+        if isinstance(labels, LabelSpace):
+            return labels
+        if isinstance(labels, int):
+            return cls(tuple(f"label_{position}" for position in range(labels)))
+        return cls(tuple(labels))
+
+
+def without_extra(labels: Tensor, label_space: LabelSpace) -> Tensor:
+    """`labels` (..., L) with the extra labels set to unknown, so that no loss and no metric sees them."""
+    return labels.masked_fill(~label_space.is_target.to(labels.device), UNKNOWN)
+
+
+def label_mask_training(labels: Tensor, min_unknown: float = 0.25, generator: torch.Generator | None = None) -> Tensor:
+    """Draw what a model is told about a training batch (C-Tran, "Label Mask Training").
+
+    For each sample the number of labels hidden from the model is uniform in {ceil(min_unknown * L), ..., L}, and which
+    ones is uniform too. The loss belongs on the labels that stay unknown: see `hidden`.
+
+    Args:
+        labels: int8 (B, L), the annotations.
+        min_unknown: least share of the labels that stays unknown; the paper's is 0.25.
+        generator: source of randomness; the global one when None.
+
+    Returns:
+        known: int8 (B, L); `labels` where told, -1 elsewhere. What is not annotated stays unknown.
+    """
+    batch, count = labels.shape
+    least = math.ceil(min_unknown * count)
+    unknown = torch.randint(least, count + 1, (batch, 1), generator=generator)
+    order = torch.rand(batch, count, generator=generator).argsort(dim=1).argsort(dim=1)
+    return labels.masked_fill((order < unknown).to(labels.device), UNKNOWN)
+
+
+def hidden(labels: Tensor, known: Tensor) -> Tensor:
+    """`labels` (B, L) with everything that the model was told set to unknown: what is left to be predicted."""
+    return labels.masked_fill(known != UNKNOWN, UNKNOWN)
+
+
+def draw_order(ids: Sequence[str], label_space: LabelSpace, seed: int = 0) -> Tensor:
+    """int64 (N, T): for each image a random order of the T target labels' columns, from the seed and the image's id.
+
+    It depends on nothing else, so that another crop, batch or machine draws the same labels.
+    """
+    targets = torch.nonzero(label_space.is_target).flatten().numpy()
+    rows = []
+    for image_id in ids:
+        digest = hashlib.blake2b(f"{seed}/{image_id}".encode(), digest_size=8).digest()
+        rows.append(np.random.default_rng(int.from_bytes(digest, "little")).permutation(targets))
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, len(targets), dtype=torch.long)
+
+
+def draw_known(labels: Tensor, order: Tensor, fraction: float, scored: str = "fixed") -> tuple[Tensor, Tensor]:
+    """Tell the model a fraction of the target labels at evaluation, and say which entries are scored.
+
+    The first ``floor(fraction * T)`` labels of each image's `order` are told, so that the known sets are nested: what
+    is known at 25 % is known at 50 % too.
+
+    Args:
+        labels: int8 (N, L), the annotations.
+        order: int64 (N, T) from `draw_order`.
+        fraction: share of the target labels that is told.
+        scored: ``"fixed"``: the last quarter of the order, the same entries at every fraction up to 75 %, so that the
+            figures can be compared along the curve. ``"unknown"``: everything that is not told, as in C-Tran's tables;
+            the set shrinks as more is known.
+
+    Returns:
+        known: int8 (N, L), -1 where not told; targets: int8 (N, L), `labels` where scored, -1 elsewhere.
+
+    Raises:
+        TagformerError: the fraction leaves nothing to score.
+    """
+    count = order.shape[1]
+    told = math.floor(fraction * count)
+    last = math.floor(0.75 * count) if scored == "fixed" else told
+    if scored not in ("fixed", "unknown"):
+        raise ValueError(f"scored must be 'fixed' or 'unknown', not {scored!r}")
+    if not 0 <= fraction < 1 or told > last or last >= count:
+        limit = "at most 75 %" if scored == "fixed" else "below 100 %"
+        raise TagformerError(f"{fraction:.0%} of the labels cannot be known: some must be left to score; use {limit}.")
+    known = torch.full_like(labels, UNKNOWN)
+    targets = torch.full_like(labels, UNKNOWN)
+    known.scatter_(1, order[:, :told], labels.gather(1, order[:, :told]))
+    targets.scatter_(1, order[:, last:], labels.gather(1, order[:, last:]))
+    return known, targets

@@ -1,0 +1,76 @@
+"""Losses over labels with three states, as pure functions.
+
+Entries whose label is unknown (-1) are left out. Everything is computed in float32, whatever the logits' type. The
+reduction is always said: papers and code bases differ in it, and it decides the learning rate.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from tagformer.labels import PRESENT, UNKNOWN
+
+REDUCTIONS = ("none", "sum", "batchmean", "mean")
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor, *, reduction: str) -> Tensor:
+    """Binary cross-entropy of logits (B, L) against labels (B, L) in {1, 0, -1}.
+
+    Args:
+        reduction: ``none`` gives (B, L) with 0 where unknown; ``sum`` adds up all entries (C-Tran's code);
+            ``batchmean`` sums over labels and takes the mean over the batch (MlTr); ``mean`` is the mean over the
+            annotated entries (CAT).
+    """
+    logits = logits.float()
+    loss = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).float(), reduction="none")
+    return reduce(loss, labels, reduction)
+
+
+def asymmetric_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    reduction: str,
+    gamma_negative: float = 4.0,
+    gamma_positive: float = 0.0,
+    margin: float = 0.05,
+) -> Tensor:
+    """Asymmetric loss (Ridnik et al. 2021; MlTr Eqs. 14 to 16) of logits (B, L) against labels (B, L) in {1, 0, -1}.
+
+    With p = sigmoid(logit) and p_m = max(p - margin, 0), an entry costs ``-(1 - p)^gamma_positive log p`` where the
+    label is present and ``-p_m^gamma_negative log(1 - p_m)`` where it is absent. The focusing weights are part of the
+    gradient, as in the paper's equations.
+
+    Args:
+        reduction: as in `binary_cross_entropy`.
+        gamma_negative, gamma_positive: focusing of absent and present labels, >= 0.
+        margin: shift of the probability of absent labels, in [0, 1).
+    """
+    logits = logits.float()
+    present = labels == PRESENT
+    probabilities = torch.sigmoid(logits)
+    positive = -F.logsigmoid(logits)
+    if gamma_positive:
+        positive = positive * (1 - probabilities).pow(gamma_positive)
+    shifted = (probabilities - margin).clamp(min=0)
+    negative = -torch.log1p(-shifted) if margin else F.softplus(logits)  # with a margin, at most -log(margin)
+    if gamma_negative:
+        negative = negative * shifted.pow(gamma_negative)
+    return reduce(torch.where(present, positive, negative), labels, reduction)
+
+
+def reduce(loss: Tensor, labels: Tensor, reduction: str) -> Tensor:
+    """Reduce a loss (B, L) over the annotated entries; see `binary_cross_entropy`. Without any, the loss is 0."""
+    annotated = labels != UNKNOWN
+    loss = loss.masked_fill(~annotated, 0)
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return loss.sum()
+    if reduction == "batchmean":
+        return loss.sum() / max(1, len(loss))
+    if reduction == "mean":
+        return loss.sum() / annotated.sum().clamp(min=1)
+    raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, not {reduction!r}")

@@ -1,0 +1,65 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tagformer.backbones import Backbone, create_backbone
+from tagformer.errors import TagformerError, nearest
+from tagformer.labels import LabelSpace
+from tagformer.models.base import ModelOutput, MultiLabelModel
+from tagformer.models.ctran import CTran
+from tagformer.models.linear import Linear
+
+MODELS: dict[str, type[MultiLabelModel]] = {"ctran": CTran, "linear": Linear}
+DEFAULT_BACKBONE = "resnet50"
+
+__all__ = ["MODELS", "ModelOutput", "MultiLabelModel", "create_model", "list_models"]
+
+
+def list_models() -> list[str]:
+    """The names that `create_model` takes."""
+    return sorted(MODELS)
+
+
+def create_model(
+    name: str,
+    labels: int | Sequence[str] | LabelSpace,
+    backbone: str | Backbone | None = None,
+    pretrained: bool | str | Path = True,
+    **options: Any,
+) -> MultiLabelModel:
+    """Create a model.
+
+    Args:
+        name: one of `list_models`.
+        labels: how many there are, their names, or a `LabelSpace`.
+        backbone: a timm name, ``tiny``, or a `Backbone`; None: resnet50.
+        pretrained: True for the weights that timm names, False for random ones, or a local weights file.
+        options: the model's own; ``MODELS[name].options()`` lists them.
+
+    Raises:
+        TagformerError: unknown model, backbone or option; weights that cannot be had.
+
+    >>> model = create_model("ctran", labels=["cat", "dog"], backbone="tiny", width=64)
+    >>> model(torch.zeros(1, 3, 64, 64)).logits.shape
+    torch.Size([1, 2])
+    """
+    if name not in MODELS:
+        raise TagformerError(f"unknown model '{name}'{nearest(name, MODELS)} (models: {', '.join(list_models())}).")
+    allowed = MODELS[name].options()
+    for option in options:
+        if option not in allowed:
+            raise TagformerError(
+                f"model '{name}' has no option '{option}'{nearest(option, allowed)} (options: {', '.join(allowed)})."
+            )
+    if not isinstance(backbone, Backbone):
+        from_file = not isinstance(pretrained, bool)
+        backbone = create_backbone(
+            backbone or DEFAULT_BACKBONE,
+            pretrained=pretrained is True,
+            weights=pretrained if from_file else None,  # type: ignore[arg-type]
+        )
+    return MODELS[name](LabelSpace.of(labels), backbone, **options)

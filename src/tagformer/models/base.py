@@ -1,0 +1,60 @@
+"""What every model has in common: a costly `encode` that knows nothing of labels, and a cheap `decode`."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from tagformer.backbones import Backbone
+from tagformer.labels import LabelSpace
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What a model says of a batch.
+
+    Attributes:
+        logits: (B, L); their sigmoid is the probability of each label.
+    """
+
+    logits: Tensor
+
+
+class MultiLabelModel(nn.Module):
+    """Images to logits, with labels that are known already as a second input.
+
+    Everything interactive or swept (clicking labels, 0/25/50/75 % known) encodes once and decodes many times.
+
+    Attributes:
+        label_space: the L labels.
+        backbone: its feature maps are what `encode` starts from; its ``mean`` and ``std`` normalise the images.
+        uses_known: whether `decode` listens to `known`; a model that does not gives the same logits without it.
+    """
+
+    uses_known: ClassVar[bool] = False
+
+    def __init__(self, label_space: LabelSpace, backbone: Backbone) -> None:
+        super().__init__()
+        self.label_space = label_space
+        self.backbone = backbone
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to features (B, ...), whose first dimension is the batch."""
+        raise NotImplementedError
+
+    def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
+        """Features of `encode` and known labels, int8 (B, L) in {1, 0, -1} (None: nothing is known), to logits (B, L)."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor, known: Tensor | None = None) -> ModelOutput:
+        """``decode(encode(images), known)``."""
+        return self.decode(self.encode(images), known)
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """The model's own options with their defaults, from its constructor's signature."""
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}

@@ -1,0 +1,29 @@
+"""The baseline: global average pooling and one linear layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tagformer.backbones import Backbone
+from tagformer.labels import LabelSpace
+from tagformer.models.base import ModelOutput, MultiLabelModel
+
+
+class Linear(MultiLabelModel):
+    """The backbone alone: its last map, averaged over positions, and a linear layer. It does not use known labels.
+
+    Args:
+        dropout: share of the pooled features set to zero in training.
+    """
+
+    def __init__(self, label_space: LabelSpace, backbone: Backbone, dropout: float = 0.0) -> None:
+        super().__init__(label_space, backbone)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(backbone.channels[-1], len(label_space))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to pooled features (B, C)."""
+        return self.backbone(images)[-1].mean(dim=(2, 3))
+
+    def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
+        return ModelOutput(self.classifier(self.dropout(features)))

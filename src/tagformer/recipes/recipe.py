@@ -1,0 +1,168 @@
+"""A recipe: read from YAML, overridden by dotted keys, refused where a key is unknown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from tagformer.errors import TagformerError, nearest
+from tagformer.files import write_text
+from tagformer.recipes.settings import (
+    DataSettings,
+    ImageSettings,
+    KnownSettings,
+    LossSettings,
+    ModelSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    Section,
+    TrainingSettings,
+)
+
+
+class Recipe(Section):
+    """Everything that decides a training run.
+
+    Attributes:
+        name, source: what it is, and where its settings come from (a paper, a code base, our own measurements).
+        sources: where single values come from, by dotted key (``optimizer.lr: "paper, section 4.1"``).
+    """
+
+    name: str = "custom"
+    source: str = "the user"
+    sources: dict[str, str] = Field(default_factory=dict)
+    data: DataSettings = DataSettings()
+    image: ImageSettings = ImageSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    known: KnownSettings = KnownSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], origin: str) -> Recipe:
+        """A recipe from plain values.
+
+        Raises:
+            TagformerError: an unknown key (the message offers the nearest) or a value out of range; names `origin`.
+        """
+        try:
+            recipe = cls.model_validate(values)
+        except ValidationError as error:
+            raise TagformerError(f"{origin}: {_sentence(cls, error)}") from error
+        for key in recipe.sources:
+            try:
+                recipe.value(key)
+            except (AttributeError, KeyError) as error:
+                raise TagformerError(f"{origin}: sources names '{key}', which is not a setting.") from error
+        return recipe
+
+    def overridden(self, assignments: Sequence[str]) -> Recipe:
+        """The recipe with ``dotted.key=value`` assignments; values are read as YAML.
+
+        Raises:
+            TagformerError: an assignment without ``=``, an unknown key, or a value out of range.
+        """
+        values = self.model_dump(mode="json")
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals:
+                raise TagformerError(f"--set {assignment}: write KEY=VALUE, for example optimizer.lr=1e-4.")
+            *sections, last = key.strip().split(".")
+            place = values
+            for section in sections:
+                place = place.setdefault(section, {})
+                if not isinstance(place, dict):
+                    raise TagformerError(f"--set {key}: '{section}' is a value, not a section.")
+            place[last] = parse_value(text)
+            values["sources"].pop(key, None)
+        return self.checked(values, "--set" if assignments else self.name)
+
+    def value(self, key: str) -> Any:
+        """The setting at a dotted key."""
+        place: Any = self
+        for part in key.split("."):
+            place = place[part] if isinstance(place, dict) else getattr(place, part)
+        return place
+
+    def save(self, path: Path) -> None:
+        """Write the recipe, with every default spelled out, as YAML."""
+        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with 1e-4 read as a number, as YAML 1.2 has it; PyYAML's YAML 1.1 reads it as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_value(text: str) -> Any:
+    """A value as YAML reads it."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise TagformerError(f"value '{text}' is not valid YAML: quote it.") from error
+
+
+def list_recipes() -> dict[str, Recipe]:
+    """The recipes that come with the package, by name."""
+    folder = resources.files("tagformer.recipes")
+    files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return {name.removesuffix(".yaml"): load_recipe(name.removesuffix(".yaml")) for name in files}
+
+
+def load_recipe(name_or_file: str | Path) -> Recipe:
+    """Read a built-in recipe by name, or any recipe from a YAML file.
+
+    Raises:
+        TagformerError: no such recipe, not YAML, an unknown key, or a value out of range.
+    """
+    file = Path(name_or_file)
+    if file.suffix not in (".yaml", ".yml"):
+        folder = resources.files("tagformer.recipes")
+        names = [entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")]
+        if str(name_or_file) not in names:
+            raise TagformerError(
+                f"unknown recipe '{name_or_file}'{nearest(str(name_or_file), names)} "
+                f"(recipes: {', '.join(sorted(names))}; or a .yaml file)."
+            )
+        text = (folder / f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    else:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TagformerError(f"cannot read recipe {file}: {getattr(error, 'strerror', None) or error}.") from error
+    try:
+        values = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise TagformerError(f"recipe {name_or_file}{where}: not valid YAML.") from error
+    if not isinstance(values, dict):
+        raise TagformerError(f"recipe {name_or_file}: it must be a mapping of settings.")
+    return Recipe.checked(values, f"recipe {name_or_file}")
+
+
+def _sentence(cls: type[BaseModel], error: ValidationError) -> str:
+    """The first problem that pydantic found, in one sentence."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path)
+    if first["type"] != "extra_forbidden":
+        given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+        return f"{key}: {first['msg'].lower()}{given}."
+    section: Any = cls
+    for part in path[:-1]:
+        section = section.model_fields[part].annotation
+        section = section if isinstance(section, type) else get_args(section)[0]
+    return f"unknown key '{key}'{nearest(path[-1], section.model_fields)}."

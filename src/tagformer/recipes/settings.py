@@ -1,0 +1,90 @@
+"""The sections of a recipe. Every value that is not given has the default that stands here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """Unknown keys are errors; values are checked when set."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+
+
+class BackboneSettings(Section):
+    name: str = "resnet50"
+    pretrained: bool = True
+    weights: str | None = None  # a local file, instead of a download
+    options: dict[str, Any] = Field(default_factory=dict)  # of timm.create_model
+    freeze_norm: bool = False  # keep the batch norms' statistics; for small data, and weights with folded norms
+
+
+class ModelSettings(Section):
+    name: str = "ctran"
+    backbone: BackboneSettings = BackboneSettings()
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class DataSettings(Section):
+    spec: str | None = None  # format:path, as --data says it
+    val_fraction: float = Field(0.1, gt=0, lt=1)  # drawn from train where the data has no val split
+    batch_size: int = Field(32, ge=1)
+    workers: int = Field(2, ge=0)
+    on_bad_image: Literal["error", "skip"] = "error"
+
+
+class ImageSettings(Section):
+    size: int = Field(224, ge=8)  # pixels a side
+    resize: Literal["squash", "crop"] = "squash"
+    mean: tuple[float, float, float] | None = None  # the backbone's, where not given
+    std: tuple[float, float, float] | None = None
+    crop_scale: tuple[float, float] | None = None  # area kept by random crops in training
+    flip: float = Field(0.5, ge=0, le=1)
+    rand_augment: int | None = Field(None, ge=0, le=30)
+    cutout: float = Field(0.0, ge=0, lt=1)
+
+
+class LossSettings(Section):
+    name: Literal["bce", "asl"] = "bce"
+    reduction: Literal["sum", "batchmean", "mean"] = "mean"
+    gamma_negative: float = Field(4.0, ge=0)
+    gamma_positive: float = Field(0.0, ge=0)
+    margin: float = Field(0.05, ge=0, lt=1)
+
+
+class KnownSettings(Section):
+    """Label mask training, for models that use known labels."""
+
+    label_mask_training: bool = True
+    min_unknown: float = Field(0.25, ge=0, le=1)
+
+
+class OptimizerSettings(Section):
+    name: Literal["adam", "adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    backbone_lr_factor: float = Field(1.0, ge=0)  # 0 freezes the backbone
+    weight_decay: float = Field(1e-2, ge=0)  # not on biases, norms and embeddings
+    momentum: float = Field(0.9, ge=0, lt=1)  # sgd only
+
+
+class ScheduleSettings(Section):
+    name: Literal["constant", "cosine", "onecycle", "step", "plateau"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps; cosine and constant; onecycle's pct_start
+    step_epochs: int = Field(30, ge=1)  # step: every so many epochs
+    patience: int = Field(5, ge=0)  # plateau: epochs without a better val mAP
+    factor: float = Field(0.1, gt=0, lt=1)  # step and plateau
+
+
+class TrainingSettings(Section):
+    epochs: int = Field(10, ge=1)
+    seed: int = 0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None  # None: bf16-mixed on a GPU, 32-true else
+    ema: float | None = Field(None, gt=0, lt=1)  # decay of the weights' moving average
+    clip: float | None = Field(None, gt=0)  # largest norm of the gradient
+    accumulate: int = Field(1, ge=1)  # batches to a step
+    patience: int | None = Field(None, ge=1)  # stop early after so many epochs without a better val mAP
+    checkpoint_minutes: float = Field(5.0, gt=0)  # besides at the end of every epoch
+    checkpoint_steps: int | None = Field(None, ge=1)
+    loggers: tuple[Literal["csv", "tensorboard"], ...] = ()  # per step, below RUN/logs; history.csv is always there

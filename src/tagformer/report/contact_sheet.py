@@ -1,0 +1,69 @@
+"""A sheet of pictures with their tags, for people who would rather look than read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from tagformer.files import replacing
+
+RIGHT, WRONG, MISSED, KNOWN, PLAIN = "#1a7f37", "#cf222e", "#9a6700", "#0969da", "#1f2328"
+MARGIN, LINE = 10, 15  # pixels
+
+Line = tuple[str, str]  # text, colour
+
+
+def tag_lines(tags: Sequence[tuple[str, float]], truth: Sequence[str] | None, known: Sequence[str] = ()) -> list[Line]:
+    """The lines below a picture: predicted labels with their probabilities, then the missed ones.
+
+    Right ones are green, wrong ones red, missed ones brown, told ones blue; black where the truth is not given.
+    """
+    lines = []
+    for name, probability in tags:
+        if name in known:
+            lines.append((f"{name} (known)", KNOWN))
+        else:
+            colour = PLAIN if truth is None else RIGHT if name in truth else WRONG
+            lines.append((f"{name} {probability:.0%}", colour))
+    predicted = {name for name, _ in tags}
+    lines += [(f"missed: {name}", MISSED) for name in truth or () if name not in predicted]
+    return lines
+
+
+def write_contact_sheet(
+    path: Path,
+    pictures: Sequence[Image.Image],
+    lines: Sequence[Sequence[Line]],
+    columns: int = 6,
+    side: int = 150,
+) -> None:
+    """Write a PNG with each picture in a square of `side` pixels and its lines below it."""
+    font = ImageFont.load_default(size=12)
+    rows = [range(start, min(start + columns, len(pictures))) for start in range(0, len(pictures), columns)]
+    heights = [side + LINE * max([1, *(len(lines[i]) for i in row)]) + 2 * MARGIN for row in rows]
+    width = columns * (side + MARGIN) + MARGIN
+    sheet = Image.new("RGB", (width, sum(heights) + MARGIN), "white")
+    canvas = ImageDraw.Draw(sheet)
+    top = MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        for place, index in enumerate(row):
+            left = MARGIN + place * (side + MARGIN)
+            enlarge = Image.Resampling.NEAREST if max(pictures[index].size) < side else Image.Resampling.LANCZOS
+            thumbnail = ImageOps.contain(pictures[index], (side, side), enlarge)
+            sheet.paste(thumbnail, (left + (side - thumbnail.width) // 2, top + (side - thumbnail.height) // 2))
+            for number, (text, colour) in enumerate(lines[index]):
+                fitting = _fitted(text, font, side)
+                canvas.text((left, top + side + 4 + number * LINE), fitting, fill=colour, font=font)
+        top += height
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

@@ -1,0 +1,122 @@
+"""A run folder is a model: the recipe, the labels, the weights, and what was measured.
+
+========================  ==============================================================================
+``recipe.yaml``           every setting of the run, the image transform included
+``labels.json``           the label space, the activation, and the thresholds
+``model.safetensors``     the best weights
+``metrics.json``          the last evaluation
+``history.csv``           a line an epoch
+``checkpoints/``          ``best.ckpt`` and ``last.ckpt``, to resume from
+========================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tagformer.backbones import create_backbone
+from tagformer.errors import TagformerError
+from tagformer.files import read_json, replacing, write_json
+from tagformer.labels import LabelSpace
+from tagformer.models import MultiLabelModel, create_model
+from tagformer.recipes.recipe import Recipe, load_recipe
+
+RECIPE, LABELS, WEIGHTS, METRICS = "recipe.yaml", "labels.json", "model.safetensors", "metrics.json"
+HISTORY, CHECKPOINTS, LAST, BEST = "history.csv", "checkpoints", "last.ckpt", "best.ckpt"
+
+
+def model_from_recipe(recipe: Recipe, label_space: LabelSpace, load_weights: bool = True) -> MultiLabelModel:
+    """The model that a recipe describes, in the channels-last memory format.
+
+    Args:
+        load_weights: take the backbone's pretrained weights as the recipe says; False where the model's own weights
+            will be loaded over them anyway.
+    """
+    settings = recipe.model.backbone
+    backbone = create_backbone(
+        settings.name,
+        pretrained=settings.pretrained and load_weights,
+        weights=settings.weights if load_weights else None,
+        image_size=recipe.image.size,
+        **settings.options,
+    )
+    model = create_model(recipe.model.name, label_space, backbone, **recipe.model.options)
+    return model.to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder's content.
+
+    Attributes:
+        thresholds: float32 (L,), the probability from which each label counts as predicted.
+    """
+
+    folder: Path
+    recipe: Recipe
+    label_space: LabelSpace
+    thresholds: torch.Tensor
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """
+        Raises:
+            TagformerError: not a run folder, or one whose training has not come to its first weights.
+        """
+        folder = Path(folder)
+        for name in (RECIPE, LABELS):
+            if not (folder / name).is_file():
+                raise TagformerError(f"{folder} is not a run folder: it has no {name}; 'tagformer train' makes one.")
+        content = read_json(folder / LABELS)
+        try:
+            label_space = LabelSpace.from_dict(content)
+            thresholds = torch.tensor(content["thresholds"], dtype=torch.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise TagformerError(f"{folder / LABELS} is not a label file of a run ({error}).") from error
+        if len(thresholds) != len(label_space):
+            raise TagformerError(f"{folder / LABELS}: {len(thresholds)} thresholds for {len(label_space)} labels.")
+        return cls(folder, load_recipe(folder / RECIPE), label_space, thresholds)
+
+    def model(self) -> MultiLabelModel:
+        """The model with its weights, in evaluation mode.
+
+        Raises:
+            TagformerError: no weights yet, or weights of another model or another number of labels.
+        """
+        file = self.folder / WEIGHTS
+        if not file.is_file():
+            raise TagformerError(
+                f"{self.folder} has no weights yet: finish its training with "
+                f"'tagformer train --resume --out {self.folder}'."
+            )
+        model = model_from_recipe(self.recipe, self.label_space, load_weights=False)
+        try:
+            state = load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise TagformerError(f"{file} is not a safetensors file ({error}).") from error
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
+            raise TagformerError(
+                f"{file} does not fit the model and the {len(self.label_space)} labels of {self.folder}: {reason}"
+            ) from error
+        return model.eval()
+
+
+def write_labels(folder: Path, label_space: LabelSpace, thresholds: torch.Tensor) -> None:
+    """Write ``labels.json``."""
+    content = {**label_space.to_dict(), "activation": "sigmoid", "thresholds": thresholds.tolist()}
+    write_json(folder / LABELS, content)
+
+
+def write_weights(folder: Path, model: MultiLabelModel) -> None:
+    """Write ``model.safetensors``."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(state, temporary, metadata={"format": "pt"})

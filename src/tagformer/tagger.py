@@ -1,0 +1,242 @@
+"""A run folder loaded for use: tag images, with some labels already known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tagformer.data.images import load_image, to_rgb
+from tagformer.data.loading import Batch, evaluation_loader, refuse_bad
+from tagformer.data.record import MultiLabelDataset
+from tagformer.data.transforms import evaluation_transform, normalise
+from tagformer.errors import TagformerError
+from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
+from tagformer.models import MultiLabelModel
+from tagformer.recipes.settings import ImageSettings
+from tagformer.run import Run
+
+Picture = str | Path | Image.Image | np.ndarray
+Known = Mapping[str, bool | int | None]
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One label of one image. Where `known`, the probability is 1 or 0, as it was told."""
+
+    name: str
+    probability: float
+    threshold: float
+    known: bool
+
+    @property
+    def predicted(self) -> bool:
+        return self.probability >= self.threshold
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a tagger says of one image.
+
+    Attributes:
+        image: its path, or an empty text for an image in memory.
+        probabilities: float32 (L,), 1 or 0 where told; extra labels included.
+        known: int8 (L,), what was told.
+        thresholds: float32 (L,).
+    """
+
+    image: str
+    label_space: LabelSpace
+    probabilities: Tensor
+    known: Tensor
+    thresholds: Tensor
+
+    @property
+    def ranked(self) -> list[Tag]:
+        """The target labels, most probable first."""
+        targets = torch.nonzero(self.label_space.is_target).flatten()
+        order = targets[self.probabilities[targets].argsort(descending=True, stable=True)].tolist()
+        return [
+            Tag(
+                self.label_space.names[column],
+                self.probabilities[column].item(),
+                self.thresholds[column].item(),
+                bool(self.known[column] != UNKNOWN),
+            )
+            for column in order
+        ]
+
+    @property
+    def tags(self) -> list[Tag]:
+        """The labels at or above their thresholds, most probable first."""
+        return [tag for tag in self.ranked if tag.predicted]
+
+    def below(self, count: int = 3) -> list[Tag]:
+        """The most probable labels below their thresholds that nobody ruled out."""
+        return [tag for tag in self.ranked if not tag.predicted and not tag.known][:count]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A form for JSON: the image, its tags, every probability, and what was told."""
+        told = {PRESENT: True, ABSENT: False}
+        names = self.label_space.names
+        return {
+            "image": self.image,
+            "tags": [tag.name for tag in self.tags],
+            "probabilities": {tag.name: round(tag.probability, 6) for tag in self.ranked},
+            "known": {names[i]: told[s] for i, s in enumerate(self.known.tolist()) if s != UNKNOWN},
+        }
+
+
+class Tagger:
+    """A model ready for use, with its labels, thresholds and image transform.
+
+    The features of the last `cache_size` images given to `predict` are kept, so that asking again with other known
+    labels costs only a decode.
+
+    >>> tagger = Tagger.load("runs/a")  # doctest: +SKIP
+    >>> tagger.predict("photo.jpg", known={"dog": True})[0].tags  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: MultiLabelModel,
+        image: ImageSettings,
+        thresholds: Tensor,
+        device: str | torch.device | None = None,
+        cache_size: int = 64,
+    ) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.eval().to(self.device)
+        self.label_space = model.label_space
+        self.thresholds = thresholds
+        self.image = image
+        self.cache_size = cache_size
+        self._transform = evaluation_transform(image.size, image.resize)
+        self._features: OrderedDict[str, Tensor] = OrderedDict()
+
+    @classmethod
+    def load(cls, run: str | Path, device: str | torch.device | None = None) -> Tagger:
+        """
+        Raises:
+            TagformerError: not a run folder, or one without weights that fit.
+        """
+        loaded = Run.load(run)
+        return cls(loaded.model(), loaded.recipe.image, loaded.thresholds, device)
+
+    def known(self, states: Known | None) -> Tensor:
+        """int8 (L,) from names.
+
+        Raises:
+            TagformerError: an unknown label, or a model that does not use known labels.
+        """
+        known = self.label_space.known(states or {})
+        if (known != UNKNOWN).any() and not self.model.uses_known:
+            raise TagformerError(
+                f"the model '{type(self.model).__name__.lower()}' does not use known labels: "
+                "leave --known out, or train 'ctran'."
+            )
+        return known
+
+    @torch.inference_mode()
+    def predict(
+        self, images: Picture | Sequence[Picture], known: Known | None = None, batch_size: int = 32
+    ) -> list[Prediction]:
+        """Tag one image or several; the same labels are known for all of them.
+
+        Args:
+            images: paths, PIL images, or uint8 arrays (H, W) or (H, W, 3 or 4).
+            known: ``{"dog": True, "cat": False}``.
+
+        Returns:
+            One prediction an image, in order.
+
+        Raises:
+            BadImageError: an image cannot be read; the message names it.
+        """
+        given: list[Picture] = [images] if isinstance(images, Picture) else list(images)
+        told = self.known(known)
+        predictions: list[Prediction] = []
+        for start in range(0, len(given), batch_size):
+            part = given[start : start + batch_size]
+            features = self._encoded(part)
+            names = [str(image) if isinstance(image, str | Path) else "" for image in part]
+            predictions += self._decoded(names, features, told)
+        return predictions
+
+    @torch.inference_mode()
+    def stream(
+        self,
+        paths: Sequence[Path],
+        known: Known | None = None,
+        batch_size: int = 32,
+        workers: int = 2,
+        on_bad_image: str = "error",
+    ) -> Iterator[tuple[list[Prediction], list[str]]]:
+        """Tag many files, reading ahead in other processes.
+
+        Yields:
+            A batch's predictions, and one sentence for each of its images that could not be read.
+        """
+        told = self.known(known)
+        unknown = torch.full((len(paths), len(self.label_space)), UNKNOWN, dtype=torch.int8)
+        dataset = MultiLabelDataset("the images", self.label_space, paths, unknown, [str(path) for path in paths])
+        workers = min(workers, len(paths) // batch_size)
+        batch: Batch
+        for batch in evaluation_loader(dataset, self._transform, batch_size, workers):
+            refuse_bad(batch.bad, on_bad_image)
+            predictions = self._decoded(batch.ids, self._encode(batch.images), told) if len(batch) else []
+            yield predictions, batch.bad
+
+    def _encode(self, images: Tensor) -> Tensor:
+        backbone = self.model.backbone
+        mean, std = self.image.mean or backbone.mean, self.image.std or backbone.std
+        return self.model.encode(normalise(images.to(self.device), mean, std))
+
+    def _decoded(self, names: Sequence[str], features: Tensor, told: Tensor) -> list[Prediction]:
+        known = told.to(self.device).expand(len(features), -1) if self.model.uses_known else None
+        probabilities = torch.sigmoid(self.model.decode(features, known).logits.float()).cpu()
+        probabilities = torch.where(told == UNKNOWN, probabilities, told.float())
+        return [
+            Prediction(name, self.label_space, row, told, self.thresholds)
+            for name, row in zip(names, probabilities, strict=True)
+        ]
+
+    def _encoded(self, images: Sequence[Picture]) -> Tensor:
+        """Features (B, ...) of the images, from the cache where they are in it."""
+        keys = [_identity(image) for image in images]
+        found = {key: self._features[key] for key in keys if key in self._features}
+        missing = {key: image for key, image in zip(keys, images, strict=True) if key not in found}
+        if missing:
+            pixels = torch.stack([self._transform(_open(image)) for image in missing.values()])
+            found.update(zip(missing, self._encode(pixels), strict=True))
+        for key in keys:
+            self._features[key] = found[key]
+            self._features.move_to_end(key)
+        while len(self._features) > self.cache_size:
+            self._features.popitem(last=False)
+        return torch.stack([found[key] for key in keys])
+
+
+def _open(image: Picture) -> Image.Image:
+    if isinstance(image, str | Path):
+        return load_image(Path(image))
+    return to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(image))
+
+
+def _identity(image: Picture) -> str:
+    """What tells two images apart: a file's path, time and size, or the pixels in memory."""
+    if isinstance(image, str | Path):
+        path = Path(image)
+        state = path.stat() if path.exists() else None
+        return f"{path.resolve()}/{state.st_mtime_ns}/{state.st_size}" if state else str(path)
+    pixels = np.ascontiguousarray(image)
+    mode = image.mode if isinstance(image, Image.Image) else ""
+    return hashlib.blake2b(pixels.tobytes() + f"{mode}{pixels.shape}{pixels.dtype}".encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Training on Lightning. Nothing outside this folder imports Lightning."""

@@ -1,0 +1,125 @@
+"""Callbacks: where the run is written down, and how it can be stopped."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from tagformer.data.loading import TrainingLoader
+from tagformer.errors import TrainingInterruptedError
+from tagformer.files import replacing
+
+COLUMNS = ("epoch", "step", "lr", "loss", "val_loss", "val_mAP", "val_CF1", "val_OF1", "seconds")
+
+
+class Position(Callback):
+    """Tells the training loader how far the epoch is, for the checkpoints."""
+
+    def __init__(self, loader: TrainingLoader) -> None:
+        self.loader = loader
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self.loader.position = (trainer.current_epoch, args[-1] + 1)
+
+
+class History(Callback):
+    """Writes ``history.csv``, a line an epoch, and says each line."""
+
+    def __init__(self, path: Path, say: Callable[[dict[str, Any]], None]) -> None:
+        self.path = path
+        self.say = say
+        self.rows: list[dict[str, Any]] = []
+        self._began = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._began = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        figures = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "lr": max(group["lr"] for group in trainer.optimizers[0].param_groups),
+            "loss": pl_module.epoch_loss(),
+            "seconds": time.monotonic() - self._began,
+            **figures,
+        }
+        self.rows.append(row)
+        with replacing(self.path) as temporary, temporary.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
+            writer.writeheader()
+            writer.writerows(
+                {name: round(value, 6) if isinstance(value, float) else value for name, value in line.items()}
+                for line in self.rows
+            )
+        self.say(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes ``last.ckpt`` at the end of every epoch, every so often within one, and when a signal asks to stop.
+
+    Within an epoch it writes only where no gradient is half accumulated.
+
+    Args:
+        path: of the checkpoint; it is replaced in one step.
+        minutes, steps: how often to write within an epoch, by the clock or by optimizer steps.
+    """
+
+    def __init__(self, path: Path, minutes: float, steps: int | None) -> None:
+        super().__init__()
+        self.path = path
+        self.seconds = 60 * minutes
+        self.steps = steps
+        self.stopping = False
+        self._written = time.monotonic()
+        self._handlers: dict[int, Any] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.stopping:
+            raise KeyboardInterrupt  # the second time, at once
+        self.stopping = True
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        done = args[-1] + 1
+        if done % trainer.accumulate_grad_batches or done >= trainer.num_training_batches:
+            return
+        due = time.monotonic() - self._written > self.seconds
+        if self.steps is not None:
+            due = due or trainer.global_step % self.steps == 0
+        if due or self.stopping:
+            self._write(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self._written = time.monotonic()
+        if self.stopping:
+            raise TrainingInterruptedError(
+                f"stopped at epoch {trainer.current_epoch + 1}, step {trainer.global_step}; everything so far is in "
+                f"{self.path}. Go on with: tagformer train --resume --out {self.path.parent.parent}"
+            )

@@ -1,0 +1,247 @@
+"""Training a recipe into a run folder."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from tagformer.backbones import has_folded_norms
+from tagformer.data.loading import (
+    EpochBatches,
+    ImageItems,
+    TrainingLoader,
+    derive_seed,
+    evaluation_loader,
+)
+from tagformer.data.record import MultiLabelDataset
+from tagformer.data.registry import Spec, load_dataset, split_by_id
+from tagformer.data.transforms import evaluation_transform, training_transform
+from tagformer.errors import TagformerError
+from tagformer.labels import PRESENT, LabelSpace, without_extra
+from tagformer.recipes import Recipe
+from tagformer.run import (
+    BEST,
+    CHECKPOINTS,
+    HISTORY,
+    LABELS,
+    LAST,
+    RECIPE,
+    model_from_recipe,
+    write_labels,
+    write_weights,
+)
+from tagformer.training.callbacks import History, LastCheckpoint, Position
+from tagformer.training.module import MONITOR, TrainingModule
+from tagformer.training.plan import seconds_per_image
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Where training says what it does.
+
+    Attributes:
+        say: called with lines of text.
+        epoch: called with each line of the history.
+        bars: show Lightning's rich progress bars.
+    """
+
+    say: Callable[[str], None] = lambda line: None
+    epoch: Callable[[dict[str, Any]], None] = lambda row: None
+    bars: bool = False
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """
+    Attributes:
+        folder: the run folder.
+        bad_images: one sentence for each image left out.
+        rows: the history, a line an epoch.
+    """
+
+    folder: Path
+    bad_images: frozenset[str] = frozenset()
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def training_data(recipe: Recipe) -> tuple[MultiLabelDataset, MultiLabelDataset]:
+    """The training and the validation split of a recipe's data; validation is drawn from train where there is none.
+
+    Raises:
+        TagformerError: no data named, no training split, or a validation split without a positive.
+    """
+    spec = recipe.data.spec
+    if spec is None:
+        raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
+    train = load_dataset(spec, "train", recipe.data.on_bad_image)
+    splits = Spec.parse(spec).splits
+    if not splits or "val" in splits:
+        val = load_dataset(spec, "val", recipe.data.on_bad_image)
+    else:
+        parts = split_by_id(train.ids, {"val": recipe.data.val_fraction}, recipe.training.seed)
+        train, val = train.subset(parts["train"]), train.subset(parts["val"])
+    for part, name in ((train, "training"), (val, "validation")):
+        if not (without_extra(part.labels, part.label_space) == PRESENT).any():
+            raise TagformerError(
+                f"{spec}: no image of the {name} split has a label: check the table, or give more images."
+            )
+    return train, val
+
+
+def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | None = None) -> Fitted:
+    """Train `recipe` into the run folder `out`.
+
+    Args:
+        resume: go on from ``checkpoints/last.ckpt`` where there is one; the result is the same as without the break.
+
+    Raises:
+        TagformerError: the folder is in use, data or weights cannot be had, or training diverges.
+        TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
+    """
+    listener = listener or Listener()
+    if not resume and out.exists() and any(out.iterdir()):
+        raise TagformerError(
+            f"{out} is not empty: choose another --out, or go on with 'tagformer train --resume --out {out}'."
+        )
+    train, val = training_data(recipe)
+    torch.manual_seed(derive_seed(recipe.training.seed, "weights"))
+    checkpoint = out / CHECKPOINTS / LAST
+    model = model_from_recipe(recipe, train.label_space, load_weights=not checkpoint.is_file())
+    backbone = model.backbone
+    settings = recipe.model.backbone
+    if has_folded_norms(backbone) and (settings.weights or settings.pretrained) and not settings.freeze_norm:
+        listener.say("The weights have their batch norms folded in, so the norms' statistics are kept as they are.")
+        recipe.model.backbone.freeze_norm = True
+    if recipe.image.mean is None or recipe.image.std is None:
+        recipe.image.mean, recipe.image.std = backbone.mean, backbone.std
+    if not resume or not (out / RECIPE).is_file():
+        recipe.save(out / RECIPE)
+    _write_or_check_labels(out, train.label_space)
+
+    loader, val_loader = _loaders(recipe, train, val)
+    batches = len(loader)
+    module = TrainingModule(model, recipe, math.ceil(batches / recipe.training.accumulate))
+    history = History(out / HISTORY, listener.epoch)
+    trainer = Trainer(
+        accelerator="auto",
+        devices=1,
+        precision=_precision(recipe),
+        max_epochs=recipe.training.epochs,
+        accumulate_grad_batches=recipe.training.accumulate,
+        gradient_clip_val=recipe.training.clip,
+        callbacks=_callbacks(recipe, out, loader, history, listener.bars),
+        logger=_loggers(recipe, out),
+        default_root_dir=out,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(10, batches),
+        enable_model_summary=False,
+        enable_progress_bar=listener.bars,
+        use_distributed_sampler=False,
+    )
+    if checkpoint.is_file():
+        listener.say(f"Resuming from {checkpoint}.")
+    elif trainer.accelerator.name() == "cpu":
+        seconds = seconds_per_image(model, recipe.image.size, recipe.data.batch_size, len(train.label_space))
+        total = seconds * recipe.training.epochs * (len(train) + len(val) / 3)
+        listener.say(f"Training will take about {duration(total)} on this machine.")
+    with _quiet():
+        trainer.fit(
+            module,
+            loader,
+            val_loader,
+            ckpt_path=checkpoint if checkpoint.is_file() else None,
+            weights_only=False,
+        )
+    _keep_best(out, module)
+    return Fitted(out, frozenset(module.bad_images), history.rows)
+
+
+def duration(seconds: float) -> str:
+    """A time to read: ``40 seconds``, ``12 minutes``, ``3.5 hours``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} seconds"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
+def _write_or_check_labels(out: Path, label_space: LabelSpace) -> None:
+    from tagformer.run import Run
+
+    if not (out / LABELS).is_file():
+        write_labels(out, label_space, torch.full((len(label_space),), 0.5))
+    elif Run.load(out).label_space != label_space:
+        raise TagformerError(f"{out} was begun with other labels than its data has now: train into another --out.")
+
+
+def _loaders(recipe: Recipe, train: MultiLabelDataset, val: MultiLabelDataset) -> tuple[TrainingLoader, Any]:
+    image, data, seed = recipe.image, recipe.data, recipe.training.seed
+    pin = torch.cuda.is_available()
+    transform = training_transform(
+        image.size, image.resize, image.crop_scale, image.flip, image.rand_augment, image.cutout
+    )
+    order = EpochBatches(len(train), data.batch_size, seed)
+    loader = TrainingLoader(ImageItems(train, transform, seed), order, data.workers, pin)
+    plain = evaluation_transform(image.size, image.resize)
+    return loader, evaluation_loader(val, plain, data.batch_size, data.workers, pin)
+
+
+def _callbacks(recipe: Recipe, out: Path, loader: TrainingLoader, history: History, bars: bool) -> list[Callback]:
+    training = recipe.training
+    folder = out / CHECKPOINTS
+    callbacks: list[Callback] = [Position(loader)]
+    if training.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=training.ema))
+    callbacks.append(history)
+    if training.patience is not None:
+        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.patience))
+    if bars:
+        callbacks.append(RichProgressBar(leave=False))
+    best = Path(BEST).stem
+    callbacks.append(ModelCheckpoint(folder, best, MONITOR, mode="max", enable_version_counter=False))
+    callbacks.append(LastCheckpoint(folder / LAST, training.checkpoint_minutes, training.checkpoint_steps))
+    return callbacks
+
+
+def _loggers(recipe: Recipe, out: Path) -> list[Logger]:
+    kinds: dict[str, Any] = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
+    return [kinds[name](out / "logs", name=name, version="") for name in recipe.training.loggers]
+
+
+def _precision(recipe: Recipe) -> Any:
+    if recipe.training.precision is not None:
+        return recipe.training.precision
+    return "bf16-mixed" if torch.cuda.is_available() else "32-true"
+
+
+def _keep_best(out: Path, module: TrainingModule) -> None:
+    """Write the weights of the best checkpoint (the averaged ones, with EMA) as the run's."""
+    state = torch.load(out / CHECKPOINTS / BEST, map_location="cpu", weights_only=False)["state_dict"]
+    module.model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+    write_weights(out, module.model)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice on loaders and hardware out of the way; errors come as exceptions."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", module="torch")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

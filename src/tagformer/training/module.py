@@ -1,0 +1,155 @@
+"""The Lightning module: what happens to a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from tagformer.backbones import batch_norms
+from tagformer.data.loading import Batch, derive_seed, refuse_bad
+from tagformer.data.transforms import normalise
+from tagformer.errors import TagformerError
+from tagformer.labels import hidden, label_mask_training, without_extra
+from tagformer.losses import asymmetric_loss, binary_cross_entropy, reduce
+from tagformer.metrics import evaluate
+from tagformer.models import MultiLabelModel
+from tagformer.recipes import Recipe
+from tagformer.training.optim import create_optimizer, create_schedule
+
+MONITOR = "val_mAP"
+
+
+class TrainingModule(LightningModule):
+    """Trains a model as a recipe says.
+
+    Every random draw of a step comes from the seed and the step's number, so that a resumed run repeats an
+    uninterrupted one.
+
+    Args:
+        steps_per_epoch: optimizer steps in an epoch, for the schedule.
+    """
+
+    def __init__(self, model: MultiLabelModel, recipe: Recipe, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.steps_per_epoch = steps_per_epoch
+        self.bad_images: set[str] = set()
+        self.plateau: ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] = {}
+        self._epoch_losses: list[Tensor] = []
+        self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
+        if recipe.optimizer.backbone_lr_factor == 0:
+            model.backbone.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> TrainingModule:
+        """As in torch, but a backbone whose norms are frozen keeps their statistics."""
+        super().train(mode)
+        if mode and (self.recipe.model.backbone.freeze_norm or self.recipe.optimizer.backbone_lr_factor == 0):
+            for norm in batch_norms(self.model.backbone):
+                norm.eval()
+        return self
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        step = (self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(derive_seed(self.recipe.training.seed, "step", *step))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        refuse_bad(batch.bad, self.recipe.data.on_bad_image)
+        self.bad_images.update(batch.bad)
+        if not len(batch):
+            return None
+        images = self.normalised(batch)
+        known = None
+        if self.model.uses_known and self.recipe.known.label_mask_training:
+            known = label_mask_training(batch.labels, self.recipe.known.min_unknown)
+        targets = self.targets(batch, known)
+        loss = self.loss(self.model(images, known).logits, targets, self.recipe.loss.reduction)
+        if not torch.isfinite(loss):
+            raise TagformerError(
+                f"training diverged: the loss is {loss.item()} at epoch {self.current_epoch}, step {self.global_step}; "
+                f"try a lower learning rate (--set optimizer.lr={self.recipe.optimizer.lr / 10:g}), "
+                "gradient clipping (--set training.clip=1) or --set training.precision=32-true."
+            )
+        self._epoch_losses.append(loss.detach())
+        self.log("loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def normalised(self, batch: Batch) -> Tensor:
+        """The batch's images as float32, normalised for the backbone."""
+        image, backbone = self.recipe.image, self.model.backbone
+        return normalise(batch.images, image.mean or backbone.mean, image.std or backbone.std)
+
+    def targets(self, batch: Batch, known: Tensor | None) -> Tensor:
+        """What is left to be predicted: neither told, nor an extra label."""
+        targets = without_extra(batch.labels, self.model.label_space)
+        return targets if known is None else hidden(targets, known)
+
+    def loss(self, logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
+        settings = self.recipe.loss
+        if settings.name == "bce":
+            return binary_cross_entropy(logits, targets, reduction=reduction)
+        return asymmetric_loss(
+            logits,
+            targets,
+            reduction=reduction,
+            gamma_negative=settings.gamma_negative,
+            gamma_positive=settings.gamma_positive,
+            margin=settings.margin,
+        )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        refuse_bad(batch.bad, self.recipe.data.on_bad_image)
+        self.bad_images.update(batch.bad)
+        if len(batch):
+            logits = self.model(self.normalised(batch)).logits.float()
+            targets = self.targets(batch, None)
+            loss = self.loss(logits, targets, "none")
+            self._validation.append((logits.cpu(), targets.cpu(), loss.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        if not self._validation:
+            raise TagformerError("not one image of the validation split can be read.")
+        logits, targets, losses = (torch.cat(part) for part in zip(*self._validation, strict=True))
+        self._validation.clear()
+        scores = evaluate(logits, targets)
+        values = {MONITOR: scores.mAP, "val_CF1": scores.all.CF1, "val_OF1": scores.all.OF1}
+        values["val_loss"] = reduce(losses, targets, "mean").item()
+        self.log_dict(values, sync_dist=False)
+        if self.plateau is not None:
+            self.plateau.step(scores.mAP)
+
+    def epoch_loss(self) -> float:
+        """Mean training loss since the last call."""
+        losses = self._epoch_losses
+        mean = torch.stack(losses).mean().item() if losses else float("nan")
+        self._epoch_losses = []
+        return mean
+
+    def configure_optimizers(self) -> Any:
+        training = self.recipe.training
+        optimizer = create_optimizer(self.model, self.recipe.optimizer)
+        schedule = create_schedule(optimizer, self.recipe.schedule, self.steps_per_epoch, training.epochs)
+        if isinstance(schedule, ReduceLROnPlateau):
+            # Stepped by us when the epoch's figure is there: Lightning steps it after the epoch's checkpoint is saved.
+            self.plateau = schedule
+            if self._plateau_state:
+                schedule.load_state_dict(self._plateau_state)
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["epoch_losses"] = [loss.item() for loss in self._epoch_losses]
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._epoch_losses = [torch.tensor(loss, device=self.device) for loss in checkpoint["epoch_losses"]]
+        if "plateau" in checkpoint:
+            self._plateau_state = checkpoint["plateau"]
+            if self.plateau is not None:
+                self.plateau.load_state_dict(self._plateau_state)

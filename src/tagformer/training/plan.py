@@ -1,0 +1,92 @@
+"""Settings for somebody who brings a data set and no recipe, and how long a run will take."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from tagformer.backbones import TINY
+from tagformer.data.record import MultiLabelDataset
+from tagformer.errors import TagformerError
+from tagformer.recipes import Recipe
+
+VISITS = 50_000  # images that training looks at, all epochs together
+SAMPLE = 64  # images whose size is looked at
+
+
+def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str | None = None) -> Recipe:
+    """A recipe for a training set: image size, epochs, batch size and network follow the data and the machine.
+
+    Args:
+        dataset: the training split.
+        model: a model's name.
+        backbone: a backbone's name; None chooses a light one without a GPU.
+    """
+    gpu = torch.cuda.is_available()
+    pixels = typical_size(dataset)
+    size = min(448 if gpu else 224, max(64, 32 * round(pixels / 32)))
+    network = backbone or ("resnet50" if gpu else "mobilenetv3_large_100")
+    options = {"width": 256, "layers": 2, "feedforward": 512, "image_dropout": 0.3} if model == "ctran" else {}
+    epochs = min(40, max(5, round(VISITS / len(dataset))))
+    batch = min(64 if gpu else 32, max(4, len(dataset) // 8))
+    steps = epochs * max(1, len(dataset) // batch)
+    values = {
+        "name": f"{model}-auto",
+        "source": "chosen from the data by tagformer train",
+        "image": {"size": size, "crop_scale": [0.6, 1.0]},
+        "model": {
+            "name": model,
+            "options": options,
+            "backbone": {"name": network, "pretrained": network != TINY, "freeze_norm": network != TINY},
+        },
+        "data": {"batch_size": batch},
+        "optimizer": {
+            "lr": 1e-3,
+            "backbone_lr_factor": 1.0 if network == TINY else 0.2,
+            "weight_decay": 0.05,
+        },
+        "training": {"epochs": epochs, "clip": 1.0, "ema": round(1 - min(0.1, 20 / steps), 5)},
+    }
+    return Recipe.checked(values, "the planned recipe")
+
+
+def typical_size(dataset: MultiLabelDataset) -> float:
+    """Median over a sample of images of the square root of width times height, in pixels; only headers are read.
+
+    Raises:
+        TagformerError: not one image of the sample can be opened.
+    """
+    step = max(1, len(dataset) // SAMPLE)
+    sizes = []
+    for source in dataset.images[::step]:
+        if not isinstance(source, Path):
+            sizes.append(math.sqrt(math.prod(source.render().size)))
+            continue
+        try:
+            with Image.open(source) as image:
+                sizes.append(math.sqrt(math.prod(image.size)))
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            continue  # bad images are reported when they are read
+    if not sizes:
+        raise TagformerError(f"{dataset.name}: none of its images can be opened, the first is {dataset.images[0]}.")
+    return statistics.median(sizes)
+
+
+def seconds_per_image(module: torch.nn.Module, size: int, batch_size: int, labels: int) -> float:
+    """Time of a training step for one image on this machine, measured on a copy of the model with random images."""
+    trial = copy.deepcopy(module).train()
+    images = torch.zeros(batch_size, 3, size, size).contiguous(memory_format=torch.channels_last)
+    known = torch.full((batch_size, labels), -1, dtype=torch.int8)
+    times = []
+    with torch.random.fork_rng(devices=[]):
+        for _ in range(3):
+            began = time.monotonic()
+            trial(images, known).logits.sum().backward()
+            times.append(time.monotonic() - began)
+    return min(times) / batch_size
