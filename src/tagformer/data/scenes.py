@@ -1,13 +1,14 @@
 """Scenes: a built-in data set of drawn pictures, made from a seed, without files.
 
 Each picture shows a few shapes and is MlTr's three challenges in miniature: the shapes come at three sizes, in pairs
-that look alike (ring and disc, square and diamond, ...), and in themes that make labels occur together. Some objects
+that look alike in form and colour (ring and disc, square and diamond, ...), and in themes that make labels occur together. Some objects
 are faint or half hidden, so that knowing the other labels helps. Two extra labels describe the whole picture:
 ``night`` (dark ground) and ``busy`` (textured ground); each makes certain themes likelier.
 """
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ TREE = "none: the pictures are drawn from a seed"
 OPTIONS = {
     "images": "number of training pictures (default 6000); val and test have a sixth of it each",
     "seed": "seed of the pictures (default 0)",
-    "faint": "share of objects drawn faint or half hidden (default 0.3)",
+    "faint": "share of objects drawn faint or half hidden (default 0.25)",
 }
 PIXELS = 64
 RADII = (5.0, 8.0, 13.0)  # pixels; small, medium, large
@@ -87,6 +88,9 @@ SHAPES: dict[str, Callable[[ImageDraw.ImageDraw, float, float, float, Ink], None
     "heart": _heart,
     "hexagon": _polygon(*_circle(6)),
 }
+PAIRS = list(zip(list(SHAPES)[::2], list(SHAPES)[1::2], strict=True))  # shapes that look alike, in colour too
+HUES = {shape: number / len(PAIRS) for number, pair in enumerate(PAIRS) for shape in pair}
+HUE_SPREAD = 0.04
 EXTRA = ("night", "busy")
 LABELS = LabelSpace((*SHAPES, *EXTRA), extra=EXTRA)
 
@@ -136,7 +140,7 @@ class Scene:
         shapes = [shape for shape, taken in zip(SHAPES, rng.random(len(odds)) < odds, strict=True) if taken]
         objects: list[SceneObject] = []
         for shape in rng.permutation(shapes or [theme[0]]):
-            size = int(rng.choice(3, p=(0.4, 0.35, 0.25)))
+            size = int(rng.choice(3, p=(0.3, 0.4, 0.3)))
             place = _place(rng, objects, RADII[size])
             while place is None and size > 0:
                 size -= 1
@@ -144,7 +148,7 @@ class Scene:
             if place is None:
                 continue
             unclear = rng.random() < faint
-            contrast = float(rng.uniform(0.08, 0.3) if unclear else rng.uniform(0.75, 1.0))
+            contrast = float(rng.uniform(0.08, 0.3) if unclear else rng.uniform(0.85, 1.0))
             hidden = bool(unclear and rng.random() < 0.5)
             objects.append(SceneObject(str(shape), *place, RADII[size], size + 1, contrast, hidden))
         return cls(seed, night, busy, tuple(objects))
@@ -162,15 +166,16 @@ class Scene:
                 dx, dy = rng.uniform(-9, 9, 2) * scale
                 canvas.line((x, y, x + dx, y + dy), fill=_ink(ground + rng.normal(0, 14, 3)), width=scale)
         for item in self.objects:
-            full = rng.uniform(190, 255, 3) if self.night else rng.uniform(0, 110, 3)
-            full[rng.integers(3)] = 120.0 if self.night else 160.0  # so that inks have colours
+            hue = HUES[item.shape] + rng.normal(0, HUE_SPREAD)
+            value = rng.uniform(0.8, 1.0) if self.night else rng.uniform(0.45, 0.7)
+            full = 255 * np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.6, 1.0), value))
             x, y, r = item.x * scale, item.y * scale, item.radius * scale
             SHAPES[item.shape](canvas, x, y, r, _ink(ground + item.contrast * (full - ground)))
             if item.hidden:
                 cover = (x - r, y - r, x, y + r) if rng.random() < 0.5 else (x - r, y, x + r, y + r)
                 canvas.rectangle(cover, fill=_ink(ground))
         picture = picture.resize((PIXELS, PIXELS), Image.Resampling.BOX)
-        noisy = np.asarray(picture, dtype=np.float32) + rng.normal(0, 7, (PIXELS, PIXELS, 3))
+        noisy = np.asarray(picture, dtype=np.float32) + rng.normal(0, 5, (PIXELS, PIXELS, 3))
         return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
     @property
@@ -211,7 +216,7 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     """
     count = _number(options, "images", 6000, int, 6)
     seed = _number(options, "seed", 0, int, 0)
-    faint = _number(options, "faint", 0.3, float, 0.0)
+    faint = _number(options, "faint", 0.25, float, 0.0)
     names = ("train", "val", "test") if split == "all" else (split,)
     scenes: list[Scene] = []
     ids: list[str] = []

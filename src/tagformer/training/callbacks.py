@@ -21,23 +21,32 @@ COLUMNS = ("epoch", "step", "lr", "loss", "val_loss", "val_mAP", "val_CF1", "val
 
 
 class Position(Callback):
-    """Tells the training loader how far the epoch is, for the checkpoints."""
+    """Tells the training loader which epoch it is in, and how far, for the checkpoints."""
 
     def __init__(self, loader: TrainingLoader) -> None:
         self.loader = loader
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.loader.batches.set_epoch(trainer.current_epoch)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         self.loader.position = (trainer.current_epoch, args[-1] + 1)
 
 
 class History(Callback):
-    """Writes ``history.csv``, a line an epoch, and says each line."""
+    """Writes ``history.csv``, a line an epoch, and says each line, and where a resumed run starts."""
 
-    def __init__(self, path: Path, say: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, path: Path, say: Callable[[str], None], say_epoch: Callable[[dict[str, Any]], None]) -> None:
         self.path = path
         self.say = say
+        self.say_epoch = say_epoch
         self.rows: list[dict[str, Any]] = []
         self._began = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._began = time.monotonic()
+        if trainer.global_step:
+            self.say(f"Resuming at epoch {trainer.current_epoch + 1}, step {trainer.global_step}.")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began = time.monotonic()
@@ -60,7 +69,7 @@ class History(Callback):
                 {name: round(value, 6) if isinstance(value, float) else value for name, value in line.items()}
                 for line in self.rows
             )
-        self.say(row)
+        self.say_epoch(row)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -93,6 +102,12 @@ class LastCheckpoint(Checkpoint):
             self._handlers[number] = signal.signal(number, self._on_signal)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._restore_handlers()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore_handlers()  # Lightning does not come to teardown then
+
+    def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}

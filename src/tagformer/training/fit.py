@@ -37,6 +37,7 @@ from tagformer.run import (
     LABELS,
     LAST,
     RECIPE,
+    Run,
     model_from_recipe,
     write_labels,
     write_weights,
@@ -132,26 +133,25 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     loader, val_loader = _loaders(recipe, train, val)
     batches = len(loader)
     module = TrainingModule(model, recipe, math.ceil(batches / recipe.training.accumulate))
-    history = History(out / HISTORY, listener.epoch)
-    trainer = Trainer(
-        accelerator="auto",
-        devices=1,
-        precision=_precision(recipe),
-        max_epochs=recipe.training.epochs,
-        accumulate_grad_batches=recipe.training.accumulate,
-        gradient_clip_val=recipe.training.clip,
-        callbacks=_callbacks(recipe, out, loader, history, listener.bars),
-        logger=_loggers(recipe, out),
-        default_root_dir=out,
-        num_sanity_val_steps=0,
-        log_every_n_steps=min(10, batches),
-        enable_model_summary=False,
-        enable_progress_bar=listener.bars,
-        use_distributed_sampler=False,
-    )
-    if checkpoint.is_file():
-        listener.say(f"Resuming from {checkpoint}.")
-    elif trainer.accelerator.name() == "cpu":
+    history = History(out / HISTORY, listener.say, listener.epoch)
+    with _quiet():
+        trainer = Trainer(
+            accelerator="auto",
+            devices=1,
+            precision=_precision(recipe),
+            max_epochs=recipe.training.epochs,
+            accumulate_grad_batches=recipe.training.accumulate,
+            gradient_clip_val=recipe.training.clip,
+            callbacks=_callbacks(recipe, out, loader, history, listener.bars),
+            logger=_loggers(recipe, out),
+            default_root_dir=out,
+            num_sanity_val_steps=0,
+            log_every_n_steps=min(10, batches),
+            enable_model_summary=False,
+            enable_progress_bar=listener.bars,
+            use_distributed_sampler=False,
+        )
+    if not checkpoint.is_file() and not torch.cuda.is_available():
         seconds = seconds_per_image(model, recipe.image.size, recipe.data.batch_size, len(train.label_space))
         total = seconds * recipe.training.epochs * (len(train) + len(val) / 3)
         listener.say(f"Training will take about {duration(total)} on this machine.")
@@ -177,8 +177,6 @@ def duration(seconds: float) -> str:
 
 
 def _write_or_check_labels(out: Path, label_space: LabelSpace) -> None:
-    from tagformer.run import Run
-
     if not (out / LABELS).is_file():
         write_labels(out, label_space, torch.full((len(label_space),), 0.5))
     elif Run.load(out).label_space != label_space:

@@ -54,6 +54,9 @@ class TrainingModule(LightningModule):
                 norm.eval()
         return self
 
+    def on_train_start(self) -> None:
+        self.train()  # Lightning leaves the modes as they are
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         step = (self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(derive_seed(self.recipe.training.seed, "step", *step))
@@ -71,7 +74,8 @@ class TrainingModule(LightningModule):
         loss = self.loss(self.model(images, known).logits, targets, self.recipe.loss.reduction)
         if not torch.isfinite(loss):
             raise TagformerError(
-                f"training diverged: the loss is {loss.item()} at epoch {self.current_epoch}, step {self.global_step}; "
+                f"training diverged: the loss is {loss.item()} at epoch {self.current_epoch + 1}, "
+                f"step {self.global_step}; "
                 f"try a lower learning rate (--set optimizer.lr={self.recipe.optimizer.lr / 10:g}), "
                 "gradient clipping (--set training.clip=1) or --set training.precision=32-true."
             )

@@ -1,0 +1,5 @@
+"""``python -m tagformer``: the command line."""
+
+from tagformer.cli import main
+
+main()

@@ -1,0 +1,76 @@
+"""What several test files share: a small trained run, the real data's folder, and the command line."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagformer.cli import main
+from tagformer.recipes import Recipe
+from tagformer.training.fit import fit
+
+CommandLine = Callable[..., tuple[int, str, str]]
+
+SMALL = {
+    "data": {"spec": "scenes?images=96&faint=0", "batch_size": 16, "workers": 0},
+    "image": {"size": 32},
+    "model": {
+        "name": "ctran",
+        "backbone": {"name": "tiny", "pretrained": False},
+        "options": {"width": 16, "layers": 1, "heads": 2},
+    },
+    "training": {"epochs": 1},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The tests' tensors are small: more threads only wait for one another."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_recipe() -> Callable[..., Recipe]:
+    """A recipe that trains in a second; ``small_recipe("training.epochs=2", ...)`` overrides it."""
+    return lambda *overrides: Recipe.checked(SMALL, "the test's recipe").overridden(overrides)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory, small_recipe: Callable[..., Recipe]) -> Path:
+    """The run folder of a small C-Tran on scenes."""
+    folder = tmp_path_factory.mktemp("runs") / "ctran"
+    fit(small_recipe(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and weights; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("TAGFORMER_SHARED", "../shared")).resolve()
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data: {folder} is absent (set TAGFORMER_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def tagformer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run the command line in this process: ``tagformer("predict", run, image)`` gives (exit code, stdout, stderr)."""
+
+    def run(*arguments: str | Path, standard_input: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["tagformer", *map(str, arguments)])
+        monkeypatch.setattr("sys.stdin", io.StringIO(standard_input))
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from tagformer.losses import asymmetric_loss, binary_cross_entropy, reduce
+
+Loss = Callable[..., Tensor]
+
+LOGITS = [[-2.5, -0.3, 0.0, 1.7], [0.4, 3.1, -1.2, -6.0], [2.2, -0.9, 5.0, 0.1]]
+LABELS = [[1, 0, -1, 1], [0, 0, 1, -1], [1, -1, 0, 1]]
+
+
+def written_out_bce(logit: float, label: int) -> float:
+    p = 1 / (1 + math.exp(-logit))
+    return -math.log(p) if label == 1 else -math.log(1 - p)
+
+
+def written_out_asl(logit: float, label: int, gamma_negative: float, gamma_positive: float, margin: float) -> float:
+    """MlTr's Eqs. 14 to 16, one entry."""
+    p = 1 / (1 + math.exp(-logit))
+    if label == 1:
+        return -((1 - p) ** gamma_positive) * math.log(p)
+    p_m = max(p - margin, 0)
+    return -(p_m**gamma_negative) * math.log(1 - p_m) if p_m else 0.0
+
+
+def tensors() -> tuple[Tensor, Tensor]:
+    return torch.tensor(LOGITS), torch.tensor(LABELS, dtype=torch.int8)
+
+
+def expected(entry: Callable[[float, int], float], reduction: str) -> float:
+    """The written-out loss of LOGITS and LABELS, summed up in plain loops."""
+    values = [
+        entry(logit, label)
+        for logits, labels in zip(LOGITS, LABELS, strict=True)
+        for logit, label in zip(logits, labels, strict=True)
+        if label != -1
+    ]
+    return sum(values) / {"sum": 1, "batchmean": len(LOGITS), "mean": len(values)}[reduction]
+
+
+@pytest.mark.parametrize("reduction", ["sum", "batchmean", "mean"])
+def test_bce_is_the_written_out_formula_in_each_reduction(reduction: str) -> None:
+    loss = binary_cross_entropy(*tensors(), reduction=reduction)
+    assert loss.item() == pytest.approx(expected(written_out_bce, reduction), rel=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "batchmean", "mean"])
+@pytest.mark.parametrize(
+    ("gamma_negative", "gamma_positive", "margin"),
+    [(4, 0, 0.05), (4, 1, 0.05), (2, 2, 0.2), (0, 0, 0.05), (2, 1, 0), (1.5, 2.5, 0.1)],
+)
+def test_asl_is_the_written_out_formula_in_each_reduction(
+    gamma_negative: float, gamma_positive: float, margin: float, reduction: str
+) -> None:
+    def entry(logit: float, label: int) -> float:
+        return written_out_asl(logit, label, gamma_negative, gamma_positive, margin)
+
+    loss = asymmetric_loss(
+        *tensors(), reduction=reduction, gamma_negative=gamma_negative, gamma_positive=gamma_positive, margin=margin
+    )
+    assert loss.item() == pytest.approx(expected(entry, reduction), rel=1e-5)
+
+
+def test_asl_has_the_papers_defaults() -> None:
+    said = asymmetric_loss(*tensors(), reduction="none", gamma_negative=4, gamma_positive=0, margin=0.05)
+    assert torch.equal(asymmetric_loss(*tensors(), reduction="none"), said)
+
+
+def test_asl_without_focusing_and_margin_is_bce() -> None:
+    plain = asymmetric_loss(*tensors(), reduction="none", gamma_negative=0, gamma_positive=0, margin=0)
+    torch.testing.assert_close(plain, binary_cross_entropy(*tensors(), reduction="none"))
+
+
+def test_bce_agrees_with_torch_where_all_is_annotated() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(6, 5, generator=generator)
+    labels = torch.randint(0, 2, (6, 5), generator=generator)
+    for reduction in ("none", "sum", "mean"):
+        wanted = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction=reduction)
+        torch.testing.assert_close(binary_cross_entropy(logits, labels.to(torch.int8), reduction=reduction), wanted)
+
+
+def test_no_reduction_gives_every_entry_and_zero_where_unknown() -> None:
+    loss = binary_cross_entropy(*tensors(), reduction="none")
+    assert loss.shape == (3, 4)
+    for row, column in product(range(3), range(4)):
+        label = LABELS[row][column]
+        wanted = 0.0 if label == -1 else written_out_bce(LOGITS[row][column], label)
+        assert loss[row, column].item() == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy, asymmetric_loss])
+@pytest.mark.parametrize("reduction", ["sum", "batchmean", "mean"])
+def test_unknown_entries_leave_no_gradient_and_others_do(loss: Loss, reduction: str) -> None:
+    logits, labels = tensors()
+    logits.requires_grad_()
+    loss(logits, labels, reduction=reduction, **({} if loss is binary_cross_entropy else {"margin": 0})).backward()
+    assert logits.grad is not None
+    assert torch.equal(logits.grad == 0, labels == -1)
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy, asymmetric_loss])
+@pytest.mark.parametrize("reduction", ["sum", "batchmean", "mean"])
+def test_unknown_entries_do_not_change_the_loss_whatever_their_logit(loss: Loss, reduction: str) -> None:
+    logits, labels = tensors()
+    other = logits.masked_fill(labels == -1, 50.0)
+    assert loss(other, labels, reduction=reduction) == loss(logits, labels, reduction=reduction)
+
+
+@pytest.mark.parametrize(
+    ("gamma_negative", "gamma_positive", "margin"), [(4, 0, 0.05), (4, 1, 0.05), (2, 2, 0.2), (1, 3, 0.0)]
+)
+def test_the_gradient_of_asl_includes_the_focusing_weights(
+    gamma_negative: float, gamma_positive: float, margin: float
+) -> None:
+    logits, labels = tensors()
+    logits.requires_grad_()
+    asymmetric_loss(
+        logits,
+        labels,
+        reduction="sum",
+        gamma_negative=gamma_negative,
+        gamma_positive=gamma_positive,
+        margin=margin,
+    ).backward()
+    assert logits.grad is not None
+    step = 1e-6
+    for row, column in product(range(3), range(4)):
+        label, logit = LABELS[row][column], LOGITS[row][column]
+        if label == -1:
+            continue
+        ahead, behind = (
+            written_out_asl(logit + d, label, gamma_negative, gamma_positive, margin) for d in (step, -step)
+        )
+        assert logits.grad[row, column].item() == pytest.approx((ahead - behind) / (2 * step), rel=1e-3, abs=1e-7)
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy, asymmetric_loss])
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_computed_in_float32(loss: Loss, kind: torch.dtype) -> None:
+    logits, labels = tensors()
+    halves = logits.to(kind)
+    result = loss(halves, labels, reduction="sum")
+    assert result.dtype == torch.float32
+    assert torch.equal(result, loss(halves.float(), labels, reduction="sum"))
+
+
+def check_extreme(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Logits far out, right and wrong alone and together, give a finite loss and gradient."""
+    for values in ([-200.0], [200.0], [-200.0, 200.0, -30.0, 30.0, 0.0]):
+        for label in (0, 1):
+            logits = torch.tensor([values], requires_grad=True)
+            total = loss(logits, torch.full((1, len(values)), label, dtype=torch.int8))
+            total.backward()
+            assert torch.isfinite(total)
+            assert logits.grad is not None
+            assert torch.isfinite(logits.grad).all()
+
+
+def test_extreme_logits_keep_bce_finite() -> None:
+    check_extreme(lambda logits, labels: binary_cross_entropy(logits, labels, reduction="sum"))
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.05])
+@pytest.mark.parametrize("gamma_positive", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("gamma_negative", [0.0, 0.5, 1.0, 4.0])
+def test_extreme_logits_keep_asl_finite(gamma_negative: float, gamma_positive: float, margin: float) -> None:
+    check_extreme(
+        lambda logits, labels: asymmetric_loss(
+            logits,
+            labels,
+            reduction="sum",
+            gamma_negative=gamma_negative,
+            gamma_positive=gamma_positive,
+            margin=margin,
+        )
+    )
+
+
+def test_a_confident_mistake_costs_its_logit() -> None:
+    logits = torch.tensor([[200.0, -200.0]])
+    labels = torch.tensor([[0, 1]], dtype=torch.int8)
+    assert binary_cross_entropy(logits, labels, reduction="sum").item() == pytest.approx(400)
+    wrong_present = asymmetric_loss(logits[:, 1:], labels[:, 1:], reduction="sum")
+    wrong_absent = asymmetric_loss(logits[:, :1], labels[:, :1], reduction="sum")
+    assert wrong_present.item() == pytest.approx(200)
+    assert wrong_absent.item() == pytest.approx(-(0.95**4) * math.log(0.05), rel=1e-5)
+
+
+def test_easy_negatives_below_the_margin_cost_nothing() -> None:
+    logits = torch.tensor([[-3.0, -8.0]], requires_grad=True)  # probabilities below 0.05
+    loss = asymmetric_loss(logits, torch.zeros(1, 2, dtype=torch.int8), reduction="sum")
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("loss", [binary_cross_entropy, asymmetric_loss])
+@pytest.mark.parametrize("reduction", ["sum", "batchmean", "mean"])
+def test_a_batch_without_annotations_costs_nothing(loss: Loss, reduction: str) -> None:
+    logits = torch.ones(2, 3, requires_grad=True)
+    value = loss(logits, torch.full((2, 3), -1, dtype=torch.int8), reduction=reduction)
+    value.backward()
+    assert value.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_the_reduction_must_be_said_and_known() -> None:
+    with pytest.raises(TypeError, match="reduction"):
+        binary_cross_entropy(*tensors())  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match=r"none, sum, batchmean, mean, not 'average'"):
+        reduce(torch.zeros(1, 1), torch.zeros(1, 1), "average")

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import average_precision_score, precision_score, recall_score
+from torch import Tensor
+
+from tagformer.metrics import average_precision, evaluate, label_frequency_baseline, precision_recall, top_k
+
+
+def column(*values: float) -> Tensor:
+    """A single label's values, (N, 1)."""
+    return torch.tensor(values).unsqueeze(1)
+
+
+def one_ap(scores: tuple[float, ...], labels: tuple[int, ...]) -> float:
+    return average_precision(column(*scores), column(*labels)).item()
+
+
+def random_case(seed: int, images: int = 40, labels: int = 6, unknown: bool = False) -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(seed)
+    scores = torch.from_numpy(rng.normal(size=(images, labels)))
+    states = torch.from_numpy(rng.integers(-1 if unknown else 0, 2, (images, labels)).astype(np.int8))
+    return scores, states
+
+
+# The peers' worked rows, under our conventions
+
+
+def test_row_1_ap_is_exact_and_not_interpolated() -> None:
+    assert one_ap((0.9, 0.8, 0.7, 0.6), (0, 1, 1, 0)) == pytest.approx((1 / 2 + 2 / 3) / 2, abs=1e-12)
+
+
+@pytest.mark.parametrize("labels", [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 0, 1)])
+def test_row_2_equal_scores_are_one_rank_whatever_their_order(labels: tuple[int, ...]) -> None:
+    assert one_ap((0.5, 0.5, 0.5, 0.5), labels) == pytest.approx(0.25, abs=1e-12)
+
+
+def test_row_3_a_label_without_positives_is_nan_and_left_out_of_the_mean() -> None:
+    scores = torch.tensor([[2.0, 1.0], [-1.0, 0.5]])
+    labels = torch.tensor([[1, 0], [0, 0]], dtype=torch.int8)
+    per_label = average_precision(scores, labels)
+    assert per_label[0].item() == 1
+    assert math.isnan(per_label[1].item())
+    result = evaluate(scores, labels)
+    assert result.mAP == 1
+    assert result.labels_scored == 1
+
+
+def test_row_4_an_unknown_entry_is_left_out_of_the_ranking() -> None:
+    assert one_ap((0.9, 0.8, 0.7, 0.6), (1, -1, 1, 0)) == pytest.approx(1.0, abs=1e-12)
+    assert one_ap((0.9, 0.8, 0.7, 0.6), (1, 0, 1, 0)) == pytest.approx(0.8333, abs=1e-4)
+
+
+def test_row_5_the_three_highest_count_whatever_their_scores() -> None:
+    scores = evaluate(torch.tensor([[3.0, 2, -1, -2, -3]]), torch.tensor([[1, 1, 1, 0, 0]], dtype=torch.int8))
+    assert (scores.top.OP, scores.top.OR) == (1.0, 1.0)
+    assert (scores.all.OP, scores.all.OR) == (1.0, pytest.approx(2 / 3))
+
+
+def test_row_6_ties_do_not_make_the_top_three_longer() -> None:
+    chosen = top_k(torch.tensor([[3.0, 2, 1, 1, 1]]), torch.zeros(1, 5, dtype=torch.int8), 3)
+    assert chosen.tolist() == [[True, True, True, False, False]]
+
+
+def test_row_7_a_probability_of_exactly_the_threshold_is_positive() -> None:
+    scores = evaluate(torch.tensor([[0.0]]), torch.tensor([[1]], dtype=torch.int8))
+    assert (scores.all.OP, scores.all.OR) == (1.0, 1.0)
+
+
+def test_row_8_cf1_is_the_harmonic_mean_of_cp_and_cr() -> None:
+    labels = torch.tensor([[1, 1], [1, 0], [0, 0]], dtype=torch.int8)
+    predicted = torch.tensor([[1, 1], [0, 1], [0, 1]], dtype=torch.bool)
+    result = precision_recall(predicted, labels)
+    assert (result.CP, result.CR) == (pytest.approx(2 / 3), pytest.approx(3 / 4))
+    assert result.CF1 == pytest.approx(0.7059, abs=5e-5)  # the mean of the labels' F1 would be .5833
+
+
+def test_row_9_a_label_never_predicted_has_precision_zero_and_adds_nothing_to_the_overall() -> None:
+    labels = torch.tensor([[1, 1], [0, 1]], dtype=torch.int8)
+    predicted = torch.tensor([[1, 0], [1, 0]], dtype=torch.bool)
+    result = precision_recall(predicted, labels)
+    assert result.OP == 0.5
+    assert result.CP == 0.25  # (1/2 + 0) / 2
+
+
+def test_row_11_large_logits_are_ranked_as_they_are() -> None:
+    scores = evaluate(column(30.0, 40.0, 50.0, 25.0), column(0, 0, 1, 0).to(torch.int8))
+    assert scores.mAP == 1.0
+
+
+# Average precision
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data(), images=st.integers(1, 25), labels=st.integers(1, 4))
+def test_average_precision_is_scikit_learns_with_ties_and_missing_entries(
+    data: st.DataObject, images: int, labels: int
+) -> None:
+    ranks = data.draw(arrays(np.int64, (images, labels), elements=st.integers(-4, 4)))
+    states = data.draw(arrays(np.int8, (images, labels), elements=st.integers(-1, 1)))
+    scores = ranks / 7
+    result = average_precision(torch.from_numpy(scores), torch.from_numpy(states))
+    assert result.dtype == torch.float64
+    for label in range(labels):
+        annotated = states[:, label] != -1
+        truth = states[annotated, label]
+        if not truth.any():
+            assert math.isnan(result[label].item())
+        else:
+            wanted = average_precision_score(truth, scores[annotated, label])
+            assert result[label].item() == pytest.approx(wanted, abs=1e-12)
+
+
+def test_average_precision_without_ties_is_the_mean_precision_at_the_positives() -> None:
+    scores, labels = random_case(3, unknown=True)
+    for label, result in enumerate(average_precision(scores, labels).tolist()):
+        order = sorted(range(len(scores)), key=lambda i: -scores[i, label].item())
+        seen = [labels[i, label].item() for i in order if labels[i, label] != -1]
+        precisions = [sum(seen[: rank + 1]) / (rank + 1) for rank, positive in enumerate(seen) if positive]
+        assert result == pytest.approx(sum(precisions) / len(precisions), abs=1e-12)
+
+
+def test_average_precision_depends_on_the_order_of_the_scores_alone() -> None:
+    scores, labels = random_case(4, unknown=True)
+    wanted = average_precision(scores, labels)
+    assert torch.equal(average_precision(torch.sigmoid(scores), labels), wanted)
+    shuffled = torch.randperm(len(scores), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(average_precision(scores[shuffled], labels[shuffled]), wanted, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float32])
+def test_scores_of_any_floating_type_are_ranked_as_they_are(kind: torch.dtype) -> None:
+    scores, labels = random_case(5)
+    scores = scores.to(kind)
+    assert torch.equal(average_precision(scores, labels), average_precision(scores.double(), labels))
+
+
+def test_scores_that_are_nan_or_of_another_shape_are_refused() -> None:
+    labels = torch.ones(2, 2, dtype=torch.int8)
+    with pytest.raises(ValueError, match="NaN"):
+        average_precision(torch.tensor([[0.0, math.nan], [0, 0]]), labels)
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 2\)"):
+        average_precision(torch.zeros(2, 3), labels)
+    with pytest.raises(ValueError, match=r"must both be \(N, L\)"):
+        average_precision(torch.zeros(2), labels[:, 0])
+
+
+# Precision and recall
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_precision_and_recall_are_scikit_learns(seed: int) -> None:
+    scores, labels = random_case(seed, images=12)
+    labels[:, 0] = 0  # a label without a positive
+    predicted = scores > 0.3
+    predicted[:, 1] = False  # a label never predicted
+    counted = (labels == 1).any(0).numpy()
+    truth, chosen = labels.numpy(), predicted.numpy()
+    result = precision_recall(predicted, labels)
+    per_class = {"average": None, "zero_division": 0}
+    assert result.CP == pytest.approx(precision_score(truth, chosen, **per_class)[counted].mean())
+    assert result.CR == pytest.approx(recall_score(truth, chosen, **per_class)[counted].mean())
+    assert result.OP == pytest.approx(precision_score(truth, chosen, average="micro"))
+    assert result.OR == pytest.approx(recall_score(truth, chosen, average="micro"))
+    assert result.CF1 == pytest.approx(2 / (1 / result.CP + 1 / result.CR))
+    assert result.OF1 == pytest.approx(2 / (1 / result.OP + 1 / result.OR))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_unknown_entries_count_neither_as_right_nor_as_wrong(seed: int) -> None:
+    scores, labels = random_case(seed, images=15, unknown=True)
+    predicted = scores > 0
+    result = precision_recall(predicted, labels)
+    annotated = labels != -1
+    truth, chosen = labels[annotated].numpy(), predicted[annotated].numpy()
+    assert result.OP == pytest.approx(precision_score(truth, chosen))
+    assert result.OR == pytest.approx(recall_score(truth, chosen))
+    columns = [(labels[annotated[:, i], i].numpy(), predicted[annotated[:, i], i].numpy()) for i in range(6)]
+    assert result.CP == pytest.approx(np.mean([precision_score(*each, zero_division=0) for each in columns]))
+    assert result.CR == pytest.approx(np.mean([recall_score(*each) for each in columns]))
+    assert precision_recall(predicted ^ ~annotated, labels) == result
+
+
+def test_predicting_nothing_has_precision_recall_and_f1_zero() -> None:
+    labels = torch.tensor([[1, 0], [0, 1]], dtype=torch.int8)
+    result = precision_recall(torch.zeros(2, 2, dtype=torch.bool), labels)
+    assert (result.CP, result.CR, result.CF1, result.OP, result.OR, result.OF1) == (0,) * 6
+
+
+@pytest.mark.parametrize("predicted", [True, False])
+def test_without_any_positive_every_figure_is_nan(predicted: bool) -> None:
+    result = precision_recall(torch.full((3, 2), predicted), torch.zeros(3, 2, dtype=torch.int8))
+    for figure in ("CP", "CR", "CF1", "OP", "OR", "OF1"):
+        assert math.isnan(getattr(result, figure)), figure
+
+
+# The k highest
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data(), images=st.integers(1, 5), labels=st.integers(1, 7), k=st.integers(1, 9))
+def test_top_k_takes_exactly_k_annotated_labels_and_lower_columns_first(
+    data: st.DataObject, images: int, labels: int, k: int
+) -> None:
+    scores = data.draw(arrays(np.int64, (images, labels), elements=st.integers(-2, 2))).astype(np.float32)
+    states = data.draw(arrays(np.int8, (images, labels), elements=st.integers(-1, 1)))
+    chosen = top_k(torch.from_numpy(scores), torch.from_numpy(states), k)
+    for row in range(images):
+        annotated = [i for i in range(labels) if states[row, i] != -1]
+        best = sorted(annotated, key=lambda i: (-scores[row, i], i))[:k]
+        assert torch.nonzero(chosen[row]).flatten().tolist() == sorted(best)
+
+
+# All figures together
+
+
+def test_evaluate_gathers_the_figures_of_its_parts() -> None:
+    logits, labels = random_case(7, unknown=True)
+    scores = evaluate(logits, labels, threshold=0.6, top_k=2)
+    assert scores.mAP == pytest.approx(average_precision(logits, labels).mean().item())
+    assert scores.all == precision_recall(1 / (1 + torch.exp(-logits)) >= 0.6, labels)
+    assert scores.top == precision_recall(top_k(logits, labels, 2), labels)
+    assert (scores.images, scores.labels_scored, scores.threshold, scores.top_k) == (40, 6, 0.6, 2)
+
+
+def test_the_map_of_nothing_is_nan() -> None:
+    scores = evaluate(torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.int8))
+    assert math.isnan(scores.mAP)
+    assert scores.labels_scored == 0
+
+
+def test_scores_become_json_by_name_with_null_for_nan() -> None:
+    logits = torch.tensor([[2.0, 1.0], [-1.0, 0.5]])
+    scores = evaluate(logits, torch.tensor([[1, 0], [0, 0]], dtype=torch.int8), top_k=1)
+    content = json.loads(json.dumps(scores.to_dict(("cat", "dog")), allow_nan=False))
+    assert content["average_precision"] == {"cat": 1.0, "dog": None}
+    assert content["mAP"] == 1.0
+    assert content["OP"] == pytest.approx(1 / 3)  # cat right, dog wrong twice
+    assert content["OP_top1"] == 0.5
+
+
+def test_an_unknown_protocol_is_refused() -> None:
+    with pytest.raises(ValueError, match="protocol must be one of tagformer"):
+        evaluate(torch.zeros(1, 1), torch.ones(1, 1), protocol="guess")
+
+
+def test_the_frequency_baseline_is_the_map_of_constant_scores() -> None:
+    _, labels = random_case(8, unknown=True)
+    labels[:, 0] = 0
+    annotated = [labels[labels[:, i] != -1, i].numpy() for i in range(1, 6)]
+    wanted = np.mean([average_precision_score(truth, np.zeros(len(truth))) for truth in annotated])
+    assert label_frequency_baseline(labels) == pytest.approx(wanted)
+    assert evaluate(torch.zeros(labels.shape), labels).mAP == pytest.approx(wanted)
