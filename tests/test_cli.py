@@ -193,9 +193,9 @@ def test_models_and_recipes_are_listed(tagformer: CommandLine) -> None:
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys; from tagformer.cli import app; import tagformer; print([m for m in ('torch', 'lightning') if m in sys.modules])"
+    code = "import sys, tagformer.cli; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "False"
 
 
 def test_only_training_imports_lightning() -> None:

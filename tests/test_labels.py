@@ -144,6 +144,13 @@ def test_the_number_of_hidden_labels_is_uniform_from_a_quarter_to_all() -> None:
     assert chi_square < 37.7  # 15 degrees of freedom, p = 0.001
 
 
+@pytest.mark.parametrize(("min_unknown", "count", "least"), [(0.25, 80, 20), (0.55, 20, 11), (0.07, 100, 7)])
+def test_the_least_share_is_not_one_label_too_many(min_unknown: float, count: int, least: int) -> None:
+    labels = torch.ones(5000, count, dtype=torch.int8)
+    known = label_mask_training(labels, min_unknown, torch.Generator().manual_seed(0))
+    assert (known == UNKNOWN).sum(1).min() == least
+
+
 def test_every_label_is_hidden_equally_often() -> None:
     labels = torch.ones(8000, 12, dtype=torch.int8)
     share = (label_mask_training(labels, 0.25, torch.Generator().manual_seed(1)) == UNKNOWN).float().mean(0)

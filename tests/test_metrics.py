@@ -62,7 +62,7 @@ def test_row_4_an_unknown_entry_is_left_out_of_the_ranking() -> None:
 def test_row_5_the_three_highest_count_whatever_their_scores() -> None:
     scores = evaluate(torch.tensor([[3.0, 2, -1, -2, -3]]), torch.tensor([[1, 1, 1, 0, 0]], dtype=torch.int8))
     assert (scores.top.OP, scores.top.OR) == (1.0, 1.0)
-    assert (scores.all.OP, scores.all.OR) == (1.0, pytest.approx(2 / 3))
+    assert (1.0, pytest.approx(2 / 3)) == (scores.all.OP, scores.all.OR)
 
 
 def test_row_6_ties_do_not_make_the_top_three_longer() -> None:
@@ -79,8 +79,8 @@ def test_row_8_cf1_is_the_harmonic_mean_of_cp_and_cr() -> None:
     labels = torch.tensor([[1, 1], [1, 0], [0, 0]], dtype=torch.int8)
     predicted = torch.tensor([[1, 1], [0, 1], [0, 1]], dtype=torch.bool)
     result = precision_recall(predicted, labels)
-    assert (result.CP, result.CR) == (pytest.approx(2 / 3), pytest.approx(3 / 4))
-    assert result.CF1 == pytest.approx(0.7059, abs=5e-5)  # the mean of the labels' F1 would be .5833
+    assert (pytest.approx(2 / 3), pytest.approx(3 / 4)) == (result.CP, result.CR)
+    assert pytest.approx(0.7059, abs=5e-5) == result.CF1  # the mean of the labels' F1 would be .5833
 
 
 def test_row_9_a_label_never_predicted_has_precision_zero_and_adds_nothing_to_the_overall() -> None:
@@ -166,12 +166,12 @@ def test_precision_and_recall_are_scikit_learns(seed: int) -> None:
     truth, chosen = labels.numpy(), predicted.numpy()
     result = precision_recall(predicted, labels)
     per_class = {"average": None, "zero_division": 0}
-    assert result.CP == pytest.approx(precision_score(truth, chosen, **per_class)[counted].mean())
-    assert result.CR == pytest.approx(recall_score(truth, chosen, **per_class)[counted].mean())
-    assert result.OP == pytest.approx(precision_score(truth, chosen, average="micro"))
-    assert result.OR == pytest.approx(recall_score(truth, chosen, average="micro"))
-    assert result.CF1 == pytest.approx(2 / (1 / result.CP + 1 / result.CR))
-    assert result.OF1 == pytest.approx(2 / (1 / result.OP + 1 / result.OR))
+    assert pytest.approx(precision_score(truth, chosen, **per_class)[counted].mean()) == result.CP
+    assert pytest.approx(recall_score(truth, chosen, **per_class)[counted].mean()) == result.CR
+    assert pytest.approx(precision_score(truth, chosen, average="micro")) == result.OP
+    assert pytest.approx(recall_score(truth, chosen, average="micro")) == result.OR
+    assert pytest.approx(2 / (1 / result.CP + 1 / result.CR)) == result.CF1
+    assert pytest.approx(2 / (1 / result.OP + 1 / result.OR)) == result.OF1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -181,11 +181,11 @@ def test_unknown_entries_count_neither_as_right_nor_as_wrong(seed: int) -> None:
     result = precision_recall(predicted, labels)
     annotated = labels != -1
     truth, chosen = labels[annotated].numpy(), predicted[annotated].numpy()
-    assert result.OP == pytest.approx(precision_score(truth, chosen))
-    assert result.OR == pytest.approx(recall_score(truth, chosen))
+    assert pytest.approx(precision_score(truth, chosen)) == result.OP
+    assert pytest.approx(recall_score(truth, chosen)) == result.OR
     columns = [(labels[annotated[:, i], i].numpy(), predicted[annotated[:, i], i].numpy()) for i in range(6)]
-    assert result.CP == pytest.approx(np.mean([precision_score(*each, zero_division=0) for each in columns]))
-    assert result.CR == pytest.approx(np.mean([recall_score(*each) for each in columns]))
+    assert pytest.approx(np.mean([precision_score(*each, zero_division=0) for each in columns])) == result.CP
+    assert pytest.approx(np.mean([recall_score(*each) for each in columns])) == result.CR
     assert precision_recall(predicted ^ ~annotated, labels) == result
 
 

@@ -39,7 +39,7 @@ EVERYTHING = (
 
 
 def final_state(run: Path) -> dict[str, torch.Tensor]:
-    """Everything that training leaves behind: the kept weights, the last ones, their average and the optimizer's state."""
+    """All that training leaves behind: the kept weights, the last ones, their average, and the optimizer's state."""
     state = dict(load_file(run / "model.safetensors"))
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=False)
     for part in ("state_dict", "current_model_state"):

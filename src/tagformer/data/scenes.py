@@ -1,9 +1,9 @@
 """Scenes: a built-in data set of drawn pictures, made from a seed, without files.
 
 Each picture shows a few shapes and is MlTr's three challenges in miniature: the shapes come at three sizes, in pairs
-that look alike in form and colour (ring and disc, square and diamond, ...), and in themes that make labels occur together. Some objects
-are faint or half hidden, so that knowing the other labels helps. Two extra labels describe the whole picture:
-``night`` (dark ground) and ``busy`` (textured ground); each makes certain themes likelier.
+that look alike in form and colour (ring and disc, square and diamond, ...), and in themes that make labels occur
+together. Some objects are faint or half hidden, so that knowing the other labels helps. Two extra labels describe the
+whole picture: ``night`` (dark ground) and ``busy`` (textured ground); each makes certain themes likelier.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def evaluate(
 
 
 def label_frequency_baseline(labels: Tensor) -> float:
-    """mAP of a tagger that gives every image the same scores: the mean share of positives of the labels that have any."""
+    """mAP of a tagger that scores all images alike: the mean share of positives of the labels that have any."""
     present = (labels == PRESENT).sum(0).double()
     annotated = (labels >= 0).sum(0).double()
     return (present / annotated)[present > 0].mean().item()

@@ -46,7 +46,7 @@ class MultiLabelModel(nn.Module):
         raise NotImplementedError
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
-        """Features of `encode` and known labels, int8 (B, L) in {1, 0, -1} (None: nothing is known), to logits (B, L)."""
+        """Features of `encode` and known labels, int8 (B, L) in {1, 0, -1} (None: nothing known), to logits (B, L)."""
         raise NotImplementedError
 
     def forward(self, images: Tensor, known: Tensor | None = None) -> ModelOutput:

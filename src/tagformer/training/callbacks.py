@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -81,7 +82,7 @@ class History(Callback):
 class LastCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` at the end of every epoch, every so often within one, and when a signal asks to stop.
 
-    Within an epoch it writes only where no gradient is half accumulated.
+    Within an epoch it writes only where no gradient is half accumulated. Signals are heard within `listening`.
 
     Args:
         path: of the checkpoint; it is replaced in one step.
@@ -95,22 +96,16 @@ class LastCheckpoint(Checkpoint):
         self.steps = steps
         self.stopping = False
         self._written = time.monotonic()
-        self._handlers: dict[int, Any] = {}
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._on_signal)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._restore_handlers()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._restore_handlers()  # Lightning does not come to teardown then
-
-    def _restore_handlers(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take Ctrl-C and SIGTERM as a wish to stop at the next batch."""
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.stopping:

@@ -133,6 +133,8 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     loader, val_loader = _loaders(recipe, train, val)
     batches = len(loader)
     module = TrainingModule(model, recipe, math.ceil(batches / recipe.training.accumulate))
+    training = recipe.training
+    last = LastCheckpoint(checkpoint, training.checkpoint_minutes, training.checkpoint_steps)
     history = History(out / HISTORY, listener.say, listener.epoch)
     with _quiet():
         trainer = Trainer(
@@ -142,7 +144,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             max_epochs=recipe.training.epochs,
             accumulate_grad_batches=recipe.training.accumulate,
             gradient_clip_val=recipe.training.clip,
-            callbacks=_callbacks(recipe, out, loader, history, listener.bars),
+            callbacks=_callbacks(recipe, out, loader, history, last, listener.bars),
             logger=_loggers(recipe, out),
             default_root_dir=out,
             num_sanity_val_steps=0,
@@ -155,7 +157,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
         seconds = seconds_per_image(model, recipe.image.size, recipe.data.batch_size, len(train.label_space))
         total = seconds * recipe.training.epochs * (len(train) + len(val) / 3)
         listener.say(f"Training will take about {duration(total)} on this machine.")
-    with _quiet():
+    with _quiet(), last.listening():
         trainer.fit(
             module,
             loader,
@@ -195,7 +197,9 @@ def _loaders(recipe: Recipe, train: MultiLabelDataset, val: MultiLabelDataset) -
     return loader, evaluation_loader(val, plain, data.batch_size, data.workers, pin)
 
 
-def _callbacks(recipe: Recipe, out: Path, loader: TrainingLoader, history: History, bars: bool) -> list[Callback]:
+def _callbacks(
+    recipe: Recipe, out: Path, loader: TrainingLoader, history: History, last: LastCheckpoint, bars: bool
+) -> list[Callback]:
     training = recipe.training
     folder = out / CHECKPOINTS
     callbacks: list[Callback] = [Position(loader)]
@@ -208,7 +212,7 @@ def _callbacks(recipe: Recipe, out: Path, loader: TrainingLoader, history: Histo
         callbacks.append(RichProgressBar(leave=False))
     best = Path(BEST).stem
     callbacks.append(ModelCheckpoint(folder, best, MONITOR, mode="max", enable_version_counter=False))
-    callbacks.append(LastCheckpoint(folder / LAST, training.checkpoint_minutes, training.checkpoint_steps))
+    callbacks.append(last)
     return callbacks
 
 

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tagformer.errors import TagformerError
+from tagformer.files import read_json, replacing, write_json, write_text
+
+
+def test_json_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    value = {"names": ["dog", "Ärger"], "mAP": 0.1, "none": None}
+    write_json(tmp_path / "new" / "a.json", value)
+    assert read_json(tmp_path / "new" / "a.json") == value
+    assert "Ärger" in (tmp_path / "new" / "a.json").read_text(encoding="utf-8")
+
+
+def test_what_was_written_before_survives_a_failure(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    write_text(file, "old")
+
+    def fail() -> None:
+        with replacing(file) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        fail()
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with replacing(file) as temporary:
+        temporary.write_text("new")
+        assert not file.exists()
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".txt"
+    assert file.read_text() == "new"
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.txt"
+    plain.touch()
+    write_text(tmp_path / "ours.txt", "x")
+    assert (tmp_path / "ours.txt").stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1,\n"b": }', r"a\.json, line 2: not valid JSON"),
+        (b"", r"a\.json, line 1: not valid JSON"),
+        ('"Ä"'.encode("latin-1"), r"a\.json is not UTF-8 text"),
+    ],
+)
+def test_a_faulty_json_file_is_refused_by_name_and_line(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(TagformerError, match=message):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_missing_json_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(TagformerError, match=r"cannot read .*none\.json"):
+        read_json(tmp_path / "none.json")
+    with pytest.raises(TagformerError, match="cannot read"):
+        read_json(tmp_path)

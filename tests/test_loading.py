@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tagformer.data import MultiLabelDataset, load_dataset
+from tagformer.data.loading import (
+    Batch,
+    EpochBatches,
+    ImageItems,
+    TrainingLoader,
+    derive_seed,
+    evaluation_loader,
+    refuse_bad,
+)
+from tagformer.data.transforms import Cutout, evaluation_transform, normalise, training_transform
+from tagformer.errors import BadImageError
+from tagformer.labels import LabelSpace
+
+AUGMENTED: dict[str, Any] = {"crop_scale": (0.5, 1.0), "flip": 0.5, "rand_augment": 9, "cutout": 0.25}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> MultiLabelDataset:
+    return load_dataset("scenes?images=22")
+
+
+def halves(width: int, height: int) -> Image.Image:
+    """The left half red, the right half blue."""
+    image = Image.new("RGB", (width, height), "red")
+    image.paste("blue", (width // 2, 0, width, height))
+    return image
+
+
+def with_bad_ones(folder: Path) -> MultiLabelDataset:
+    """Five images: 1 is missing, 3 is text."""
+    for number in range(5):
+        Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(folder / f"{number}.png")
+    (folder / "1.png").unlink()
+    (folder / "3.png").write_text("no picture")
+    return MultiLabelDataset(
+        name="mine",
+        label_space=LabelSpace(("a", "b")),
+        images=[folder / f"{number}.png" for number in range(5)],
+        labels=torch.tensor([[i % 2, i // 2 % 2] for i in range(5)], dtype=torch.int8),
+        ids=[f"id-{number}" for number in range(5)],
+    )
+
+
+# Transforms
+
+
+@pytest.mark.parametrize("size", [(100, 40), (30, 90), (7, 7)])
+def test_squash_shows_the_whole_image_in_a_square(size: tuple[int, int]) -> None:
+    image = evaluation_transform(32)(halves(*size))
+    assert image.shape == (3, 32, 32)
+    assert image.dtype == torch.uint8
+    assert image[:, :, 1].float().mean(1).tolist() == [255, 0, 0]
+    assert image[:, :, -2].float().mean(1).tolist() == [0, 0, 255]
+
+
+def test_crop_takes_the_centre_without_stretching() -> None:
+    picture = Image.new("RGB", (96, 32), "red")
+    picture.paste("green", (32, 0, 64, 32))
+    green = evaluation_transform(32, "crop")(picture)
+    assert green.shape == (3, 32, 32)
+    assert torch.equal(green, torch.tensor([0, 128, 0], dtype=torch.uint8).view(3, 1, 1).expand(3, 32, 32))
+
+
+def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
+    picture = load_dataset("scenes?images=6").images[0].render()  # type: ignore[union-attr]
+    expected = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(64, 64, 3).permute(2, 0, 1)
+    assert torch.equal(evaluation_transform(64)(picture), expected)
+    assert torch.equal(training_transform(64, flip=0)(picture), expected)
+    assert torch.equal(training_transform(64, flip=1)(picture), expected.flip(2))
+
+
+def test_an_unknown_way_of_resizing_is_refused() -> None:
+    with pytest.raises(ValueError, match="'squash' or 'crop', not 'stretch'"):
+        evaluation_transform(32, "stretch")
+
+
+def test_half_of_the_images_are_flipped() -> None:
+    transform = training_transform(8, flip=0.5)
+    torch.manual_seed(0)
+    flipped = sum(transform(halves(8, 8))[2, 0, 0].item() == 255 for _ in range(400))
+    assert 160 < flipped < 240
+
+
+def test_random_crops_keep_the_share_of_the_area_that_was_asked_for() -> None:
+    ramp = Image.merge("RGB", [Image.linear_gradient("L")] * 3)  # 256 x 256, brightness is the row
+    transform = training_transform(64, crop_scale=(0.25, 0.25), flip=0)
+    torch.manual_seed(0)
+    for _ in range(20):
+        image = transform(ramp)[0].float()
+        height = (image[-1].mean() - image[0].mean()) / 256
+        assert 0.4 < height < 0.6  # a quarter of the area, with sides in the ratio 3:4 to 4:3
+
+
+def test_cutout_hides_one_grey_square() -> None:
+    image = torch.zeros(3, 20, 20, dtype=torch.uint8)
+    cutout = Cutout(6)
+    torch.manual_seed(0)
+    for _ in range(50):
+        hidden = cutout(image)
+        rows, columns = torch.nonzero(hidden[0]).unbind(1)
+        height, width = (int(edge.max() - edge.min()) + 1 for edge in (rows, columns))
+        assert torch.equal(hidden.unique(), torch.tensor([0, 128], dtype=torch.uint8))
+        assert len(rows) == height * width
+        assert 3 <= height <= 6
+        assert 3 <= width <= 6
+    assert not image.any()
+
+
+def test_augmented_images_keep_size_and_type() -> None:
+    transform = training_transform(24, **AUGMENTED)
+    torch.manual_seed(0)
+    for _ in range(10):
+        image = transform(halves(50, 30))
+        assert (image.shape, image.dtype) == ((3, 24, 24), torch.uint8)
+
+
+def test_normalise_is_the_written_out_formula_and_leaves_its_input_alone() -> None:
+    images = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    before = images.clone()
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
+    result = normalise(images, mean, std)
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    for channel in range(3):
+        expected = (images[:, channel].double() / 255 - mean[channel]) / std[channel]
+        torch.testing.assert_close(result[:, channel].double(), expected, rtol=0, atol=1e-6)
+    assert torch.equal(images, before)
+
+
+# Seeds
+
+
+def test_a_seed_has_63_bits_and_depends_on_every_part() -> None:
+    seeds = {derive_seed(a, b) for a in range(30) for b in range(30)}
+    assert len(seeds) == 900
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert max(seeds) > 2**62
+    assert derive_seed(1, "order", 2) == derive_seed(1, "order", 2)
+    assert derive_seed(1, 2) != derive_seed(2, 1)
+    assert derive_seed(1, 23) != derive_seed(12, 3)
+
+
+# The order
+
+
+def epoch(batches: EpochBatches, number: int) -> list[list[tuple[int, int]]]:
+    batches.set_epoch(number)
+    return list(batches)
+
+
+def test_an_epoch_is_every_image_once_in_full_batches() -> None:
+    batches = EpochBatches(22, 5, seed=1)
+    listed = epoch(batches, 3)
+    assert len(listed) == len(batches) == 4
+    assert {len(batch) for batch in listed} == {5}
+    keys = [key for batch in listed for key in batch]
+    assert {number for number, _ in keys} == {3}
+    assert len({index for _, index in keys}) == 20
+    assert {index for _, index in keys} <= set(range(22))
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
+    first = epoch(EpochBatches(22, 5, seed=1), 0)
+    torch.manual_seed(99)
+    again = EpochBatches(22, 5, seed=1)
+    epoch(again, 7)
+    assert epoch(again, 0) == first
+    assert [[i for _, i in batch] for batch in epoch(again, 1)] != [[i for _, i in batch] for batch in first]
+    assert epoch(EpochBatches(22, 5, seed=2), 0) != first
+
+
+def test_an_epoch_can_start_at_any_batch_and_the_next_is_whole_again() -> None:
+    batches = EpochBatches(22, 5, seed=1)
+    whole = epoch(batches, 2)
+    batches.start = 3
+    assert epoch(batches, 2) == whole[3:]
+    assert epoch(batches, 2) == whole
+
+
+def test_a_single_batch_may_be_incomplete() -> None:
+    listed = epoch(EpochBatches(3, 8, seed=0), 0)
+    assert [sorted(index for _, index in batch) for batch in listed] == [[0, 1, 2]]
+
+
+def test_processes_share_one_order_without_overlap() -> None:
+    shares = [epoch(EpochBatches(24, 4, seed=5, rank=rank, world_size=3), 1) for rank in range(3)]
+    assert [len(share) for share in shares] == [2, 2, 2]
+    indices = [index for share in shares for batch in share for _, index in batch]
+    assert sorted(indices) == list(range(24))
+
+
+# Batches
+
+
+def loaded(dataset: MultiLabelDataset, workers: int, number: int, start: int = 0) -> list[Batch]:
+    items = ImageItems(dataset, training_transform(32, **AUGMENTED), seed=4)
+    loader = TrainingLoader(items, EpochBatches(len(dataset), 5, seed=4), workers)
+    loader.load_state_dict({"epoch": number, "batches": start})
+    return list(loader)
+
+
+def assert_same(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert one.ids == other.ids
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
+
+
+def test_batches_are_the_same_with_and_without_workers(scenes: MultiLabelDataset) -> None:
+    assert_same(loaded(scenes, 0, 1), loaded(scenes, 2, 1))
+
+
+def test_a_restarted_loader_goes_on_where_it_was(scenes: MultiLabelDataset) -> None:
+    torch.manual_seed(1)
+    whole = loaded(scenes, 0, 1)
+    torch.manual_seed(2)
+    assert_same(loaded(scenes, 0, 1, start=2), whole[2:])
+
+
+def test_augmentation_differs_between_epochs_and_leaves_the_random_state_alone(scenes: MultiLabelDataset) -> None:
+    items = ImageItems(scenes, training_transform(32, **AUGMENTED))
+    before = torch.random.get_rng_state()
+    images = [items[number, 3][1] for number in (0, 0, 1)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(isinstance(image, Tensor) for image in images)
+    assert torch.equal(images[0], images[1])  # type: ignore[arg-type]
+    assert not torch.equal(images[0], images[2])  # type: ignore[arg-type]
+
+
+def test_a_batch_has_the_labels_and_ids_of_its_images(scenes: MultiLabelDataset) -> None:
+    for batch in loaded(scenes, 0, 0):
+        assert len(batch) == 5
+        assert batch.images.shape == (5, 3, 32, 32)
+        assert batch.images.dtype == torch.uint8
+        assert batch.ids == [scenes.ids[index] for index in batch.indices]
+        assert torch.equal(batch.labels, scenes.labels[batch.indices])
+        assert batch.bad == []
+
+
+def test_a_batch_moves_to_a_device_whole(scenes: MultiLabelDataset) -> None:
+    batch = loaded(scenes, 0, 0)[0]
+    moved = batch.to("meta")
+    assert (moved.images.device.type, moved.labels.device.type) == ("meta", "meta")
+    assert moved.ids == batch.ids
+
+
+def test_evaluation_reads_all_images_once_and_in_order(scenes: MultiLabelDataset) -> None:
+    batches = list(evaluation_loader(scenes, evaluation_transform(64), 8, 0))
+    assert [len(batch) for batch in batches] == [8, 8, 6]
+    assert [own for batch in batches for own in batch.ids] == list(scenes.ids)
+    expected = evaluation_transform(64)(scenes.images[9].render())  # type: ignore[union-attr]
+    assert torch.equal(batches[1].images[1], expected)
+
+
+# Where training is
+
+
+def training_loader(count: int = 22) -> TrainingLoader:
+    dataset = load_dataset(f"scenes?images={count}")
+    return TrainingLoader(ImageItems(dataset, evaluation_transform(8)), EpochBatches(count, 5, seed=0), 0)
+
+
+def test_a_loader_says_which_batches_are_done() -> None:
+    loader = training_loader()
+    assert loader.state_dict() == {"epoch": 0, "batches": 0}
+    loader.position = (2, 3)
+    assert loader.state_dict() == {"epoch": 2, "batches": 3}
+    loader.position = (2, 4)  # the last of four
+    assert loader.state_dict() == {"epoch": 3, "batches": 0}
+
+
+def test_a_loader_takes_up_the_state_of_another() -> None:
+    loader = training_loader()
+    loader.load_state_dict({"epoch": 1, "batches": 2})
+    assert loader.state_dict() == {"epoch": 1, "batches": 2}
+    whole = epoch(EpochBatches(22, 5, seed=0), 1)
+    assert [batch.indices for batch in loader] == [[index for _, index in batch] for batch in whole[2:]]
+
+
+# Bad images
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_images_are_left_out_of_their_batch_and_named(tmp_path: Path, workers: int) -> None:
+    dataset = with_bad_ones(tmp_path)
+    (batch,) = evaluation_loader(dataset, evaluation_transform(8), 5, workers)
+    assert batch.ids == ["id-0", "id-2", "id-4"]
+    assert batch.indices == [0, 2, 4]
+    assert batch.images[:, 0, 0, 0].tolist() == [0, 80, 160]
+    assert torch.equal(batch.labels, dataset.labels[[0, 2, 4]])
+    assert batch.bad == [
+        f"image {tmp_path / '1.png'} does not exist.",
+        f"image {tmp_path / '3.png'} is not an image.",
+    ]
+
+
+def test_a_batch_of_nothing_but_bad_images_is_empty(tmp_path: Path) -> None:
+    dataset = with_bad_ones(tmp_path).subset([1, 3])
+    (batch,) = evaluation_loader(dataset, evaluation_transform(8), 5, 0)
+    assert len(batch) == 0
+    assert batch.labels.shape == (0, 2)
+    assert len(batch.images) == 0
+    assert len(batch.bad) == 2
+
+
+def test_bad_images_are_an_error_unless_skipped() -> None:
+    problems = ["image a.jpg is broken (cut off).", "image b.jpg does not exist."]
+    with pytest.raises(BadImageError, match=r"^image a\.jpg is broken \(cut off\); mend it, or .*--on-bad-image skip"):
+        refuse_bad(problems, "error")
+    assert refuse_bad(problems, "skip") == 2
+    assert refuse_bad([], "error") == 0
