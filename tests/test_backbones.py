@@ -31,7 +31,7 @@ def final_map(network: nn.Module, pictures: Tensor) -> Tensor:
     """timm's own last features as (B, C, h, w)."""
     features = network.forward_features(pictures)  # type: ignore[operator]
     if features.ndim == 3:
-        tokens = features[:, network.num_prefix_tokens :]  # type: ignore[index, misc]
+        tokens = features[:, network.num_prefix_tokens :]
         side = math.isqrt(tokens.shape[1])
         return tokens.transpose(1, 2).unflatten(2, (side, side))
     return features if features.shape[1] == network.num_features else features.permute(0, 3, 1, 2)

@@ -16,6 +16,12 @@ from tagformer.recipes.settings import OptimizerSettings
 from tagformer.training.optim import create_optimizer
 
 LABELS = 6
+SMALL: dict[str, dict[str, Any]] = {"ctran": {"width": 16, "layers": 2}}
+
+
+def small(name: str, seed: int = 0) -> MultiLabelModel:
+    torch.manual_seed(seed)
+    return create_model(name, LABELS, "tiny", **SMALL.get(name, {})).eval()
 
 
 def ctran(seed: int = 0, **options: Any) -> CTran:
@@ -47,9 +53,7 @@ def nothing_known(count: int = 3) -> Tensor:
 @pytest.fixture(params=sorted(MODELS))
 def model(request: pytest.FixtureRequest) -> MultiLabelModel:
     """Every model, small, in evaluation mode."""
-    torch.manual_seed(0)
-    options = {"width": 16, "layers": 2} if request.param == "ctran" else {}
-    return create_model(request.param, LABELS, "tiny", **options).eval()
+    return small(request.param)
 
 
 # What every model promises
@@ -96,10 +100,7 @@ def test_every_weight_gets_a_gradient(model: MultiLabelModel) -> None:
 
 @torch.no_grad()
 def test_a_state_dict_carries_the_whole_model(model: MultiLabelModel) -> None:
-    torch.manual_seed(9)
-    options = {"width": 16, "layers": 2} if model.uses_known else {}
-    name = next(name for name, kind in MODELS.items() if isinstance(model, kind))
-    other = create_model(name, LABELS, "tiny", **options).eval()
+    other = small(next(name for name, kind in MODELS.items() if type(model) is kind), seed=9)
     assert not torch.equal(other(images()).logits, model(images()).logits)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(images()).logits, model(images()).logits)

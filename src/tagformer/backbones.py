@@ -32,6 +32,10 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         raise NotImplementedError
 
+    def freeze(self, maps: int | None = None) -> None:
+        """Keep the weights up to and including the `maps` finest feature maps as they are; None: all of them."""
+        raise NotImplementedError
+
 
 class TinyBackbone(Backbone):
     """Six 3x3 convolutions at 32, 64 and 128 channels: 0.29 M weights, for 64-pixel pictures on two cores."""
@@ -59,6 +63,10 @@ class TinyBackbone(Backbone):
             images = stage(images)
             maps.append(images)
         return tuple(maps)
+
+    def freeze(self, maps: int | None = None) -> None:
+        for stage in self.stages[:maps]:
+            stage.requires_grad_(False)
 
 
 class TimmBackbone(Backbone):
@@ -105,6 +113,7 @@ class TimmBackbone(Backbone):
         entries = info.info if hasattr(info, "info") else info
         taken = list(range(len(entries)))[-maps:]
         self.indices = taken
+        self.modules_of_maps = tuple(entries[i]["module"] for i in taken)
         with torch.no_grad():
             size = image_size or config["input_size"][-1]
             probe = self.eval().forward(torch.zeros(1, 3, size, size))
@@ -120,6 +129,15 @@ class TimmBackbone(Backbone):
         if final.ndim == 4 and final.shape[1:3] == last.shape[2:]:  # channels last, as Swin has them
             return (*maps[:-1], final.permute(0, 3, 1, 2))
         return tuple(maps)
+
+    def freeze(self, maps: int | None = None) -> None:
+        parameters = list(self.network.named_parameters())  # in the order of the layers
+        count = len(parameters)
+        if maps is not None:
+            inside = [f"{module}." for module in self.modules_of_maps[:maps]]
+            count = 1 + max((i for i, (name, _) in enumerate(parameters) if name.startswith(tuple(inside))), default=-1)
+        for _, parameter in parameters[:count]:
+            parameter.requires_grad_(False)
 
     def _load(self, file: Path, name: str) -> None:
         if not file.is_file():

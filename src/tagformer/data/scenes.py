@@ -24,12 +24,12 @@ from tagformer.labels import LabelSpace
 
 TREE = "none: the pictures are drawn from a seed"
 OPTIONS = {
-    "images": "number of training pictures (default 6000); val and test have a sixth of it each",
+    "images": "number of training pictures (default 5000); val and test have a sixth of it each",
     "seed": "seed of the pictures (default 0)",
-    "faint": "share of objects drawn faint or half hidden (default 0.25)",
+    "faint": "share of objects drawn faint or half hidden (default 0.1)",
 }
 PIXELS = 64
-RADII = (5.0, 8.0, 13.0)  # pixels; small, medium, large
+RADII = (6.0, 9.0, 13.0)  # pixels; small, medium, large
 SUPERSAMPLING = 3  # pictures are drawn this much larger, then scaled down
 
 Point = tuple[float, float]
@@ -88,9 +88,9 @@ SHAPES: dict[str, Callable[[ImageDraw.ImageDraw, float, float, float, Ink], None
     "heart": _heart,
     "hexagon": _polygon(*_circle(6)),
 }
-PAIRS = list(zip(list(SHAPES)[::2], list(SHAPES)[1::2], strict=True))  # shapes that look alike, in colour too
-HUES = {shape: number / len(PAIRS) for number, pair in enumerate(PAIRS) for shape in pair}
-HUE_SPREAD = 0.04
+# Neighbours in this list look alike; their hues are neighbours too, and overlap.
+HUES = {shape: (number // 2 + 0.4 * (number % 2)) / 6 for number, shape in enumerate(SHAPES)}
+HUE_SPREAD = 0.03
 EXTRA = ("night", "busy")
 LABELS = LabelSpace((*SHAPES, *EXTRA), extra=EXTRA)
 
@@ -175,7 +175,7 @@ class Scene:
                 cover = (x - r, y - r, x, y + r) if rng.random() < 0.5 else (x - r, y, x + r, y + r)
                 canvas.rectangle(cover, fill=_ink(ground))
         picture = picture.resize((PIXELS, PIXELS), Image.Resampling.BOX)
-        noisy = np.asarray(picture, dtype=np.float32) + rng.normal(0, 5, (PIXELS, PIXELS, 3))
+        noisy = np.asarray(picture, dtype=np.float32) + rng.normal(0, 4, (PIXELS, PIXELS, 3))
         return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
     @property
@@ -214,9 +214,9 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     Raises:
         TagformerError: an option that is not a number in range.
     """
-    count = _number(options, "images", 6000, int, 6)
+    count = _number(options, "images", 5000, int, 6)
     seed = _number(options, "seed", 0, int, 0)
-    faint = _number(options, "faint", 0.25, float, 0.0)
+    faint = _number(options, "faint", 0.1, float, 0.0)
     names = ("train", "val", "test") if split == "all" else (split,)
     scenes: list[Scene] = []
     ids: list[str] = []

@@ -18,6 +18,7 @@ class BackboneSettings(Section):
     pretrained: bool = True
     weights: str | None = None  # a local file, instead of a download
     options: dict[str, Any] = Field(default_factory=dict)  # of timm.create_model
+    frozen_maps: int = Field(0, ge=0)  # keep the weights up to so many of the (four) feature maps, from the finest
     freeze_norm: bool = False  # keep the batch norms' statistics; for small data, and weights with folded norms
 
 

@@ -43,14 +43,13 @@ class TrainingModule(LightningModule):
         self._plateau_state: dict[str, Any] = {}
         self._epoch_losses: list[Tensor] = []
         self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
-        if recipe.optimizer.backbone_lr_factor == 0:
-            model.backbone.requires_grad_(False)
+        model.backbone.freeze(None if recipe.optimizer.backbone_lr_factor == 0 else recipe.model.backbone.frozen_maps)
 
     def train(self, mode: bool = True) -> TrainingModule:
-        """As in torch, but a backbone whose norms are frozen keeps their statistics."""
+        """As in torch, but batch norms keep their statistics where the recipe or their own frozen weights say so."""
         super().train(mode)
-        if mode and (self.recipe.model.backbone.freeze_norm or self.recipe.optimizer.backbone_lr_factor == 0):
-            for norm in batch_norms(self.model.backbone):
+        for norm in batch_norms(self.model.backbone) if mode else ():
+            if self.recipe.model.backbone.freeze_norm or not norm.weight.requires_grad:
                 norm.eval()
         return self
 

@@ -7,6 +7,7 @@ import math
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -16,8 +17,9 @@ from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import TagformerError
 from tagformer.recipes import Recipe
 
-VISITS = 50_000  # images that training looks at, all epochs together
+VISITS = 40_000  # images that training looks at, all epochs together
 SAMPLE = 64  # images whose size is looked at
+MANY_TOKENS = 150  # from here on C-Tran gets one layer on a CPU
 
 
 def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str | None = None) -> Recipe:
@@ -29,13 +31,18 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         backbone: a backbone's name; None chooses a light one without a GPU.
     """
     gpu = torch.cuda.is_available()
-    pixels = typical_size(dataset)
-    size = min(448 if gpu else 224, max(64, 32 * round(pixels / 32)))
+    size = min(448 if gpu else 224, max(64, 32 * round(typical_size(dataset) / 32)))
     network = backbone or ("resnet50" if gpu else "mobilenetv3_large_100")
-    options = {"width": 256, "layers": 2, "feedforward": 512, "image_dropout": 0.3} if model == "ctran" else {}
+    pretrained = network != TINY
     epochs = min(40, max(5, round(VISITS / len(dataset))))
-    batch = min(64 if gpu else 32, max(4, len(dataset) // 8))
+    batch = min(32 if gpu else 16, max(4, len(dataset) // 8))
     steps = epochs * max(1, len(dataset) // batch)
+    tokens = len(dataset.label_space) + (size // 32) ** 2
+    options: dict[str, Any] = {}
+    if model == "ctran":
+        width, layers = (256, 2) if gpu else (128, 1 if tokens >= MANY_TOKENS else 2)
+        # Without attention dropout torch uses its fused attention; image dropout keeps the model from overfitting.
+        options = {"width": width, "layers": layers, "feedforward": 2 * width, "dropout": 0.0, "image_dropout": 0.2}
     values = {
         "name": f"{model}-auto",
         "source": "chosen from the data by tagformer train",
@@ -43,14 +50,15 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         "model": {
             "name": model,
             "options": options,
-            "backbone": {"name": network, "pretrained": network != TINY, "freeze_norm": network != TINY},
+            "backbone": {
+                "name": network,
+                "pretrained": pretrained,
+                "freeze_norm": pretrained,
+                "frozen_maps": 2 if pretrained and not gpu else 0,  # the fine maps cost most of a step's time
+            },
         },
         "data": {"batch_size": batch},
-        "optimizer": {
-            "lr": 1e-3,
-            "backbone_lr_factor": 1.0 if network == TINY else 0.2,
-            "weight_decay": 0.05,
-        },
+        "optimizer": {"lr": 1e-3, "backbone_lr_factor": 0.1 if pretrained else 1.0, "weight_decay": 0.05},
         "training": {"epochs": epochs, "clip": 1.0, "ema": round(1 - min(0.1, 20 / steps), 5)},
     }
     return Recipe.checked(values, "the planned recipe")
