@@ -134,6 +134,23 @@ def test_mean_and_std_are_timms() -> None:
     assert create_backbone("test_vit", pretrained=False).mean == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.parametrize("maps", [1, 2, None])
+@pytest.mark.parametrize("name", ["tiny", "resnet18", SMALL, "test_convnext", "test_vit"])
+def test_freezing_keeps_the_weights_that_make_the_finest_maps(name: str, maps: int | None) -> None:
+    backbone = create_backbone(name, pretrained=False).eval()
+    size = 160 if name == "test_vit" else 64
+    features = backbone(images(size))
+    features[-1 if maps is None else maps - 1].square().sum().backward()
+    within = {key for key, weight in backbone.named_parameters() if weight.grad is not None}
+    backbone.freeze(maps)
+    frozen = {key for key, weight in backbone.named_parameters() if not weight.requires_grad}
+    assert within
+    if maps is None:
+        assert frozen == {key for key, _ in backbone.named_parameters()}
+    else:
+        assert frozen == within
+
+
 # Names, options and downloads
 
 

@@ -219,6 +219,11 @@ def test_top_k_takes_exactly_k_annotated_labels_and_lower_columns_first(
         assert torch.nonzero(chosen[row]).flatten().tolist() == sorted(best)
 
 
+def test_among_many_equal_scores_the_first_columns_are_taken() -> None:
+    chosen = top_k(torch.zeros(2, 80), torch.zeros(2, 80, dtype=torch.int8), 3)
+    assert [torch.nonzero(row).flatten().tolist() for row in chosen] == [[0, 1, 2], [0, 1, 2]]
+
+
 # All figures together
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tagformer.data import MultiLabelDataset, load_dataset
-from tagformer.data.scenes import LABELS, PIXELS, SHAPES, THEMES, Scene
+from tagformer.data.scenes import LABELS, PIXELS, RADII, SHAPES, THEMES, Scene
 from tagformer.errors import TagformerError
 
 
@@ -62,7 +62,7 @@ def test_labels_sizes_and_boxes_tell_of_the_same_objects() -> None:
         assert {box.label for box in dataset.boxes[index]} == shown
         for item in scene.objects:
             assert dataset.sizes[index, LABELS.index(item.shape)] == item.size
-            assert {1: 5, 2: 8, 3: 13}[item.size] == item.radius
+            assert item.radius == RADII[item.size - 1]
         assert ((dataset.sizes[index] > 0).sum() == len(shown)).item()
     assert torch.equal(dataset.labels.unique(), torch.tensor([0, 1], dtype=torch.int8))
 

@@ -126,7 +126,7 @@ def evaluate_model(
         if not len(batch):
             continue
         ids += batch.ids
-        features = model.encode(normalise(batch.images.to(device), *_statistics(model, image)))
+        features = model.encode(normalise(batch.images.to(device), *image.statistics(model.backbone)))
         extra = batch.labels.masked_fill(space.is_target, UNKNOWN)
         told = extra.to(device) if tell_extra else None
         regular.add(model.decode(features, told).logits, without_extra(batch.labels, space))
@@ -149,7 +149,3 @@ def evaluate_model(
         labels=torch.cat(regular.targets),
         ids=tuple(ids),
     )
-
-
-def _statistics(model: MultiLabelModel, image: ImageSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return image.mean or model.backbone.mean, image.std or model.backbone.std

@@ -196,9 +196,7 @@ class Tagger:
             yield predictions, batch.bad
 
     def _encode(self, images: Tensor) -> Tensor:
-        backbone = self.model.backbone
-        mean, std = self.image.mean or backbone.mean, self.image.std or backbone.std
-        return self.model.encode(normalise(images.to(self.device), mean, std))
+        return self.model.encode(normalise(images.to(self.device), *self.image.statistics(self.model.backbone)))
 
     def _decoded(self, names: Sequence[str], features: Tensor, told: Tensor) -> list[Prediction]:
         known = told.to(self.device).expand(len(features), -1) if self.model.uses_known else None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from tagformer.backbones import Backbone
+
+Triple = tuple[float, float, float]
 
 
 class Section(BaseModel):
@@ -39,12 +44,16 @@ class DataSettings(Section):
 class ImageSettings(Section):
     size: int = Field(224, ge=8)  # pixels a side
     resize: Literal["squash", "crop"] = "squash"
-    mean: tuple[float, float, float] | None = None  # the backbone's, where not given
-    std: tuple[float, float, float] | None = None
+    mean: Triple | None = None  # the backbone's, where not given
+    std: Triple | None = None
     crop_scale: tuple[float, float] | None = None  # area kept by random crops in training
     flip: float = Field(0.5, ge=0, le=1)
     rand_augment: int | None = Field(None, ge=0, le=30)
     cutout: float = Field(0.0, ge=0, lt=1)
+
+    def statistics(self, backbone: Backbone) -> tuple[Triple, Triple]:
+        """Mean and standard deviation that normalise the images: the recipe's, or else the backbone's."""
+        return self.mean or backbone.mean, self.std or backbone.std
 
 
 class LossSettings(Section):

@@ -118,14 +118,15 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     train, val = training_data(recipe)
     torch.manual_seed(derive_seed(recipe.training.seed, "weights"))
     checkpoint = out / CHECKPOINTS / LAST
+    settings = recipe.model.backbone
+    if settings.pretrained and settings.weights is None and not checkpoint.is_file():
+        listener.say(f"Fetching the pretrained weights of {settings.name}, unless they are in the cache ...")
     model = model_from_recipe(recipe, train.label_space, load_weights=not checkpoint.is_file())
     backbone = model.backbone
-    settings = recipe.model.backbone
     if has_folded_norms(backbone) and (settings.weights or settings.pretrained) and not settings.freeze_norm:
         listener.say("The weights have their batch norms folded in, so the norms' statistics are kept as they are.")
         recipe.model.backbone.freeze_norm = True
-    if recipe.image.mean is None or recipe.image.std is None:
-        recipe.image.mean, recipe.image.std = backbone.mean, backbone.std
+    recipe.image.mean, recipe.image.std = recipe.image.statistics(backbone)
     if not resume or not (out / RECIPE).is_file():
         recipe.save(out / RECIPE)
     _write_or_check_labels(out, train.label_space)
@@ -153,8 +154,8 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             enable_progress_bar=listener.bars,
             use_distributed_sampler=False,
         )
-    if not checkpoint.is_file() and not torch.cuda.is_available():
-        seconds = seconds_per_image(model, recipe.image.size, recipe.data.batch_size, len(train.label_space))
+    if not checkpoint.is_file():
+        seconds = seconds_per_image(model, recipe.image.size, recipe.data.batch_size)
         total = seconds * recipe.training.epochs * (len(train) + len(val) / 3)
         listener.say(f"Training will take about {duration(total)} on this machine.")
     with _quiet(), last.listening():
@@ -218,7 +219,12 @@ def _callbacks(
 
 def _loggers(recipe: Recipe, out: Path) -> list[Logger]:
     kinds: dict[str, Any] = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
-    return [kinds[name](out / "logs", name=name, version="") for name in recipe.training.loggers]
+    try:
+        return [kinds[name](out / "logs", name=name, version="") for name in recipe.training.loggers]
+    except ModuleNotFoundError as error:
+        raise TagformerError(
+            "the tensorboard logger is not installed: pip install 'tagformer[tensorboard]'."
+        ) from error
 
 
 def _precision(recipe: Recipe) -> Any:

@@ -84,8 +84,7 @@ class TrainingModule(LightningModule):
 
     def normalised(self, batch: Batch) -> Tensor:
         """The batch's images as float32, normalised for the backbone."""
-        image, backbone = self.recipe.image, self.model.backbone
-        return normalise(batch.images, image.mean or backbone.mean, image.std or backbone.std)
+        return normalise(batch.images, *self.recipe.image.statistics(self.model.backbone))
 
     def targets(self, batch: Batch, known: Tensor | None) -> Tensor:
         """What is left to be predicted: neither told, nor an extra label."""

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from tagformer.backbones import TINY
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import TagformerError
+from tagformer.models import MultiLabelModel
 from tagformer.recipes import Recipe
 
 VISITS = 40_000  # images that training looks at, all epochs together
@@ -86,15 +87,17 @@ def typical_size(dataset: MultiLabelDataset) -> float:
     return statistics.median(sizes)
 
 
-def seconds_per_image(module: torch.nn.Module, size: int, batch_size: int, labels: int) -> float:
-    """Time of a training step for one image on this machine, measured on a copy of the model with random images."""
-    trial = copy.deepcopy(module).train()
-    images = torch.zeros(batch_size, 3, size, size).contiguous(memory_format=torch.channels_last)
-    known = torch.full((batch_size, labels), -1, dtype=torch.int8)
+def seconds_per_image(model: MultiLabelModel, size: int, batch_size: int) -> float:
+    """Time of a training step for one image on this machine, measured on a copy of the model with empty images."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trial = copy.deepcopy(model).to(device).train()
+    images = torch.zeros(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
     times = []
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng():
         for _ in range(3):
             began = time.monotonic()
-            trial(images, known).logits.sum().backward()
+            loss = trial(images).logits.sum()
+            loss.backward()
+            loss.item()  # wait for a GPU to finish
             times.append(time.monotonic() - began)
     return min(times) / batch_size
