@@ -97,6 +97,7 @@ class TimmBackbone(Backbone):
         **options: Any,
     ) -> None:
         super().__init__()
+        self.name = name
         if timm.models.is_model(name) is False:
             raise TagformerError(
                 f"unknown backbone '{name}'{nearest(name, [*timm.list_models(), TINY])} "
@@ -118,12 +119,18 @@ class TimmBackbone(Backbone):
             size = image_size or config["input_size"][-1]
             probe = self.eval().forward(torch.zeros(1, 3, size, size))
         self.channels = tuple(feature.shape[1] for feature in probe)
-        self.strides = tuple(round(size / feature.shape[-1]) for feature in probe)
+        self.strides = tuple(entries[i]["reduction"] for i in taken)
         self.train()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         final, maps = self.network.forward_intermediates(images, indices=self.indices, output_fmt="NCHW")
         last = maps[-1]
+        if not isinstance(final, Tensor):
+            raise TagformerError(f"backbone '{self.name}' has no single last feature map: choose another.")
+        if final.ndim == 3:  # tokens, perhaps with others than positions before them
+            positions = final[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(1, 2)
+            if positions.shape[1:] == last.flatten(2).shape[1:]:
+                return (*maps[:-1], positions.unflatten(2, last.shape[2:]))
         if final.ndim == 4 and final.shape[2:] == last.shape[2:]:
             return (*maps[:-1], final)
         if final.ndim == 4 and final.shape[1:3] == last.shape[2:]:  # channels last, as Swin has them
@@ -143,7 +150,7 @@ class TimmBackbone(Backbone):
         if not file.is_file():
             raise TagformerError(f"weights file {file} does not exist.")
         try:
-            state = timm.models.load_state_dict(str(file), use_ema=True)
+            state = timm.models.load_state_dict(str(file), use_ema=True, weights_only=True)
         except Exception as error:  # the readers raise errors of many types
             raise TagformerError(f"weights file {file} cannot be read ({error}): use .safetensors or .pth.") from error
         try:
@@ -160,7 +167,10 @@ class TimmBackbone(Backbone):
             with safe_open(file, framework="pt") as content:
                 metadata = content.metadata() or {}
             if "mean" in metadata and "std" in metadata:
-                self.mean, self.std = _triple(metadata["mean"]), _triple(metadata["std"])
+                try:
+                    self.mean, self.std = _triple(metadata["mean"]), _triple(metadata["std"])
+                except ValueError as error:
+                    raise TagformerError(f"weights file {file}: mean and std must be three numbers each.") from error
 
 
 TINY = "tiny"
@@ -196,7 +206,7 @@ def has_folded_norms(module: nn.Module) -> bool:
         norm.running_mean is not None
         and norm.running_var is not None
         and not norm.running_mean.any()
-        and bool((norm.running_var == 1).all())
+        and bool(((norm.running_var - 1).abs() <= 1.01 * norm.eps).all())
         for norm in norms
     )
 
@@ -208,7 +218,7 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
         raise TagformerError(f"backbone '{name}' does not take these options: {error}") from error
     except Exception as error:
         if not pretrained:
-            raise
+            raise TagformerError(f"backbone '{name}' cannot be made: {error}") from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TagformerError(
             f"the pretrained weights of '{name}' cannot be downloaded ({reason}): give a local file with "

@@ -148,7 +148,7 @@ def label_mask_training(labels: Tensor, min_unknown: float = 0.25, generator: to
         known: int8 (B, L); `labels` where told, -1 elsewhere. What is not annotated stays unknown.
     """
     batch, count = labels.shape
-    least = math.ceil(min_unknown * count)
+    least = math.ceil(round(min_unknown * count, 9))
     unknown = torch.randint(least, count + 1, (batch, 1), generator=generator)
     order = torch.rand(batch, count, generator=generator).argsort(dim=1).argsort(dim=1)
     return labels.masked_fill((order < unknown).to(labels.device), UNKNOWN)
@@ -193,7 +193,7 @@ def draw_known(labels: Tensor, order: Tensor, fraction: float, scored: str = "fi
         TagformerError: the fraction leaves nothing to score.
     """
     count = order.shape[1]
-    told = math.floor(fraction * count)
+    told = math.floor(round(fraction * count, 9))
     last = math.floor(0.75 * count) if scored == "fixed" else told
     if scored not in ("fixed", "unknown"):
         raise ValueError(f"scored must be 'fixed' or 'unknown', not {scored!r}")

@@ -53,7 +53,7 @@ def asymmetric_loss(
     probabilities = torch.sigmoid(logits)
     positive = -F.logsigmoid(logits)
     if gamma_positive:
-        positive = positive * (1 - probabilities).pow(gamma_positive)
+        positive = positive * torch.exp(gamma_positive * F.logsigmoid(-logits))
     shifted = (probabilities - margin).clamp(min=0)
     negative = -torch.log1p(-shifted) if margin else F.softplus(logits)  # with a margin, at most -log(margin)
     if gamma_negative:

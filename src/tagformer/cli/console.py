@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -49,7 +50,7 @@ def percent(value: float) -> str:
 def print_scores(evaluation: Evaluation) -> None:
     """The papers' table, and the known-label curve where there is one."""
     scores = evaluation.regular
-    table = Table(title=None, pad_edge=False)
+    table = Table(box=SIMPLE)
     for name in ("%", "mAP", "CP", "CR", "CF1", "OP", "OR", "OF1"):
         table.add_column(name, justify="left" if name == "%" else "right")
     for title, part, first in (
@@ -61,7 +62,7 @@ def print_scores(evaluation: Evaluation) -> None:
     console.print(table)
     if evaluation.known:
         what = "one fixed quarter of each image's labels" if evaluation.scored == "fixed" else "the unknown labels"
-        curve = Table(title=f"mAP over {what}, mean of {len(evaluation.known[0].mAPs)} draws", pad_edge=False)
+        curve = Table(title=f"mAP over {what}, mean of {len(evaluation.known[0].mAPs)} draws", box=SIMPLE)
         curve.add_column("labels known")
         for point in evaluation.known:
             curve.add_column(f"{point.fraction:.0%}", justify="right")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE
 from rich.table import Table
 
 from tagformer.cli.console import console, progress_bar, say
@@ -32,7 +33,7 @@ def data(
     say(f"  bad images       {len(found.bad) if found.checked else 'not looked for'}")
     for problem in found.bad[:5]:
         say(f"    {problem}")
-    table = Table(pad_edge=False)
+    table = Table(box=SIMPLE)
     table.add_column("label")
     table.add_column("positives", justify="right")
     table.add_column("of images", justify="right")

@@ -47,13 +47,13 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     """
     assert path is not None
     if path.is_file():
-        return _load_json(path, Path(options.get("images", path.parent)), options)
+        return _load_json(path, Path(options.get("images", path.parent)).expanduser(), options)
     parts = []
     for name in splits(path, options):
         if split in (name, "all"):
             file = _annotations(path, name)
             assert file is not None
-            folder = Path(options["images"]) if "images" in options else path / file.stem.removeprefix("instances_")
+            folder = Path(options.get("images", path / file.stem.removeprefix("instances_"))).expanduser()
             parts.append(_load_json(file, folder, options))
     return parts[0] if len(parts) == 1 else _concatenated(path, parts)
 

@@ -90,10 +90,10 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
         own = list(_read(file, options))
         if not own:
             raise TagformerError(f"{file} has no images: it needs a line for each below the header.")
-        _refuse_twins(own)
         for row in own:
             names.update(dict.fromkeys(row.cells))
         rows += own
+    _refuse_twins(rows)
     tagged = all(row.tagged for row in rows)
     if not names:
         raise TagformerError(f"{path} has no labels: no image has a tag, and no column is a label.")

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from tagformer.data.record import ImageSource
 from tagformer.errors import BadImageError
@@ -46,9 +46,29 @@ def load_image(source: ImageSource) -> Image.Image:
         raise BadImageError(f"image {source} is broken ({reason}).") from error
 
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Not ImageOps.exif_transpose: that writes the EXIF anew, and raises errors of many types for odd fields."""
+    try:
+        orientation = image.getexif().get(0x0112)
+    except Exception:  # Pillow parses it lazily; what cannot be read says nothing about the picture
+        return image
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """A PIL image of any mode as upright 8-bit RGB; see `load_image`."""
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode.startswith(("I;16", "I")):
         values = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")

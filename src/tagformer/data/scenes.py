@@ -26,7 +26,7 @@ TREE = "none: the pictures are drawn from a seed"
 OPTIONS = {
     "images": "number of training pictures (default 5000); val and test have a sixth of it each",
     "seed": "seed of the pictures (default 0)",
-    "faint": "share of objects drawn faint or half hidden (default 0.15)",
+    "faint": "share of objects drawn faint or half hidden (default 0.35)",
 }
 PIXELS = 64
 RADII = (6.0, 9.0, 13.0)  # pixels; small, medium, large
@@ -107,7 +107,7 @@ THEME_ODDS = {  # (night, busy) -> how likely each theme is
     (False, True): (0.15, 0.15, 0.55, 0.15),
     (True, True): (0.15, 0.15, 0.15, 0.55),
 }
-IN_THEME, OFF_THEME = 0.72, 0.035  # probability that a shape of the theme, and any other, is in the picture
+IN_THEME, OFF_THEME = 0.8, 0.02  # probability that a shape of the theme, and any other, is in the picture
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     """
     count = _number(options, "images", 5000, int, 6)
     seed = _number(options, "seed", 0, int, 0)
-    faint = _number(options, "faint", 0.15, float, 0.0)
+    faint = _number(options, "faint", 0.35, float, 0.0)
     names = ("train", "val", "test") if split == "all" else (split,)
     scenes: list[Scene] = []
     ids: list[str] = []
@@ -251,6 +251,6 @@ def _number(options: dict[str, str], name: str, default: float, kind: type, leas
         value = kind(text)
     except ValueError as error:
         raise TagformerError(f"scenes: {name}={text} is not a number.") from error
-    if value < least:
+    if not value >= least:
         raise TagformerError(f"scenes: {name}={text} is too small: use {least} or more.")
     return value

@@ -80,7 +80,7 @@ def precision_recall(predicted: Tensor, labels: Tensor) -> PrecisionRecall:
     counted = truth > 0
     precision = (hits / drawn.clamp(min=1))[counted].mean().item()
     recall = (hits / truth.clamp(min=1))[counted].mean().item()
-    overall_precision = (hits.sum() / drawn.sum().clamp(min=1)).item()
+    overall_precision = (hits.sum() / drawn.sum().clamp(min=1)).item() if counted.any() else float("nan")
     overall_recall = (hits.sum() / truth.sum()).item()
     return PrecisionRecall(
         precision,

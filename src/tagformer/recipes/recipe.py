@@ -82,7 +82,7 @@ class Recipe(Section):
                 if not isinstance(place, dict):
                     raise TagformerError(f"--set {key}: '{section}' is a value, not a section.")
             place[last] = parse_value(text)
-            values["sources"].pop(key, None)
+            values["sources"] = {k: v for k, v in values["sources"].items() if k != key and not k.startswith(f"{key}.")}
         return self.checked(values, "--set" if assignments else self.name)
 
     def value(self, key: str) -> Any:
@@ -94,16 +94,21 @@ class Recipe(Section):
 
     def save(self, path: Path) -> None:
         """Write the recipe, with every default spelled out, as YAML."""
-        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        write_text(path, yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 class _Loader(yaml.SafeLoader):
     """YAML with 1e-4 read as a number, as YAML 1.2 has it; PyYAML's YAML 1.1 reads it as text."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that `_Loader` would read as a number."""
+
+
+for _reader in (_Loader, _Dumper):
+    _reader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
 
 
 def parse_value(text: str) -> Any:
