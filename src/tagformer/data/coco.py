@@ -91,7 +91,7 @@ def _convert(content: dict[str, Any], file: Path, folder: Path, options: dict[st
     images = [image for image in content["images"] if keep == "all" or image["id"] in annotated]
     rows = {image["id"]: row for row, image in enumerate(images)}
     labels = torch.zeros(len(images), len(label_space), dtype=torch.int8)
-    areas = torch.zeros(len(images), len(label_space))
+    sizes = torch.zeros_like(labels)
     boxes: list[list[Box]] = [[] for _ in images]
     for annotation in content["annotations"]:
         if annotation["category_id"] not in columns:
@@ -105,19 +105,18 @@ def _convert(content: dict[str, Any], file: Path, folder: Path, options: dict[st
         if annotation.get("iscrowd", 0):
             continue
         left, top, width, height = annotation["bbox"]
-        area = annotation.get("area", width * height)
-        areas[row, column] = max(areas[row, column].item(), area, 1e-6)
+        size = size_class(annotation.get("area", width * height))
+        sizes[row, column] = max(int(sizes[row, column]), size)
         across, down = images[row]["width"], images[row]["height"]
         corners = (left / across, top / down, (left + width) / across, (top + height) / down)
         boxes[row].append(Box(label_space.names[column], corners))
-    sizes = SMALL * (areas > 0) + (areas >= SMALL_AREA) + (areas >= MEDIUM_AREA)
     return MultiLabelDataset(
         name=str(file),
         label_space=label_space,
         images=[folder / image["file_name"] for image in images],
         labels=labels,
         ids=[str(image["id"]) for image in images],
-        sizes=sizes.to(torch.int8),
+        sizes=sizes,
         boxes=[tuple(own) for own in boxes],
         origins=[f"{file}, image {image['id']}" for image in images],
     )

@@ -6,10 +6,11 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from tagformer.backbones import Backbone
-from tagformer.labels import LabelSpace
+from tagformer.labels import PRESENT, UNKNOWN, LabelSpace
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,21 @@ class MultiLabelModel(nn.Module):
     def forward(self, images: Tensor, known: Tensor | None = None) -> ModelOutput:
         """``decode(encode(images), known)``."""
         return self.decode(self.encode(images), known)
+
+    @property
+    def output_bias(self) -> nn.Parameter:
+        """The bias (L,) of the logits."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def start_from_frequencies(self, labels: Tensor) -> None:
+        """Set the bias so that an untrained model gives each label about its frequency in `labels`, int8 (N, L).
+
+        With hundreds of rare labels this saves the steps in which a model learns that most are absent. The frequencies
+        are smoothed by half an image, so that none is 0 or 1; unknown entries do not count.
+        """
+        present, annotated = (labels == PRESENT).sum(0), (labels != UNKNOWN).sum(0)
+        self.output_bias.copy_(torch.logit((present + 0.5) / (annotated + 1)))
 
     @classmethod
     def options(cls) -> dict[str, Any]:

@@ -69,6 +69,10 @@ class CTran(MultiLabelModel):
         with torch.no_grad():
             self.state_embedding.weight[0].zero_()
 
+    @property
+    def output_bias(self) -> nn.Parameter:
+        return self.classifier_bias
+
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the image tokens (B, h * w, d)."""
         return self.projection(self.backbone(images)[-1].flatten(2).transpose(1, 2))

@@ -21,6 +21,10 @@ class Linear(MultiLabelModel):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(backbone.channels[-1], len(label_space))
 
+    @property
+    def output_bias(self) -> nn.Parameter:
+        return self.classifier.bias
+
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to pooled features (B, C)."""
         return self.backbone(images)[-1].mean(dim=(2, 3))

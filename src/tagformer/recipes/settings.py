@@ -31,6 +31,7 @@ class ModelSettings(Section):
     name: str = "ctran"
     backbone: BackboneSettings = BackboneSettings()
     options: dict[str, Any] = Field(default_factory=dict)
+    start_from_frequencies: bool = False  # set the logits' bias to the labels' frequencies before training
 
 
 class DataSettings(Section):

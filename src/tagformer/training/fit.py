@@ -122,6 +122,8 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     if settings.pretrained and settings.weights is None and not checkpoint.is_file():
         listener.say(f"Fetching the pretrained weights of {settings.name}, unless they are in the cache ...")
     model = model_from_recipe(recipe, train.label_space, load_weights=not checkpoint.is_file())
+    if recipe.model.start_from_frequencies:
+        model.start_from_frequencies(train.labels)
     backbone = model.backbone
     if has_folded_norms(backbone) and (settings.weights or settings.pretrained) and not settings.freeze_norm:
         listener.say("The weights have their batch norms folded in, so the norms' statistics are kept as they are.")

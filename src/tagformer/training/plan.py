@@ -51,6 +51,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         "model": {
             "name": model,
             "options": options,
+            "start_from_frequencies": True,
             "backbone": {
                 "name": network,
                 "pretrained": pretrained,
