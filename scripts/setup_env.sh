@@ -19,11 +19,8 @@ fi
 echo "Installing Tagformer and PyTorch into $VENV (about 5.5 GB with the CUDA build of PyTorch, a few minutes) ..."
 "$VENV/bin/python" -c '' 2>/dev/null || "$PYTHON" -m venv --clear "$VENV" ||
     fail "'$PYTHON -m venv' failed: install your system's package for it (python3-venv on Debian and Ubuntu)."
-log=$(mktemp)
+log="$VENV/install.log"
 if ! "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]' 2>"$log"; then
-    tail -n 15 "$log" >&2
-    rm -f "$log"
-    fail "the installation failed (pip's last lines stand above): check the network and the space on this disk, then run the same command again."
+    fail "the installation failed, most likely for want of network or disk space: see $log, then run the same command again."
 fi
-rm -f "$log"
 echo "$wanted" >"$STAMP"

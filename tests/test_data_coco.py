@@ -72,7 +72,9 @@ def test_images_lie_in_the_folder_of_the_split(tree: Path) -> None:
 
 def test_the_folder_of_images_may_be_given_from_the_home_folder(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tree))
-    assert load(tree, "test", {"images": "~/photos"}).images == [tree / "photos" / f"{10:012d}.jpg"]
+    (tree / "photos").mkdir()
+    dataset = load_dataset(f"coco:{tree}?images=~/photos", "test", on_bad_image="keep")
+    assert dataset.images == [tree / "photos" / f"{10:012d}.jpg"]
 
 
 def test_images_without_annotations_are_kept_when_asked_for(tree: Path) -> None:
@@ -236,3 +238,22 @@ def test_all_images_of_real_coco_can_be_kept(shared: Path) -> None:
     dataset = load_dataset(spec, "train")
     assert len(dataset) == 128
     assert int((dataset.labels == 1).any(1).sum()) == 126
+
+
+def test_two_images_with_one_id_are_refused(tree: Path) -> None:
+    file = tree / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    content["images"].append(content["images"][0])
+    file.write_text(json.dumps(content))
+    with pytest.raises(TagformerError, match="two images have the id 10"):
+        load(tree, "test", {})
+
+
+@pytest.mark.parametrize("bbox", [[1, 2, 3], None, "box"])
+def test_a_malformed_annotation_names_the_file(tree: Path, bbox: object) -> None:
+    file = tree / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"] = bbox
+    file.write_text(json.dumps(content))
+    with pytest.raises(TagformerError, match=r"instances_val2017\.json: an entry is malformed"):
+        load(tree, "test", {})

@@ -154,22 +154,27 @@ def test_an_unknown_split_and_one_that_the_data_lacks_are_refused(tmp_path: Path
 
 
 def test_data_without_splits_is_split_by_id_into_disjoint_parts(tmp_path: Path) -> None:
-    file = table(tmp_path, 20)
+    file = table(tmp_path, 200)
     parts = {split: load_dataset(f"csv:{file}", split) for split in ("train", "val", "test")}
-    assert {split: len(part) for split, part in parts.items()} == {"train": 16, "val": 2, "test": 2}
+    assert len(parts["train"]) == pytest.approx(160, abs=20)
+    assert len(parts["val"]) == pytest.approx(20, abs=12)
     ids = [own for part in parts.values() for own in part.ids]
     assert sorted(ids) == sorted(load_dataset(f"csv:{file}", "all").ids)
     assert len({part.label_space.names for part in parts.values()}) == 1
 
 
-def test_drawn_splits_do_not_depend_on_the_order_of_the_images() -> None:
-    ids = [f"image-{i}" for i in range(50)]
-    parts = split_by_id(ids, {"val": 0.1, "test": 0.2})
-    backwards = split_by_id(ids[::-1], {"val": 0.1, "test": 0.2})
-    for name, size in (("val", 5), ("test", 10), ("train", 35)):
-        assert len(parts[name]) == size
-        assert {ids[i] for i in parts[name]} == {ids[::-1][i] for i in backwards[name]}
-    assert parts != split_by_id(ids, {"val": 0.1, "test": 0.2}, seed=1)
+def test_drawn_splits_depend_on_the_ids_alone() -> None:
+    ids = [f"image-{i}" for i in range(1000)]
+    shares = {"val": 0.1, "test": 0.2}
+    parts = split_by_id(ids, shares)
+    for name, size in (("val", 100), ("test", 200), ("train", 700)):
+        assert len(parts[name]) == pytest.approx(size, abs=45)
+    side = {ids[i]: name for name, part in parts.items() for i in part}
+    assert len(side) == 1000
+    fewer = ids[::-3]
+    for name, part in split_by_id(fewer, shares).items():
+        assert all(side[fewer[i]] == name for i in part), "an image stays where it is when others go"
+    assert parts != split_by_id(ids, shares, seed=1)
 
 
 def test_every_part_of_a_small_data_set_has_an_image() -> None:
@@ -212,3 +217,34 @@ def test_a_description_counts_labels_and_finds_bad_images(tmp_path: Path) -> Non
     assert seen == [1, 2, 3, 4]
     unread = describe(load_dataset(f"csv:{file}", "all"), read_images=False)
     assert (unread.bad, unread.checked) == ((), False)
+
+
+def test_what_nobody_annotated_stays_unknown_in_other_columns() -> None:
+    tags = MultiLabelDataset(
+        "mine",
+        LabelSpace(("a",)),
+        [Path("x"), Path("y")],
+        torch.tensor([[-1], [0]], dtype=torch.int8),
+        ["x", "y"],
+        exhaustive=True,
+    )
+    assert tags.aligned(LabelSpace(("a", "b"))).labels.tolist() == [[-1, -1], [0, 0]]
+
+
+def test_images_that_do_not_exist_are_left_out_and_named(tmp_path: Path) -> None:
+    file = table(tmp_path, 4)
+    (tmp_path / "2.png").unlink()
+    assert load_dataset(f"csv:{file}", "all", "skip").left_out == (f"image {tmp_path / '2.png'} does not exist.",)
+    for number in (0, 1, 3):
+        (tmp_path / f"{number}.png").unlink()
+    with pytest.raises(TagformerError, match="none of its 4 image files exists"):
+        load_dataset(f"csv:{file}", "all", "skip")
+
+
+def test_a_spec_says_where_the_images_are_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(tmp_path, 2)
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    spec = str(Spec.parse("csv:my.csv?images=pictures"))
+    monkeypatch.chdir("/")
+    assert Spec.parse(spec).options["images"] == str(tmp_path / "pictures")

@@ -16,9 +16,9 @@ from tagformer.labels import (
     LabelSpace,
     draw_known,
     draw_order,
-    hidden,
     label_mask_training,
     without_extra,
+    without_known,
 )
 
 ANIMALS = LabelSpace(("cat", "dog", "cow"))
@@ -175,7 +175,7 @@ def test_label_mask_training_repeats_with_the_same_generator_and_leaves_the_labe
 def test_what_was_told_and_what_is_hidden_make_up_the_annotations() -> None:
     labels = random_labels(20, 10)
     known = label_mask_training(labels, 0.25, torch.Generator().manual_seed(0))
-    target = hidden(labels, known)
+    target = without_known(labels, known)
     assert not ((known != UNKNOWN) & (target != UNKNOWN)).any()
     assert torch.equal(torch.where(known != UNKNOWN, known, target), labels)
 

@@ -193,13 +193,6 @@ def test_a_single_batch_may_be_incomplete() -> None:
     assert [sorted(index for _, index in batch) for batch in listed] == [[0, 1, 2]]
 
 
-def test_processes_share_one_order_without_overlap() -> None:
-    shares = [epoch(EpochBatches(24, 4, seed=5, rank=rank, world_size=3), 1) for rank in range(3)]
-    assert [len(share) for share in shares] == [2, 2, 2]
-    indices = [index for share in shares for batch in share for _, index in batch]
-    assert sorted(indices) == list(range(24))
-
-
 # Batches
 
 

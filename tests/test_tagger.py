@@ -87,7 +87,9 @@ def test_an_image_is_encoded_once(
     encoded = count_encoded(tagger, monkeypatch)
     tagger.predict(pictures)
     tagger.predict(pictures[:3], known={"disc": True})
-    tagger.predict(np.asarray(pictures[4]))  # the same pixels in another wrapping are another image
+    tagger.predict(np.asarray(pictures[4]))  # the same pixels, wrapped differently
+    assert encoded == [5]
+    tagger.predict(pictures[4].rotate(90))
     assert encoded == [5, 1]
     path = tmp_path / "a.png"
     pictures[0].save(path)

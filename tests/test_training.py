@@ -23,7 +23,7 @@ from tagformer.recipes import Recipe
 from tagformer.recipes.settings import OptimizerSettings, ScheduleSettings
 from tagformer.training.fit import Listener, fit
 from tagformer.training.module import TrainingModule
-from tagformer.training.optim import create_optimizer, factor, parameter_groups
+from tagformer.training.optim import create_optimizer, lr_multiplier, parameter_groups
 
 Recipes = Callable[..., Recipe]
 # 96 images in batches of 16: 6 batches an epoch, 18 in all.
@@ -151,6 +151,27 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(
     assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "broken"))
 
 
+def test_the_best_weights_are_kept_when_an_interrupted_run_is_moved(
+    tmp_path: Path, small_recipe: Recipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.9, 0.5, 0.4])
+    original = TrainingModule.log_dict
+
+    def scored(self: TrainingModule, values: dict[str, float], **options: Any) -> None:
+        original(self, {**values, "val_mAP": next(scores)}, **options)
+
+    monkeypatch.setattr(TrainingModule, "log_dict", scored)
+    recipe = small_recipe("training.epochs=3")
+    with monkeypatch.context() as patch:
+        crash_at(patch, 8)
+        with pytest.raises(RuntimeError, match="crash"):
+            fit(recipe, tmp_path / "here")
+    best = load_file(tmp_path / "here" / "model.safetensors")  # there as soon as an epoch is done
+    (tmp_path / "here").rename(tmp_path / "there")
+    fit(recipe, tmp_path / "there", resume=True)
+    assert_same(best, load_file(tmp_path / "there" / "model.safetensors"))
+
+
 def test_a_diverging_run_stops_with_the_step_and_what_to_try(
     tmp_path: Path, small_recipe: Recipes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,15 +221,17 @@ def test_every_epoch_sees_the_images_in_another_order(
 
 
 def test_training_stops_early_without_progress(tmp_path: Path, small_recipe: Recipes) -> None:
-    # With a learning rate of practically nothing, no epoch after the first is better.
-    fitted = fit(small_recipe("training.epochs=6", "training.patience=2", "optimizer.lr=1e-30"), tmp_path / "run")
-    assert len(fitted.rows) == 3
+    # With a learning rate of practically nothing and fixed statistics, no epoch after the first is better.
+    still = ("optimizer.lr=1e-30", "model.backbone.freeze_norm=true")
+    recipe = small_recipe("training.epochs=6", "training.patience=2", *still)
+    assert len(fit(recipe, tmp_path / "run").rows) == 3
+    assert len(fit(recipe, tmp_path / "run", resume=True).rows) == 3, "what stopped early stays stopped"
 
 
 def test_loggers_write_below_the_run(tmp_path: Path, small_recipe: Recipes) -> None:
     fit(small_recipe("training.loggers=[csv, tensorboard]"), tmp_path / "run")
-    assert (tmp_path / "run" / "logs" / "csv" / "metrics.csv").is_file()
-    assert list((tmp_path / "run" / "logs" / "tensorboard").glob("events*"))
+    assert (tmp_path / "run" / "logs" / "csv" / "version_0" / "metrics.csv").is_file()
+    assert list((tmp_path / "run" / "logs" / "tensorboard").glob("version_0/events*"))
 
 
 def test_unreadable_images_stop_training_or_are_counted(tmp_path: Path, small_recipe: Recipes) -> None:
@@ -259,14 +282,14 @@ def test_optimizers_by_name(name: str) -> None:
 
 def test_schedules_follow_their_formulas() -> None:
     cosine = ScheduleSettings(name="cosine", warmup=0.1)
-    assert factor(cosine, 0, 100, 10) == pytest.approx(1 / 11)
-    assert factor(cosine, 9, 100, 10) == pytest.approx(10 / 11)
-    assert factor(cosine, 10, 100, 10) == 1
-    assert factor(cosine, 55, 100, 10) == pytest.approx(0.5)
-    assert factor(cosine, 100, 100, 10) == pytest.approx(0)
-    assert factor(ScheduleSettings(name="constant", warmup=0), 57, 100, 10) == 1
+    assert lr_multiplier(cosine, 0, 100, 10) == pytest.approx(1 / 11)
+    assert lr_multiplier(cosine, 9, 100, 10) == pytest.approx(10 / 11)
+    assert lr_multiplier(cosine, 10, 100, 10) == 1
+    assert lr_multiplier(cosine, 55, 100, 10) == pytest.approx(0.5)
+    assert lr_multiplier(cosine, 100, 100, 10) == pytest.approx(0)
+    assert lr_multiplier(ScheduleSettings(name="constant", warmup=0), 57, 100, 10) == 1
     step = ScheduleSettings(name="step", step_epochs=3, factor=0.1)
-    assert [round(factor(step, at, 100, 10), 6) for at in (0, 29, 30, 59, 60)] == [1, 1, 0.1, 0.1, 0.01]
+    assert [round(lr_multiplier(step, at, 100, 10), 6) for at in (0, 29, 30, 59, 60)] == [1, 1, 0.1, 0.1, 0.01]
 
 
 def test_a_listener_hears_the_time_and_every_epoch(tmp_path: Path, small_recipe: Recipes) -> None:

@@ -18,12 +18,15 @@ _HOMES = {
     "list_models": "tagformer.models",
     "load_dataset": "tagformer.data",
 }
+_SUBMODULES = ("data", "labels", "losses", "metrics", "models")
 
 
 def __getattr__(name: str) -> Any:
     """The public names, imported when first asked for, so that ``tagformer --help`` does not wait for torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tagformer' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _SUBMODULES:
+        return import_module(f"tagformer.{name}")
+    raise AttributeError(f"module 'tagformer' has no attribute '{name}'")

@@ -115,9 +115,12 @@ class TimmBackbone(Backbone):
         taken = list(range(len(entries)))[-maps:]
         self.indices = taken
         self.modules_of_maps = tuple(entries[i]["module"] for i in taken)
-        with torch.no_grad():
-            size = image_size or config["input_size"][-1]
-            probe = self.eval().forward(torch.zeros(1, 3, size, size))
+        size = image_size or config["input_size"][-1]
+        try:
+            with torch.no_grad():
+                probe = self.eval().forward(torch.zeros(1, 3, size, size))
+        except (AttributeError, RuntimeError, AssertionError) as error:
+            raise TagformerError(f"backbone '{name}' gives no feature maps at {size} pixels ({error}).") from error
         self.channels = tuple(feature.shape[1] for feature in probe)
         self.strides = tuple(entries[i]["reduction"] for i in taken)
         self.train()

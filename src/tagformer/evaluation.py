@@ -13,6 +13,7 @@ from torch import Tensor
 from tagformer.data.loading import Batch, evaluation_loader, refuse_bad
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.transforms import evaluation_transform, normalise
+from tagformer.errors import TagformerError
 from tagformer.labels import UNKNOWN, draw_known, draw_order, without_extra
 from tagformer.metrics import Scores, evaluate
 from tagformer.models import MultiLabelModel
@@ -113,7 +114,7 @@ def evaluate_model(
     settings = [(fraction, draw) for fraction in fractions for draw in range(draws)]
     regular, sweep = _Collected(), {setting: _Collected() for setting in settings}
     ids: list[str] = []
-    bad: list[str] = []
+    bad = list(dataset.left_out)
     options = {"protocol": protocol, "threshold": threshold, "top_k": top_k}
     space = model.label_space
     orders = {draw: draw_order(dataset.ids, space, seed=draw) for draw in range(draws if fractions else 0)}
@@ -136,7 +137,9 @@ def evaluate_model(
                 known = torch.where(extra != UNKNOWN, extra, known)
             sweep[fraction, draw].add(model.decode(features, known.to(device)).logits, targets)
         if progress:
-            progress(len(ids) + len(bad))
+            progress(len(ids) + len(bad) - len(dataset.left_out))
+    if not ids:
+        raise TagformerError(f"{dataset.name}: not one of its {len(bad)} images can be read, the first: {bad[0]}")
     points = {
         fraction: tuple(sweep[fraction, draw].score(**options).mAP for draw in range(draws)) for fraction in fractions
     }

@@ -21,7 +21,7 @@ def parse_known(texts: Sequence[str]) -> dict[str, bool | None]:
     known: dict[str, bool | None] = {}
     for text in texts:
         for part in re.findall(r"((?:\\.|[^,])+)(?:,|$)", text):
-            assignment = re.sub(r"\\(.)", r"\1", part).strip()
+            assignment = re.sub(r"\\([,\\])", r"\1", part).strip()
             name, equals, state = assignment.rpartition("=")
             name, state = name.strip(), state.strip().lower()
             if not equals or state not in STATES:

@@ -137,7 +137,7 @@ def label_mask_training(labels: Tensor, min_unknown: float = 0.25, generator: to
     """Draw what a model is told about a training batch (C-Tran, "Label Mask Training").
 
     For each sample the number of labels hidden from the model is uniform in {ceil(min_unknown * L), ..., L}, and which
-    ones is uniform too. The loss belongs on the labels that stay unknown: see `hidden`.
+    ones is uniform too. The loss belongs on the labels that stay unknown: see `without_known`.
 
     Args:
         labels: int8 (B, L), the annotations.
@@ -154,7 +154,7 @@ def label_mask_training(labels: Tensor, min_unknown: float = 0.25, generator: to
     return labels.masked_fill((order < unknown).to(labels.device), UNKNOWN)
 
 
-def hidden(labels: Tensor, known: Tensor) -> Tensor:
+def without_known(labels: Tensor, known: Tensor) -> Tensor:
     """`labels` (B, L) with everything that the model was told set to unknown: what is left to be predicted."""
     return labels.masked_fill(known != UNKNOWN, UNKNOWN)
 

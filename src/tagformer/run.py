@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def model_from_recipe(recipe: Recipe, label_space: LabelSpace, load_weights: boo
     )
     model = create_model(recipe.model.name, label_space, backbone, **recipe.model.options)
     return model.to(memory_format=torch.channels_last)
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one, the CPU otherwise."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,8 @@ def write_labels(folder: Path, label_space: LabelSpace, thresholds: torch.Tensor
     write_json(folder / LABELS, content)
 
 
-def write_weights(folder: Path, model: MultiLabelModel) -> None:
-    """Write ``model.safetensors``."""
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+def write_weights(folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write ``model.safetensors`` from a model's state dict."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with replacing(folder / WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
+        save_file(plain, temporary, metadata={"format": "pt"})

@@ -22,7 +22,7 @@ from tagformer.errors import TagformerError
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
 from tagformer.models import MultiLabelModel
 from tagformer.recipes.settings import ImageSettings
-from tagformer.run import Run
+from tagformer.run import Run, default_device
 
 Picture = str | Path | Image.Image | np.ndarray
 Known = Mapping[str, bool | int | None]
@@ -113,7 +113,7 @@ class Tagger:
         device: str | torch.device | None = None,
         cache_size: int = 64,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device) if device else default_device()
         self.model = model.eval().to(self.device)
         self.label_space = model.label_space
         self.thresholds = thresholds
@@ -235,6 +235,5 @@ def _identity(image: Picture) -> str:
         path = Path(image)
         state = path.stat() if path.exists() else None
         return f"{path.resolve()}/{state.st_mtime_ns}/{state.st_size}" if state else str(path)
-    pixels = np.ascontiguousarray(image)
-    mode = image.mode if isinstance(image, Image.Image) else ""
-    return hashlib.blake2b(pixels.tobytes() + f"{mode}{pixels.shape}{pixels.dtype}".encode()).hexdigest()
+    upright = _open(image)
+    return hashlib.blake2b(upright.tobytes() + str(upright.size).encode()).hexdigest()

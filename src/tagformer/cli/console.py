@@ -12,16 +12,27 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tagformer.errors import TagformerError, nearest
+
 if TYPE_CHECKING:
     from tagformer.evaluation import Evaluation
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)  # names of labels and files are printed as they are
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(line: str) -> None:
-    """Print a line as it is: no markup, and no folding where the output is not a terminal."""
-    console.print(line, markup=False, soft_wrap=not console.is_terminal)
+    """Print a line, without folding it where the output is not a terminal."""
+    console.print(line, soft_wrap=not console.is_terminal)
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """
+    Raises:
+        TagformerError: `value` is none of the choices.
+    """
+    if value not in choices:
+        raise TagformerError(f"{option} {value}{nearest(value, choices)}: use {' or '.join(choices)}.")
 
 
 class Bar:

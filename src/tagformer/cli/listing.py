@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.box import SIMPLE
 from rich.table import Table
+from rich.text import Text
 
 from tagformer.cli.console import console, progress_bar, say
 
@@ -38,7 +39,7 @@ def data(
     table.add_column("positives", justify="right")
     table.add_column("of images", justify="right")
     for name, count in list(found.positives.items())[:labels]:
-        table.add_row(name, str(count), f"{count / max(1, found.images):.1%}")
+        table.add_row(Text(name), str(count), f"{count / max(1, found.images):.1%}")
     console.print(table)
     rest = list(found.positives.values())[labels:]
     if rest:
@@ -70,12 +71,10 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="A recipe to print in full.")] = None,
 ) -> None:
     """List the recipes, or print one with every setting."""
-    import yaml
-
     from tagformer.recipes import list_recipes, load_recipe
 
     if name is not None:
-        say(yaml.safe_dump(load_recipe(name).model_dump(mode="json"), sort_keys=False, allow_unicode=True).rstrip())
+        print(load_recipe(name).to_yaml(), end="")
         return
     for known, recipe in list_recipes().items():
         model, backbone = recipe.model.name, recipe.model.backbone.name

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import errors, progress_bar, say
+from tagformer.cli.console import check_choice, errors, progress_bar, say
 from tagformer.errors import TagformerError
 
 if TYPE_CHECKING:
@@ -46,8 +48,7 @@ def predict(
         raise TagformerError(f"--out {out}: the name must end in {' or '.join(WRITERS)}.")
     if sheet is not None and sheet.suffix != ".png":
         raise TagformerError(f"--sheet {sheet}: the name must end in .png.")
-    if on_bad_image not in ("error", "skip"):
-        raise TagformerError(f"--on-bad-image {on_bad_image}: use error or skip.")
+    check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     told = parse_known(known or ())
     tagger = Tagger.load(run)
     if threshold is not None:
@@ -67,7 +68,7 @@ def predict(
             done += len(predictions) + len(problems)
             bar(done)
     for problem in bad:
-        errors.print(f"left out: {problem}", markup=False, soft_wrap=True)
+        errors.print(f"left out: {problem}", soft_wrap=True)
     if out is not None:
         say(f"{done - len(bad)} images tagged, {len(bad)} left out; written to {out}")
     if sheet is not None:
@@ -90,15 +91,15 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
             found.update((Path(line.strip()), None) for line in sys.stdin if line.strip())
             continue
         path = Path(argument).expanduser()
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike Path.is_dir, it takes any text
             inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
             if not inside:
                 raise TagformerError(f"folder {path} has no images ({', '.join(sorted(EXTENSIONS))}).")
             found.update(dict.fromkeys(inside))
-        elif path.exists():
+        elif os.path.exists(path):
             found[path] = None
         else:
-            matched = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor)))) if path.parts else []
+            matched = [Path(name) for name in sorted(glob(str(path), recursive=True))]
             if not matched:
                 raise TagformerError(
                     f"no image {argument}: there is no such file, and no file matches it as a pattern."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ from tagformer.errors import TagformerError
 if TYPE_CHECKING:
     from tagformer.data import MultiLabelDataset
     from tagformer.recipes import Recipe
+    from tagformer.run import Run
+    from tagformer.training.fit import Fitted
 
 FEW = 10  # positives below which a label is warned of
 
@@ -43,7 +46,7 @@ def train(
         "--weights": weights,
     }
     if resume:
-        chosen = _resumed(out, [name for name, value in {**given, "--set": set_}.items() if value])
+        chosen = _resumed(out, [name for name, value in {**given, "--set": set_}.items() if value], on_bad_image)
     else:
         overrides = list(set_ or ())
         overrides += [f"data.on_bad_image={on_bad_image}"] if on_bad_image else []
@@ -53,10 +56,10 @@ def train(
     fitted = fit(chosen, out, resume, listener)
     if fitted.bad_images:
         say(f"{len(fitted.bad_images)} bad images were left out, the first: {min(fitted.bad_images)}")
-    _finish(out)
+    _finish(fitted)
 
 
-def _resumed(out: Path, given: list[str]) -> Recipe:
+def _resumed(out: Path, given: list[str], on_bad_image: str | None) -> Recipe:
     from tagformer.recipes import load_recipe
     from tagformer.run import RECIPE
 
@@ -64,7 +67,11 @@ def _resumed(out: Path, given: list[str]) -> Recipe:
         raise TagformerError(f"nothing to resume: {out} is not a run folder; leave --resume out to start one.")
     if given:
         raise TagformerError(f"--resume takes every setting from {out / RECIPE}: leave {', '.join(given)} out.")
-    return load_recipe(out / RECIPE)
+    recipe = load_recipe(out / RECIPE)
+    if on_bad_image is not None:  # a run that a bad image stopped may go on without it
+        recipe = recipe.overridden([f"data.on_bad_image={on_bad_image}"])
+        recipe.save(out / RECIPE)
+    return recipe
 
 
 def _recipe(
@@ -121,26 +128,25 @@ def _say_epoch(row: dict[str, Any]) -> None:
     )
 
 
-def _finish(out: Path) -> None:
+def _finish(fitted: Fitted) -> None:
     """Score the run on its test split (or validation), warn of rare labels, and say what to do next."""
     from tagformer.data.registry import Spec, load_dataset
     from tagformer.evaluation import evaluate_model
     from tagformer.files import write_json
     from tagformer.metrics import label_frequency_baseline
-    from tagformer.run import METRICS, Run
-    from tagformer.training.fit import training_data
+    from tagformer.run import METRICS, Run, default_device
 
-    run = Run.load(out)
+    run = Run.load(fitted.folder)
     settings = run.recipe.data
     assert settings.spec is not None
     own = Spec.parse(settings.spec).splits
-    train, val = training_data(run.recipe)
     split = "test" if not own or "test" in own else "val"
-    dataset = load_dataset(settings.spec, "test", settings.on_bad_image) if split == "test" else val
+    dataset = load_dataset(settings.spec, "test", settings.on_bad_image) if split == "test" else fitted.val
     dataset = dataset.aligned(run.label_space)
+    model = run.model().to(default_device())
     with progress_bar(f"Evaluating on {split}", len(dataset)) as bar:
         evaluation = evaluate_model(
-            run.model(),
+            model,
             dataset,
             run.recipe.image,
             batch_size=settings.batch_size,
@@ -148,22 +154,31 @@ def _finish(out: Path) -> None:
             on_bad_image=settings.on_bad_image,
             progress=bar,
         )
-    write_json(out / METRICS, {"data": settings.spec, "split": split, **evaluation.to_dict(run.label_space.names)})
+    figures = {"data": settings.spec, "split": split, **evaluation.to_dict(run.label_space.names)}
+    write_json(fitted.folder / METRICS, figures)
     print_scores(evaluation)
     baseline = label_frequency_baseline(evaluation.labels)
     say(
         f"mAP {percent(evaluation.regular.mAP)} on the {split} split; label frequencies alone give {percent(baseline)}."
     )
-    _warn_of_rare_labels(train)
+    _warn_of_rare_labels(fitted.train)
+    _say_what_next(run, model.uses_known)
+
+
+def _say_what_next(run: Run, uses_known: bool) -> None:
+    """Three commands that work as they stand."""
+    folder, data = shlex.quote(str(run.folder)), shlex.quote(str(run.recipe.data.spec))
     say("\nNext:")
-    command = f"tagformer evaluate {out} --data '{settings.spec}'" + ("" if split == "test" else f" --split {split}")
-    uses_known = run.model().uses_known
-    say(f"  {command}{' --known 0,25,50,75' if uses_known else ''}")
-    say(f"  tagformer predict {out} IMAGES... --sheet tags.png")
+    say(f"  tagformer evaluate {folder}{' --known 0,25,50,75' if uses_known else ''}")
+    say(f"  tagformer predict {folder} IMAGES... --sheet tags.png")
     if uses_known:
-        say(f"  tagformer predict {out} IMAGE --known '{_escaped(run.label_space.names[0])}=yes'")
+        name = run.label_space.names[0].replace("\\", "\\\\").replace(",", "\\,")
+        say(f"  tagformer predict {folder} IMAGE --known {shlex.quote(f'{name}=yes')}")
     else:
-        say(f"  tagformer train --model ctran --data '{settings.spec}' --out {out}-ctran")
+        backbone = run.recipe.model.backbone
+        weights = f" --weights {shlex.quote(backbone.weights)}" if backbone.weights else ""
+        network = f"--backbone {backbone.name}{weights}"
+        say(f"  tagformer train --model ctran {network} --data {data} --out {folder}-ctran")
 
 
 def _warn_of_rare_labels(train: MultiLabelDataset) -> None:
@@ -173,7 +188,3 @@ def _warn_of_rare_labels(train: MultiLabelDataset) -> None:
     if rare:
         some = ", ".join(rare[:5]) + (", ..." if len(rare) > 5 else "")
         say(f"Warning: {len(rare)} of {len(names)} labels have fewer than {FEW} training images: {some}")
-
-
-def _escaped(name: str) -> str:
-    return name.replace("\\", "\\\\").replace(",", "\\,")

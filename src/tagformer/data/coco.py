@@ -6,6 +6,7 @@ category, crowds included, lies on it. The size of a label on an image is that o
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,13 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     """
     assert path is not None
     if path.is_file():
-        return _load_json(path, Path(options.get("images", path.parent)).expanduser(), options)
+        return _load_json(path, Path(options.get("images", path.parent)), options)
     parts = []
     for name in splits(path, options):
         if split in (name, "all"):
             file = _annotations(path, name)
             assert file is not None
-            folder = Path(options.get("images", path / file.stem.removeprefix("instances_"))).expanduser()
+            folder = Path(options.get("images", path / file.stem.removeprefix("instances_")))
             parts.append(_load_json(file, folder, options))
     return parts[0] if len(parts) == 1 else _concatenated(path, parts)
 
@@ -78,6 +79,8 @@ def _load_json(file: Path, folder: Path, options: dict[str, str]) -> MultiLabelD
         return _convert(content, file, folder, options)
     except KeyError as error:
         raise TagformerError(f"{file}: an entry lacks {error}: it is not a COCO instances file.") from error
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise TagformerError(f"{file}: an entry is malformed ({error}): it is not a COCO instances file.") from error
 
 
 def _convert(content: dict[str, Any], file: Path, folder: Path, options: dict[str, str]) -> MultiLabelDataset:
@@ -90,6 +93,9 @@ def _convert(content: dict[str, Any], file: Path, folder: Path, options: dict[st
     annotated = {annotation["image_id"] for annotation in content["annotations"]}
     images = [image for image in content["images"] if keep == "all" or image["id"] in annotated]
     rows = {image["id"]: row for row, image in enumerate(images)}
+    if len(rows) < len(images):
+        twice = next(id_ for id_, count in Counter(image["id"] for image in images).items() if count > 1)
+        raise TagformerError(f"{file}: two images have the id {twice}: ids must be unique.")
     labels = torch.zeros(len(images), len(label_space), dtype=torch.int8)
     sizes = torch.zeros_like(labels)
     boxes: list[list[Box]] = [[] for _ in images]

@@ -57,7 +57,7 @@ def join_tags(names: Sequence[str]) -> str:
 def split_tags(cell: str) -> list[str]:
     """The names in a cell that `join_tags` wrote."""
     parts = re.findall(r"((?:\\.|[^;])*)(?:;|$)", cell)
-    return [name for part in parts if (name := re.sub(r"\\(.)", r"\1", part).strip())]
+    return [name for part in parts if (name := re.sub(r"\\([;\\])", r"\1", part).strip())]
 
 
 def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
         labels[position] = row.rest
         columns = [label_space.index(name) for name in row.cells]
         labels[position, columns] = torch.tensor(list(row.cells.values()), dtype=torch.int8)
-    base = Path(options["images"]).expanduser() if "images" in options else None
+    base = Path(options["images"]) if "images" in options else None
     folder = base or (path if path.is_dir() else path.parent)
     return MultiLabelDataset(
         name=str(path),

@@ -94,13 +94,11 @@ class ImageItems(Dataset[Any]):
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) in an order drawn from the seed and the epoch; starts at any batch of any epoch.
 
-    With several processes each takes its own share of the same order. An incomplete last batch is left out, unless
-    it is the only one.
+    An incomplete last batch is left out, unless it is the only one.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self.start = 0
 
@@ -108,11 +106,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(1, self.count // self.world_size // self.batch_size)
+        return max(1, self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        order = torch.randperm(self.count, generator=generator).tolist()[self.rank :: self.world_size]
+        order = torch.randperm(self.count, generator=generator).tolist()
         start, self.start = self.start, 0
         for number in range(start, len(self)):
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
@@ -136,6 +134,7 @@ class TrainingLoader(DataLoader[Any]):
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
         )
+        self.items = items
         self.batches = batches
         self.position = (0, 0)
 

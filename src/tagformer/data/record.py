@@ -69,6 +69,7 @@ class MultiLabelDataset:
         origins: for each record where it was written, for messages ("my.csv, line 7"); None where that has no meaning.
         exhaustive: True where a label that the data set never mentions is absent (a column of tags), False where
             nothing is known of it (one column a label, COCO).
+        left_out: one sentence for each image that was left out because its file does not exist.
     """
 
     name: str
@@ -80,6 +81,7 @@ class MultiLabelDataset:
     boxes: Sequence[tuple[Box, ...]] | None = None
     origins: Sequence[str] | None = None
     exhaustive: bool = False
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = (len(self.images), len(self.label_space))
@@ -119,7 +121,7 @@ class MultiLabelDataset:
         """The same images with the columns of another label space, matched by name, never by position.
 
         Labels that only this data set has are dropped. Labels that only `label_space` has become absent where the
-        data set is exhaustive, unknown otherwise.
+        data set is exhaustive and the image was annotated at all, unknown otherwise.
 
         Raises:
             TagformerError: not one name in common.
@@ -137,6 +139,7 @@ class MultiLabelDataset:
         rest = ABSENT if self.exhaustive else UNKNOWN
         labels = torch.full((len(self), len(label_space)), rest, dtype=torch.int8)
         labels[:, columns] = self.labels[:, sources]
+        labels[(self.labels == UNKNOWN).all(dim=1)] = UNKNOWN
         sizes = None
         if self.sizes is not None:
             sizes = torch.full_like(labels, NO_SIZE)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, quote_plus
 
 from tagformer.data import coco, csv, scenes
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import BadImageError, TagformerError, nearest
+from tagformer.labels import PRESENT, without_extra
 
 SPLITS = ("train", "val", "test")
 
@@ -73,6 +74,8 @@ class Spec:
                 )
         if name != "scenes" and not path:
             raise TagformerError(f"data '{text}' has no path: write {name}:PATH.")
+        if path and "images" in options:  # a folder, for every format that has a path
+            options["images"] = str(Path(options["images"]).expanduser().resolve())
         located = Path(path).expanduser() if path else None
         if located is not None and not located.exists():
             raise TagformerError(f"data '{text}': {located} does not exist.")
@@ -117,27 +120,68 @@ def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -
     if not own and split != "all":
         parts = split_by_id(dataset.ids, {"val": 0.1, "test": 0.1})
         dataset = dataset.subset(parts[split])
+    if not len(dataset):
+        raise TagformerError(f"{spec} has no images in its '{split}' split.")
     return _without_missing_files(dataset, on_bad_image)
 
 
-def split_by_id(ids: Sequence[str], shares: dict[str, float], seed: int = 0) -> dict[str, list[int]]:
-    """Draw splits: each named share of the images (at least one of each), and ``train`` for the rest.
+def load_training_data(
+    spec: str, val_fraction: float = 0.1, seed: int = 0, on_bad_image: str = "error"
+) -> tuple[MultiLabelDataset, MultiLabelDataset]:
+    """The training and the validation split; where the data defines splits but no ``val``, it is drawn from ``train``.
 
-    The order is that of a hash of seed and id, so the same image falls on the same side whatever else is there.
+    Raises:
+        TagformerError: as `load_dataset`; no training split; a split in which no image has a label.
+    """
+    train = load_dataset(spec, "train", on_bad_image)
+    own = Spec.parse(spec).splits
+    if not own or "val" in own:
+        val = load_dataset(spec, "val", on_bad_image)
+    else:
+        parts = split_by_id(train.ids, {"val": val_fraction}, seed)
+        train, val = train.subset(parts["train"]), train.subset(parts["val"])
+    for part, name in ((train, "training"), (val, "validation")):
+        if not (without_extra(part.labels, part.label_space) == PRESENT).any():
+            raise TagformerError(
+                f"{spec}: no image of the {name} split has a label: check the table, or give more images."
+            )
+    return train, val
+
+
+def split_by_id(ids: Sequence[str], shares: dict[str, float], seed: int = 0) -> dict[str, list[int]]:
+    """Draw splits: about the share of the images that each name is given, and ``train`` for the rest.
+
+    A hash of seed and id decides, so an image stays on its side when others come or go. Only where that would leave a
+    part empty (a few dozen images) the images are ranked by the hash instead, and each part gets at least one.
 
     Raises:
         TagformerError: too few images.
     """
     if len(ids) < len(shares) + 1:
         raise TagformerError(f"{len(ids)} images cannot be split into {len(shares) + 1} parts: more images are needed.")
-    order = sorted(range(len(ids)), key=lambda i: hashlib.blake2b(f"{seed}/{ids[i]}".encode()).digest())
-    parts: dict[str, list[int]] = {}
-    start = 0
-    for name, share in shares.items():
-        stop = start + max(1, round(share * len(ids)))
-        parts[name] = sorted(order[start:stop])
-        start = stop
-    parts["train"] = sorted(order[start:])
+    digests = [hashlib.blake2b(f"{seed}/{image_id}".encode(), digest_size=8).digest() for image_id in ids]
+    places = [int.from_bytes(digest, "little") / 2**64 for digest in digests]
+    parts = _cut(places, shares)
+    if not all(parts.values()):
+        order = sorted(range(len(ids)), key=places.__getitem__)
+        sizes = {name: max(1, round(share * len(ids))) for name, share in shares.items()}
+        ranks = {image: rank / len(ids) for rank, image in enumerate(order)}
+        parts = _cut([ranks[i] for i in range(len(ids))], {name: size / len(ids) for name, size in sizes.items()})
+    return parts
+
+
+def _cut(places: Sequence[float], shares: dict[str, float]) -> dict[str, list[int]]:
+    """The indices whose places in [0, 1) fall into each share, one after the other; ``train`` is the rest."""
+    parts: dict[str, list[int]] = {name: [] for name in (*shares, "train")}
+    for index, place in enumerate(places):
+        limit = 0.0
+        for name, share in shares.items():
+            limit += share
+            if place < limit - 1e-12:
+                parts[name].append(index)
+                break
+        else:
+            parts["train"].append(index)
     return parts
 
 
@@ -147,7 +191,10 @@ def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> Mul
         return dataset
     if on_bad_image == "skip":
         gone = set(missing)
-        return dataset.subset([i for i in range(len(dataset)) if i not in gone])
+        if len(gone) == len(dataset):
+            raise TagformerError(f"{dataset.name}: none of its {len(dataset)} image files exists.")
+        rest = dataset.subset([i for i in range(len(dataset)) if i not in gone])
+        return replace(rest, left_out=tuple(f"image {dataset.images[i]} does not exist." for i in missing))
     where = dataset.origins[missing[0]] + ": " if dataset.origins else ""
     more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
     raise BadImageError(

@@ -6,6 +6,7 @@ threshold is met. Labels are 1, 0 or -1; entries with -1 count for nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,14 +75,16 @@ def precision_recall(predicted: Tensor, labels: Tensor) -> PrecisionRecall:
     annotated = labels != UNKNOWN
     present = labels == PRESENT
     chosen = predicted & annotated
-    hits = (chosen & present).sum(0).double()
-    drawn = chosen.sum(0).double()
-    truth = present.sum(0).double()
-    counted = truth > 0
-    precision = (hits / drawn.clamp(min=1))[counted].mean().item()
-    recall = (hits / truth.clamp(min=1))[counted].mean().item()
-    overall_precision = (hits.sum() / drawn.sum().clamp(min=1)).item() if counted.any() else float("nan")
-    overall_recall = (hits.sum() / truth.sum()).item()
+    true_positives = (chosen & present).sum(0).double()
+    predictions = chosen.sum(0).double()
+    positives = present.sum(0).double()
+    counted = positives > 0
+    if not counted.any():
+        return PrecisionRecall(*[math.nan] * 6)
+    precision = (true_positives / predictions.clamp(min=1))[counted].mean().item()
+    recall = (true_positives / positives.clamp(min=1))[counted].mean().item()
+    overall_precision = (true_positives.sum() / predictions.sum().clamp(min=1)).item()
+    overall_recall = (true_positives.sum() / positives.sum()).item()
     return PrecisionRecall(
         precision,
         recall,

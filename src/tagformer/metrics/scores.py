@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tagformer.labels import PRESENT
-from tagformer.metrics.functional import PrecisionRecall, average_precision, precision_recall, top_k
+from tagformer.metrics import functional
+from tagformer.metrics.functional import PrecisionRecall, average_precision, precision_recall
 
 PROTOCOLS = ("tagformer",)
 
@@ -78,7 +79,7 @@ def evaluate(
         mAP=per_label.nanmean().item(),
         average_precision=per_label,
         all=precision_recall(predicted, labels),
-        top=precision_recall(_top_k(logits, labels, top_k), labels),
+        top=precision_recall(functional.top_k(logits, labels, top_k), labels),
         threshold=threshold,
         top_k=top_k,
         images=len(labels),
@@ -96,6 +97,3 @@ def label_frequency_baseline(labels: Tensor) -> float:
 
 def _finite(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-_top_k = top_k  # `evaluate` has an argument of that name

@@ -90,5 +90,6 @@ class CTran(MultiLabelModel):
         tokens = self.norm(torch.cat([features, labels.to(features.dtype)], dim=1))
         for layer in self.encoder:
             tokens = layer(tokens)
-        logits = torch.einsum("bld,ld->bl", tokens[:, -count:], self.classifier_weight.to(tokens.dtype))
+        with torch.autocast(tokens.device.type, enabled=False):  # logits are ranked: they stay in float32
+            logits = torch.einsum("bld,ld->bl", tokens[:, -count:].float(), self.classifier_weight)
         return ModelOutput(logits + self.classifier_bias)

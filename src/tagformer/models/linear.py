@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from tagformer.backbones import Backbone
@@ -30,4 +31,6 @@ class Linear(MultiLabelModel):
         return self.backbone(images)[-1].mean(dim=(2, 3))
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
-        return ModelOutput(self.classifier(self.dropout(features)))
+        """Pooled features (B, C) to logits (B, L), in float32; `known` changes nothing."""
+        with torch.autocast(features.device.type, enabled=False):
+            return ModelOutput(self.classifier(self.dropout(features.float())))

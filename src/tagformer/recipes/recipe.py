@@ -82,6 +82,8 @@ class Recipe(Section):
                 if not isinstance(place, dict):
                     raise TagformerError(f"--set {key}: '{section}' is a value, not a section.")
             place[last] = parse_value(text)
+            if key == "sources" or key.startswith("sources."):
+                raise TagformerError(f"--set {key}: the sources are for recipe files only.")
             values["sources"] = {k: v for k, v in values["sources"].items() if k != key and not k.startswith(f"{key}.")}
         return self.checked(values, "--set" if assignments else self.name)
 
@@ -94,7 +96,11 @@ class Recipe(Section):
 
     def save(self, path: Path) -> None:
         """Write the recipe, with every default spelled out, as YAML."""
-        write_text(path, yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+        write_text(path, self.to_yaml())
+
+    def to_yaml(self) -> str:
+        """The recipe, with every default spelled out, as YAML that `load_recipe` reads."""
+        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
 if TYPE_CHECKING:
     from tagformer.backbones import Backbone
@@ -26,6 +26,11 @@ class BackboneSettings(Section):
     frozen_maps: int = Field(0, ge=0)  # keep the weights up to so many of the (four) feature maps, from the finest
     freeze_norm: bool = False  # keep the batch norms' statistics; for small data, and weights with folded norms
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tiny_has_no_weights(cls, values: Any) -> Any:
+        return {**values, "pretrained": False} if isinstance(values, dict) and values.get("name") == "tiny" else values
+
 
 class ModelSettings(Section):
     name: str = "ctran"
@@ -46,11 +51,18 @@ class ImageSettings(Section):
     size: int = Field(224, ge=8)  # pixels a side
     resize: Literal["squash", "crop"] = "squash"
     mean: Triple | None = None  # the backbone's, where not given
-    std: Triple | None = None
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     crop_scale: tuple[float, float] | None = None  # area kept by random crops in training
     flip: float = Field(0.5, ge=0, le=1)
     rand_augment: int | None = Field(None, ge=0, le=30)
     cutout: float = Field(0.0, ge=0, lt=1)
+
+    @field_validator("crop_scale")
+    @classmethod
+    def _crop_scale_in_order(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 < value[0] <= value[1] <= 1:
+            raise ValueError("must be two shares of the area, the smaller first")
+        return value
 
     def statistics(self, backbone: Backbone) -> tuple[Triple, Triple]:
         """Mean and standard deviation that normalise the images: the recipe's, or else the backbone's."""

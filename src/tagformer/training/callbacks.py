@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +13,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from torch import Tensor
 
 from tagformer.data.loading import TrainingLoader
 from tagformer.errors import TrainingInterruptedError
 from tagformer.files import replacing
+from tagformer.training.module import MONITOR
 
 COLUMNS = ("epoch", "step", "lr", "loss", "val_loss", "val_mAP", "val_CF1", "val_OF1", "seconds")
 
@@ -79,6 +84,45 @@ class History(Callback):
         self.rows = state_dict["rows"]
 
 
+class BestCheckpoint(Checkpoint):
+    """Writes ``best.ckpt`` and the weights in it, the averaged ones with EMA, whenever the validation mAP is better.
+
+    Args:
+        path: of the checkpoint.
+        weights: called with the state dict to keep.
+    """
+
+    def __init__(self, path: Path, weights: Callable[[dict[str, Tensor]], None]) -> None:
+        super().__init__()
+        self.path = path
+        self.weights = weights
+        self.best = -math.inf
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        score = trainer.callback_metrics[MONITOR].item()
+        if score > self.best:
+            self.best = score
+            _save(trainer, self.path)
+            self.weights(torch.load(self.path, map_location="cpu", weights_only=False)["state_dict"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+
+class Patience(EarlyStopping):
+    """Lightning's early stopping on the validation mAP; a run that it stopped stays stopped when it is resumed."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__(MONITOR, mode="max", patience=epochs)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.stopped_epoch:
+            trainer.should_stop = True
+
+
 class LastCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` at the end of every epoch, every so often within one, and when a signal asks to stop.
 
@@ -126,10 +170,15 @@ class LastCheckpoint(Checkpoint):
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.path)
+        _save(trainer, self.path)
         self._written = time.monotonic()
         if self.stopping:
             raise TrainingInterruptedError(
                 f"stopped at epoch {trainer.current_epoch + 1}, step {trainer.global_step}; everything so far is in "
-                f"{self.path}. Go on with: tagformer train --resume --out {self.path.parent.parent}"
+                f"{self.path}. Go on with: tagformer train --resume --out {shlex.quote(str(self.path.parent.parent))}"
             )
+
+
+def _save(trainer: Trainer, path: Path) -> None:
+    with replacing(path) as temporary:
+        trainer.save_checkpoint(temporary)

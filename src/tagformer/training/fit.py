@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from tagformer.backbones import has_folded_norms
@@ -25,10 +25,10 @@ from tagformer.data.loading import (
     evaluation_loader,
 )
 from tagformer.data.record import MultiLabelDataset
-from tagformer.data.registry import Spec, load_dataset, split_by_id
+from tagformer.data.registry import load_training_data
 from tagformer.data.transforms import evaluation_transform, training_transform
 from tagformer.errors import TagformerError
-from tagformer.labels import PRESENT, LabelSpace, without_extra
+from tagformer.labels import LabelSpace
 from tagformer.recipes import Recipe
 from tagformer.run import (
     BEST,
@@ -42,8 +42,8 @@ from tagformer.run import (
     write_labels,
     write_weights,
 )
-from tagformer.training.callbacks import History, LastCheckpoint, Position
-from tagformer.training.module import MONITOR, TrainingModule
+from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint, Patience, Position
+from tagformer.training.module import TrainingModule, model_state
 from tagformer.training.plan import seconds_per_image
 
 
@@ -67,37 +67,16 @@ class Fitted:
     """
     Attributes:
         folder: the run folder.
+        train, val: the data.
         bad_images: one sentence for each image left out.
         rows: the history, a line an epoch.
     """
 
     folder: Path
+    train: MultiLabelDataset
+    val: MultiLabelDataset
     bad_images: frozenset[str] = frozenset()
     rows: list[dict[str, Any]] = field(default_factory=list)
-
-
-def training_data(recipe: Recipe) -> tuple[MultiLabelDataset, MultiLabelDataset]:
-    """The training and the validation split of a recipe's data; validation is drawn from train where there is none.
-
-    Raises:
-        TagformerError: no data named, no training split, or a validation split without a positive.
-    """
-    spec = recipe.data.spec
-    if spec is None:
-        raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
-    train = load_dataset(spec, "train", recipe.data.on_bad_image)
-    splits = Spec.parse(spec).splits
-    if not splits or "val" in splits:
-        val = load_dataset(spec, "val", recipe.data.on_bad_image)
-    else:
-        parts = split_by_id(train.ids, {"val": recipe.data.val_fraction}, recipe.training.seed)
-        train, val = train.subset(parts["train"]), train.subset(parts["val"])
-    for part, name in ((train, "training"), (val, "validation")):
-        if not (without_extra(part.labels, part.label_space) == PRESENT).any():
-            raise TagformerError(
-                f"{spec}: no image of the {name} split has a label: check the table, or give more images."
-            )
-    return train, val
 
 
 def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | None = None) -> Fitted:
@@ -111,11 +90,18 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
         TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     listener = listener or Listener()
+    if out.exists() and not out.is_dir():
+        raise TagformerError(f"{out} is a file: choose another --out.")
     if not resume and out.exists() and any(out.iterdir()):
         raise TagformerError(
             f"{out} is not empty: choose another --out, or go on with 'tagformer train --resume --out {out}'."
         )
-    train, val = training_data(recipe)
+    recipe = recipe.model_copy(deep=True)
+    data = recipe.data
+    if data.spec is None:
+        raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
+    train, val = load_training_data(data.spec, data.val_fraction, recipe.training.seed, data.on_bad_image)
+    listener.say(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
     torch.manual_seed(derive_seed(recipe.training.seed, "weights"))
     checkpoint = out / CHECKPOINTS / LAST
     settings = recipe.model.backbone
@@ -125,9 +111,10 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     if recipe.model.start_from_frequencies:
         model.start_from_frequencies(train.labels)
     backbone = model.backbone
-    if has_folded_norms(backbone) and (settings.weights or settings.pretrained) and not settings.freeze_norm:
+    weights = settings.weights or settings.pretrained
+    if weights and not checkpoint.is_file() and not settings.freeze_norm and has_folded_norms(backbone):
         listener.say("The weights have their batch norms folded in, so the norms' statistics are kept as they are.")
-        recipe.model.backbone.freeze_norm = True
+        settings.freeze_norm = True
     recipe.image.mean, recipe.image.std = recipe.image.statistics(backbone)
     if not resume or not (out / RECIPE).is_file():
         recipe.save(out / RECIPE)
@@ -137,6 +124,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     batches = len(loader)
     module = TrainingModule(model, recipe, math.ceil(batches / recipe.training.accumulate))
     training = recipe.training
+    best = BestCheckpoint(checkpoint.with_name(BEST), lambda state: write_weights(out, model_state(state)))
     last = LastCheckpoint(checkpoint, training.checkpoint_minutes, training.checkpoint_steps)
     history = History(out / HISTORY, listener.say, listener.epoch)
     with _quiet():
@@ -147,7 +135,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             max_epochs=recipe.training.epochs,
             accumulate_grad_batches=recipe.training.accumulate,
             gradient_clip_val=recipe.training.clip,
-            callbacks=_callbacks(recipe, out, loader, history, last, listener.bars),
+            callbacks=[Position(loader), *_optional_callbacks(recipe, listener.bars), history, best, last],
             logger=_loggers(recipe, out),
             default_root_dir=out,
             num_sanity_val_steps=0,
@@ -157,7 +145,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             use_distributed_sampler=False,
         )
     if not checkpoint.is_file():
-        seconds = seconds_per_image(model, recipe.image.size, recipe.data.batch_size)
+        seconds = seconds_per_image(model, loader.items, recipe.image.size, data.batch_size)
         total = seconds * recipe.training.epochs * (len(train) + len(val) / 3)
         listener.say(f"Training will take about {duration(total)} on this machine.")
     with _quiet(), last.listening():
@@ -168,8 +156,8 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             ckpt_path=checkpoint if checkpoint.is_file() else None,
             weights_only=False,
         )
-    _keep_best(out, module)
-    return Fitted(out, frozenset(module.bad_images), history.rows)
+    left_out = frozenset({*module.bad_images, *train.left_out, *val.left_out})
+    return Fitted(out, train, val, left_out, history.rows)
 
 
 def duration(seconds: float) -> str:
@@ -200,29 +188,21 @@ def _loaders(recipe: Recipe, train: MultiLabelDataset, val: MultiLabelDataset) -
     return loader, evaluation_loader(val, plain, data.batch_size, data.workers, pin)
 
 
-def _callbacks(
-    recipe: Recipe, out: Path, loader: TrainingLoader, history: History, last: LastCheckpoint, bars: bool
-) -> list[Callback]:
-    training = recipe.training
-    folder = out / CHECKPOINTS
-    callbacks: list[Callback] = [Position(loader)]
-    if training.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=training.ema))
-    callbacks.append(history)
-    if training.patience is not None:
-        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=training.patience))
+def _optional_callbacks(recipe: Recipe, bars: bool) -> list[Callback]:
+    callbacks: list[Callback] = []
+    if recipe.training.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=recipe.training.ema))
+    if recipe.training.patience is not None:
+        callbacks.append(Patience(recipe.training.patience))
     if bars:
         callbacks.append(RichProgressBar(leave=False))
-    best = Path(BEST).stem
-    callbacks.append(ModelCheckpoint(folder, best, MONITOR, mode="max", enable_version_counter=False))
-    callbacks.append(last)
     return callbacks
 
 
 def _loggers(recipe: Recipe, out: Path) -> list[Logger]:
     kinds: dict[str, Any] = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
     try:
-        return [kinds[name](out / "logs", name=name, version="") for name in recipe.training.loggers]
+        return [kinds[name](out / "logs", name=name) for name in recipe.training.loggers]
     except ModuleNotFoundError as error:
         raise TagformerError(
             "the tensorboard logger is not installed: pip install 'tagformer[tensorboard]'."
@@ -233,13 +213,6 @@ def _precision(recipe: Recipe) -> Any:
     if recipe.training.precision is not None:
         return recipe.training.precision
     return "bf16-mixed" if torch.cuda.is_available() else "32-true"
-
-
-def _keep_best(out: Path, module: TrainingModule) -> None:
-    """Write the weights of the best checkpoint (the averaged ones, with EMA) as the run's."""
-    state = torch.load(out / CHECKPOINTS / BEST, map_location="cpu", weights_only=False)["state_dict"]
-    module.model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
-    write_weights(out, module.model)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from tagformer.backbones import batch_norms
 from tagformer.data.loading import Batch, derive_seed, refuse_bad
 from tagformer.data.transforms import normalise
 from tagformer.errors import TagformerError
-from tagformer.labels import hidden, label_mask_training, without_extra
+from tagformer.labels import label_mask_training, without_extra, without_known
 from tagformer.losses import asymmetric_loss, binary_cross_entropy, reduce
 from tagformer.metrics import evaluate
 from tagformer.models import MultiLabelModel
@@ -57,8 +57,7 @@ class TrainingModule(LightningModule):
         self.train()  # Lightning leaves the modes as they are
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        step = (self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(derive_seed(self.recipe.training.seed, "step", *step))
+        torch.manual_seed(derive_seed(self.recipe.training.seed, "step", self.current_epoch, batch_idx))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         refuse_bad(batch.bad, self.recipe.data.on_bad_image)
@@ -89,9 +88,10 @@ class TrainingModule(LightningModule):
     def targets(self, batch: Batch, known: Tensor | None) -> Tensor:
         """What is left to be predicted: neither told, nor an extra label."""
         targets = without_extra(batch.labels, self.model.label_space)
-        return targets if known is None else hidden(targets, known)
+        return targets if known is None else without_known(targets, known)
 
     def loss(self, logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
+        """The recipe's loss of logits (B, L) against targets (B, L) in {1, 0, -1}; see `losses`."""
         settings = self.recipe.loss
         if settings.name == "bce":
             return binary_cross_entropy(logits, targets, reduction=reduction)
@@ -155,3 +155,8 @@ class TrainingModule(LightningModule):
             self._plateau_state = checkpoint["plateau"]
             if self.plateau is not None:
                 self.plateau.load_state_dict(self._plateau_state)
+
+
+def model_state(checkpoint_state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The model's own state dict from that of a `TrainingModule`."""
+    return {name.removeprefix("model."): value for name, value in checkpoint_state.items()}

@@ -52,11 +52,12 @@ def create_schedule(
         return lr_scheduler.ReduceLROnPlateau(optimizer, "max", settings.factor, settings.patience)
     if settings.name == "onecycle":
         rates = [group["lr"] for group in optimizer.param_groups]
-        return lr_scheduler.OneCycleLR(optimizer, rates, total, pct_start=settings.warmup)
-    return lr_scheduler.LambdaLR(optimizer, lambda step: factor(settings, step, total, steps_per_epoch))
+        rising = settings.warmup if settings.warmup * total > 1 else min(0.5, 2 / total)  # torch wants over one step
+        return lr_scheduler.OneCycleLR(optimizer, rates, total, pct_start=rising)
+    return lr_scheduler.LambdaLR(optimizer, lambda step: lr_multiplier(settings, step, total, steps_per_epoch))
 
 
-def factor(settings: ScheduleSettings, step: int, total: int, steps_per_epoch: int) -> float:
+def lr_multiplier(settings: ScheduleSettings, step: int, total: int, steps_per_epoch: int) -> float:
     """The learning rate of ``constant``, ``cosine`` or ``step`` at a step, as a share of its full value."""
     if settings.name == "step":
         return settings.factor ** (step // (settings.step_epochs * steps_per_epoch))
