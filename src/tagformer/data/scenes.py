@@ -26,7 +26,7 @@ TREE = "none: the pictures are drawn from a seed"
 OPTIONS = {
     "images": "number of training pictures (default 5000); val and test have a sixth of it each",
     "seed": "seed of the pictures (default 0)",
-    "faint": "share of objects drawn faint or half hidden (default 0.22)",
+    "faint": "share of objects drawn faint or half hidden (default 0.21)",
 }
 PIXELS = 64
 RADII = (6.0, 9.0, 13.0)  # pixels; small, medium, large
@@ -216,7 +216,7 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     """
     count = _number(options, "images", 5000, int, 6)
     seed = _number(options, "seed", 0, int, 0)
-    faint = _number(options, "faint", 0.22, float, 0.0)
+    faint = _number(options, "faint", 0.21, float, 0.0)
     names = ("train", "val", "test") if split == "all" else (split,)
     scenes: list[Scene] = []
     ids: list[str] = []
