@@ -83,9 +83,9 @@ def _split(recipe: Recipe, spec: str, split: str | None, on_bad_image: str) -> t
     """The split to score. A validation split that training drew from the run's own data is drawn again."""
     from tagformer.data.registry import Spec, load_dataset, load_training_data
 
-    own = Spec.parse(spec).splits
-    split = split or ("test" if not own or "test" in own else "val")
-    if split == "val" and own and "val" not in own and spec == recipe.data.spec:
+    parsed = Spec.parse(spec)
+    split = split or parsed.evaluation_split
+    if split == "val" and parsed.splits and "val" not in parsed.splits and spec == recipe.data.spec:
         settings = recipe.data
         return split, load_training_data(spec, settings.val_fraction, recipe.training.seed, on_bad_image)[1]
     return split, load_dataset(spec, split, on_bad_image)

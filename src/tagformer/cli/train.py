@@ -139,8 +139,7 @@ def _finish(fitted: Fitted) -> None:
     run = Run.load(fitted.folder)
     settings = run.recipe.data
     assert settings.spec is not None
-    own = Spec.parse(settings.spec).splits
-    split = "test" if not own or "test" in own else "val"
+    split = Spec.parse(settings.spec).evaluation_split
     dataset = load_dataset(settings.spec, "test", settings.on_bad_image) if split == "test" else fitted.val
     dataset = dataset.aligned(run.label_space)
     model = run.model().to(default_device())

@@ -92,6 +92,12 @@ class Spec:
         """The splits that the data itself defines, in the order train, val, test; empty where it has none."""
         return FORMATS[self.format].splits(self.path, self.options)
 
+    @property
+    def evaluation_split(self) -> str:
+        """The split that figures are reported on: test, or val where the data has splits of its own but no test."""
+        own = self.splits
+        return "test" if not own or "test" in own else "val"
+
 
 def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -> MultiLabelDataset:
     """Load one split of a data set.

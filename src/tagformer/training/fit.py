@@ -97,12 +97,12 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             f"{out} is not empty: choose another --out, or go on with 'tagformer train --resume --out {out}'."
         )
     recipe = recipe.model_copy(deep=True)
-    data = recipe.data
+    data, training = recipe.data, recipe.training
     if data.spec is None:
         raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
-    train, val = load_training_data(data.spec, data.val_fraction, recipe.training.seed, data.on_bad_image)
+    train, val = load_training_data(data.spec, data.val_fraction, training.seed, data.on_bad_image)
     listener.say(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
-    torch.manual_seed(derive_seed(recipe.training.seed, "weights"))
+    torch.manual_seed(derive_seed(training.seed, "weights"))
     checkpoint = out / CHECKPOINTS / LAST
     settings = recipe.model.backbone
     if settings.pretrained and settings.weights is None and not checkpoint.is_file():
@@ -122,8 +122,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
 
     loader, val_loader = _loaders(recipe, train, val)
     batches = len(loader)
-    module = TrainingModule(model, recipe, math.ceil(batches / recipe.training.accumulate))
-    training = recipe.training
+    module = TrainingModule(model, recipe, math.ceil(batches / training.accumulate))
     best = BestCheckpoint(checkpoint.with_name(BEST), lambda state: write_weights(out, model_state(state)))
     last = LastCheckpoint(checkpoint, training.checkpoint_minutes, training.checkpoint_steps)
     history = History(out / HISTORY, listener.say, listener.epoch)
@@ -132,9 +131,9 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             accelerator="auto",
             devices=1,
             precision=_precision(recipe),
-            max_epochs=recipe.training.epochs,
-            accumulate_grad_batches=recipe.training.accumulate,
-            gradient_clip_val=recipe.training.clip,
+            max_epochs=training.epochs,
+            accumulate_grad_batches=training.accumulate,
+            gradient_clip_val=training.clip,
             callbacks=[Position(loader), *_optional_callbacks(recipe, listener.bars), history, best, last],
             logger=_loggers(recipe, out),
             default_root_dir=out,
@@ -146,7 +145,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
         )
     if not checkpoint.is_file():
         seconds = seconds_per_image(model, loader.items, recipe.image.size, data.batch_size)
-        total = seconds * recipe.training.epochs * (len(train) + len(val) / 3)
+        total = seconds * training.epochs * (len(train) + len(val) / 3)
         listener.say(f"Training will take about {duration(total)} on this machine.")
     with _quiet(), last.listening():
         trainer.fit(
