@@ -153,7 +153,7 @@ def test_evaluate_prints_the_papers_table_and_the_known_label_curve(
     assert [point["fraction"] for point in figures["known"]["curve"]] == [0, 0.25, 0.5, 0.75]
     assert all(len(point["draws"]) == 2 for point in figures["known"]["curve"])
     assert figures["images"] == 20
-    assert len(figures["average_precision"]) == 14
+    assert len(figures["average_precision"]) == 12
 
 
 def test_labels_that_the_data_lacks_are_said(small_run: Path, tmp_path: Path, tagformer: CommandLine) -> None:

@@ -9,10 +9,28 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import average_precision_score, precision_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    hamming_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 from torch import Tensor
 
-from tagformer.metrics import average_precision, evaluate, label_frequency_baseline, precision_recall, top_k
+from tagformer.metrics import (
+    area_under_roc,
+    average_precision,
+    average_precision_by_size,
+    evaluate,
+    image_scores,
+    label_frequency_baseline,
+    precision_recall,
+    precision_recall_curve,
+    top_k,
+)
 
 
 def column(*values: float) -> Tensor:
@@ -20,80 +38,11 @@ def column(*values: float) -> Tensor:
     return torch.tensor(values).unsqueeze(1)
 
 
-def one_ap(scores: tuple[float, ...], labels: tuple[int, ...]) -> float:
-    return average_precision(column(*scores), column(*labels)).item()
-
-
 def random_case(seed: int, images: int = 40, labels: int = 6, unknown: bool = False) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     scores = torch.from_numpy(rng.normal(size=(images, labels)))
     states = torch.from_numpy(rng.integers(-1 if unknown else 0, 2, (images, labels)).astype(np.int8))
     return scores, states
-
-
-# The peers' worked rows, under our conventions
-
-
-def test_row_1_ap_is_exact_and_not_interpolated() -> None:
-    assert one_ap((0.9, 0.8, 0.7, 0.6), (0, 1, 1, 0)) == pytest.approx((1 / 2 + 2 / 3) / 2, abs=1e-12)
-
-
-@pytest.mark.parametrize("labels", [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 0, 1)])
-def test_row_2_equal_scores_are_one_rank_whatever_their_order(labels: tuple[int, ...]) -> None:
-    assert one_ap((0.5, 0.5, 0.5, 0.5), labels) == pytest.approx(0.25, abs=1e-12)
-
-
-def test_row_3_a_label_without_positives_is_nan_and_left_out_of_the_mean() -> None:
-    scores = torch.tensor([[2.0, 1.0], [-1.0, 0.5]])
-    labels = torch.tensor([[1, 0], [0, 0]], dtype=torch.int8)
-    per_label = average_precision(scores, labels)
-    assert per_label[0].item() == 1
-    assert math.isnan(per_label[1].item())
-    result = evaluate(scores, labels)
-    assert result.mAP == 1
-    assert result.labels_scored == 1
-
-
-def test_row_4_an_unknown_entry_is_left_out_of_the_ranking() -> None:
-    assert one_ap((0.9, 0.8, 0.7, 0.6), (1, -1, 1, 0)) == pytest.approx(1.0, abs=1e-12)
-    assert one_ap((0.9, 0.8, 0.7, 0.6), (1, 0, 1, 0)) == pytest.approx(0.8333, abs=1e-4)
-
-
-def test_row_5_the_three_highest_count_whatever_their_scores() -> None:
-    scores = evaluate(torch.tensor([[3.0, 2, -1, -2, -3]]), torch.tensor([[1, 1, 1, 0, 0]], dtype=torch.int8))
-    assert (scores.top.OP, scores.top.OR) == (1.0, 1.0)
-    assert (1.0, pytest.approx(2 / 3)) == (scores.all.OP, scores.all.OR)
-
-
-def test_row_6_ties_do_not_make_the_top_three_longer() -> None:
-    chosen = top_k(torch.tensor([[3.0, 2, 1, 1, 1]]), torch.zeros(1, 5, dtype=torch.int8), 3)
-    assert chosen.tolist() == [[True, True, True, False, False]]
-
-
-def test_row_7_a_probability_of_exactly_the_threshold_is_positive() -> None:
-    scores = evaluate(torch.tensor([[0.0]]), torch.tensor([[1]], dtype=torch.int8))
-    assert (scores.all.OP, scores.all.OR) == (1.0, 1.0)
-
-
-def test_row_8_cf1_is_the_harmonic_mean_of_cp_and_cr() -> None:
-    labels = torch.tensor([[1, 1], [1, 0], [0, 0]], dtype=torch.int8)
-    predicted = torch.tensor([[1, 1], [0, 1], [0, 1]], dtype=torch.bool)
-    result = precision_recall(predicted, labels)
-    assert (pytest.approx(2 / 3), pytest.approx(3 / 4)) == (result.CP, result.CR)
-    assert pytest.approx(0.7059, abs=5e-5) == result.CF1  # the mean of the labels' F1 would be .5833
-
-
-def test_row_9_a_label_never_predicted_has_precision_zero_and_adds_nothing_to_the_overall() -> None:
-    labels = torch.tensor([[1, 1], [0, 1]], dtype=torch.int8)
-    predicted = torch.tensor([[1, 0], [1, 0]], dtype=torch.bool)
-    result = precision_recall(predicted, labels)
-    assert result.OP == 0.5
-    assert result.CP == 0.25  # (1/2 + 0) / 2
-
-
-def test_row_11_large_logits_are_ranked_as_they_are() -> None:
-    scores = evaluate(column(30.0, 40.0, 50.0, 25.0), column(0, 0, 1, 0).to(torch.int8))
-    assert scores.mAP == 1.0
 
 
 # Average precision
@@ -153,6 +102,84 @@ def test_scores_that_are_nan_or_of_another_shape_are_refused() -> None:
         average_precision(torch.zeros(2), labels[:, 0])
 
 
+def curve_by_hand(scores: Tensor, labels: Tensor) -> list[tuple[float, float]]:
+    """(recall, precision) with the threshold at each different score, from the highest down."""
+    points = []
+    for cut in sorted(set(scores.tolist()), reverse=True):
+        chosen = labels[scores >= cut]
+        points.append(((chosen == 1).sum().item() / (labels == 1).sum().item(), (chosen == 1).double().mean().item()))
+    return points
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data(), images=st.integers(1, 30))
+def test_interpolated_average_precision_follows_the_definition(data: st.DataObject, images: int) -> None:
+    scores = torch.from_numpy(data.draw(arrays(np.int64, (images,), elements=st.integers(-6, 6)))).double()
+    labels = torch.from_numpy(data.draw(arrays(np.int8, (images,), elements=st.integers(0, 1))))
+    labels[0] = 1
+    points = curve_by_hand(scores, labels)
+
+    def highest(recall: float) -> float:
+        return max(precision for own, precision in points if own >= recall - 1e-9)
+
+    eleven = sum(highest(step / 10) for step in range(11)) / 11
+    steps, before = 0.0, 0.0
+    for recall, _ in points:
+        steps += (recall - before) * highest(recall)
+        before = recall
+    pair = scores.unsqueeze(1), labels.unsqueeze(1)
+    assert average_precision(*pair, interpolation="11-point").item() == pytest.approx(eleven, abs=1e-12)
+    assert average_precision(*pair, interpolation="area").item() == pytest.approx(steps, abs=1e-12)
+
+
+def test_the_precision_recall_curve_ends_at_full_recall_and_has_the_average_precision_as_mean() -> None:
+    scores, labels = random_case(9, unknown=True)
+    scores = scores.round(decimals=1)  # some ties
+    precision, recall = precision_recall_curve(scores[:, 0], labels[:, 0])
+    assert recall[-1] == 1
+    assert (recall.diff() >= 0).all()
+    assert precision.mean().item() == pytest.approx(average_precision(scores, labels)[0].item())
+    annotated = labels[:, 0] != -1
+    by_hand = curve_by_hand(scores[annotated, 0], labels[annotated, 0])
+    for point in zip(recall.tolist(), precision.tolist(), strict=True):
+        assert any(point == pytest.approx(other) for other in by_hand)
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data(), images=st.integers(1, 25))
+def test_area_under_roc_is_scikit_learns(data: st.DataObject, images: int) -> None:
+    scores = data.draw(arrays(np.int64, (images, 2), elements=st.integers(-4, 4))) / 3
+    states = data.draw(arrays(np.int8, (images, 2), elements=st.integers(-1, 1)))
+    result = area_under_roc(torch.from_numpy(scores), torch.from_numpy(states))
+    for label in range(2):
+        annotated = states[:, label] != -1
+        truth = states[annotated, label]
+        if truth.all() or not truth.any():
+            assert math.isnan(result[label].item())
+        else:
+            assert result[label].item() == pytest.approx(roc_auc_score(truth, scores[annotated, label]), abs=1e-12)
+
+
+@pytest.mark.parametrize("labels", [1, 16, 17, 40])
+def test_every_column_has_its_own_figure_however_many_there_are(labels: int) -> None:
+    scores, states = random_case(12, images=30, labels=labels, unknown=True)
+    together = average_precision(scores, states)
+    alone = [average_precision(scores[:, i : i + 1], states[:, i : i + 1]).item() for i in range(labels)]
+    assert together.tolist() == alone
+
+
+def test_average_precision_by_size_leaves_the_other_sizes_positives_out() -> None:
+    scores = torch.tensor([[0.9], [0.8], [0.7], [0.6], [0.5]])
+    labels = torch.tensor([[1], [0], [1], [0], [1]], dtype=torch.int8)
+    sizes = torch.tensor([[3], [0], [1], [0], [1]], dtype=torch.int8)
+    result = {name: values.item() for name, values in average_precision_by_size(scores, labels, sizes).items()}
+    assert result["large"] == 1.0
+    assert result["small"] == pytest.approx((1 / 2 + 2 / 4) / 2)  # ranked: absent, small, absent, small
+    assert math.isnan(result["medium"])
+    with pytest.raises(ValueError, match="sizes"):
+        average_precision_by_size(scores, labels, sizes[:3])
+
+
 # Precision and recall
 
 
@@ -172,6 +199,38 @@ def test_precision_and_recall_are_scikit_learns(seed: int) -> None:
     assert pytest.approx(recall_score(truth, chosen, average="micro")) == result.OR
     assert pytest.approx(2 / (1 / result.CP + 1 / result.CR)) == result.CF1
     assert pytest.approx(2 / (1 / result.OP + 1 / result.OR)) == result.OF1
+    assert pytest.approx(f1_score(truth, chosen, **per_class)[counted].mean()) == result.macro_F1
+    everything = precision_recall(predicted, labels, empty="zero", class_f1="mean")
+    assert pytest.approx(precision_score(truth, chosen, average="macro", zero_division=0)) == everything.CP
+    assert pytest.approx(recall_score(truth, chosen, average="macro", zero_division=0)) == everything.CR
+    assert pytest.approx(f1_score(truth, chosen, average="macro", zero_division=0)) == everything.CF1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_scores_of_whole_images_are_scikit_learns(seed: int) -> None:
+    scores, labels = random_case(seed, images=30, labels=4)
+    labels[0] = 0
+    predicted = scores > 0.2
+    predicted[0] = False  # nothing to find, nothing found
+    predicted[1] = labels[1] == 1
+    truth, chosen = labels.numpy(), predicted.numpy()
+    result = image_scores(predicted, labels)
+    assert result.subset_accuracy == pytest.approx(accuracy_score(truth, chosen))
+    assert result.hamming_loss == pytest.approx(hamming_loss(truth, chosen))
+    assert pytest.approx(f1_score(truth, chosen, average="samples", zero_division=1)) == result.example_F1
+
+
+def test_entries_and_images_without_annotation_do_not_count_in_the_scores_of_images() -> None:
+    labels = torch.tensor([[1, 0, -1], [-1, -1, -1], [1, -1, 0]], dtype=torch.int8)
+    predicted = torch.tensor([[1, 0, 1], [1, 1, 1], [0, 1, 0]], dtype=torch.bool)
+    result = image_scores(predicted, labels)
+    assert (result.subset_accuracy, result.hamming_loss, result.example_F1) == (0.5, 0.25, 0.5)
+    assert math.isnan(image_scores(predicted, torch.full((3, 3), -1)).example_F1)
+
+
+def test_decisions_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 2\)"):
+        precision_recall(torch.zeros(2, 3, dtype=torch.bool), torch.zeros(2, 2, dtype=torch.int8))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -255,6 +314,36 @@ def test_scores_become_json_by_name_with_null_for_nan() -> None:
 def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(ValueError, match="protocol must be one of tagformer"):
         evaluate(torch.zeros(1, 1), torch.ones(1, 1), protocol="guess")
+
+
+def test_probabilities_are_taken_as_such_only_when_said_to_be() -> None:
+    logits, labels = random_case(13)
+    wanted = evaluate(logits, labels, threshold=0.7)
+    said = evaluate(torch.sigmoid(logits), labels, threshold=0.7, given="probabilities")
+    assert said.all == wanted.all
+    assert said.mAP == wanted.mAP
+    assert evaluate(torch.sigmoid(logits), labels, threshold=0.5).all.OR == 1  # taken as logits: all above 0
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        evaluate(logits, labels, given="probabilities")
+
+
+def test_each_label_may_have_its_own_threshold() -> None:
+    logits = torch.tensor([[0.0, 0.0], [3.0, -3.0]])
+    labels = torch.tensor([[1, 0], [1, 1]], dtype=torch.int8)
+    scores = evaluate(logits, labels, threshold=torch.tensor([0.9, 0.01]))
+    assert (scores.all.OP, scores.all.OR) == (2 / 3, 2 / 3)
+    assert scores.threshold == pytest.approx(0.455)
+
+
+def test_only_the_entries_that_are_scored_count() -> None:
+    logits, labels = random_case(14)
+    scored = torch.rand(labels.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    result = evaluate(logits, labels, scored=scored)
+    wanted = evaluate(logits, labels.masked_fill(~scored, -1))
+    assert (result.mAP, result.all, result.image) == (wanted.mAP, wanted.all, wanted.image)
+    ctran = evaluate(logits, labels, protocol="ctran", scored=scored)  # mAP alone is restricted
+    assert ctran.mAP == pytest.approx(wanted.mAP)
+    assert ctran.all == evaluate(logits, labels, protocol="ctran").all
 
 
 def test_the_frequency_baseline_is_the_map_of_constant_scores() -> None:

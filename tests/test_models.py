@@ -124,6 +124,7 @@ def test_models_are_created_by_name_with_any_form_of_labels() -> None:
         ("ctran", {"widht": 3}, r"model 'ctran' has no option 'widht'; did you mean 'width'\?"),
         ("linear", {"heads": 3}, "model 'linear' has no option 'heads'"),
         ("ctran", {"width": 10, "heads": 4}, "4 heads do not divide the width 10"),
+        ("ctran", {"image_share": 1.0}, "image_share must lie between 0 and 1, not 1.0"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused(name: str, options: dict[str, Any], message: str) -> None:
@@ -139,6 +140,7 @@ def test_options_are_those_of_the_constructor() -> None:
         "feedforward": None,
         "dropout": 0.1,
         "image_dropout": 0.0,
+        "image_share": None,
     }
 
 
@@ -197,7 +199,11 @@ def written_out(model: CTran, images_: Tensor, known: Tensor) -> Tensor:
         weights = state[f"{prefix}.self_attn.in_proj_weight"].unflatten(0, (3, heads, size))
         biases = state[f"{prefix}.self_attn.in_proj_bias"].unflatten(0, (3, heads, size))
         q, k, v = (torch.einsum("bid,hed->bhie", h, weights[i]) + biases[i][:, None] for i in range(3))
-        attention = torch.softmax(torch.einsum("bhie,bhje->bhij", q, k) / math.sqrt(size), dim=-1)
+        attention = torch.exp(torch.einsum("bhie,bhje->bhij", q, k) / math.sqrt(size))
+        if model.image_share is not None:  # keys that all match alike then give the image this share
+            attention[..., :-count] *= model.image_share / z.shape[1]
+            attention[..., -count:] *= (1 - model.image_share) / count
+        attention = attention / attention.sum(-1, keepdim=True)
         mixed = torch.einsum("bhij,bhje->bihe", attention, v).flatten(2)
         mixed = linear_map(
             mixed, state[f"{prefix}.self_attn.out_proj.weight"], state[f"{prefix}.self_attn.out_proj.bias"]
@@ -213,8 +219,8 @@ def written_out(model: CTran, images_: Tensor, known: Tensor) -> Tensor:
 @pytest.mark.parametrize("gradients", [True, False])  # torch takes another path through the layers without them
 @pytest.mark.parametrize(
     "options",
-    [{}, {"width": None}, {"heads": 1, "layers": 1}, {"feedforward": 40, "layers": 3}],
-    ids=["projected", "the backbone's width", "one head", "wide feed-forward"],
+    [{}, {"width": None}, {"heads": 1, "layers": 1}, {"feedforward": 40, "layers": 3}, {"image_share": 0.8}],
+    ids=["projected", "the backbone's width", "one head", "wide feed-forward", "a share for the image"],
 )
 def test_ctran_is_its_equations(options: dict[str, Any], gradients: bool) -> None:
     model = ctran(**options).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ from tagformer.data.loading import Batch, evaluation_loader, refuse_bad
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.transforms import evaluation_transform, normalise
 from tagformer.errors import TagformerError
-from tagformer.labels import UNKNOWN, draw_known, draw_order, without_extra
-from tagformer.metrics import Scores, evaluate
+from tagformer.labels import UNKNOWN, draw_known, draw_order
+from tagformer.metrics import Scores, average_precision_by_size, evaluate
 from tagformer.models import MultiLabelModel
 from tagformer.recipes.settings import ImageSettings
 
@@ -34,28 +35,43 @@ class KnownPoint:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """
+    """What a model said of a data set, over the T target labels, and how good that is.
+
     Attributes:
         regular: nothing known, every target label scored.
         known: the known-label curve; empty where none was asked for.
         scored: which labels the curve scores, see `labels.draw_known`.
         bad: one sentence for each image left out.
-        logits: float32 (N, L) with nothing known.
-        labels: int8 (N, L), extra labels set to -1.
+        names: the T target labels.
+        logits: float32 (N, T) with nothing known.
+        labels: int8 (N, T).
         ids: the N images' ids.
+        sizes: int8 (N, T), see `metrics.average_precision_by_size`; None where the data has none.
     """
 
     regular: Scores
     known: tuple[KnownPoint, ...]
     scored: str
     bad: tuple[str, ...]
+    names: tuple[str, ...]
     logits: Tensor
     labels: Tensor
     ids: tuple[str, ...]
+    sizes: Tensor | None = None
 
-    def to_dict(self, names: tuple[str, ...]) -> dict[str, Any]:
+    @property
+    def mAP_by_size(self) -> dict[str, float]:  # noqa: N802
+        """mAP of small, medium and large objects (MlTr, Table 7); empty where the data has no sizes."""
+        if self.sizes is None:
+            return {}
+        per_size = average_precision_by_size(self.logits, self.labels, self.sizes)
+        return {size: values.nanmean().item() for size, values in per_size.items()}
+
+    def to_dict(self) -> dict[str, Any]:
         """A form for JSON."""
-        value: dict[str, Any] = {**self.regular.to_dict(names), "bad_images": len(self.bad)}
+        value: dict[str, Any] = {**self.regular.to_dict(self.names), "bad_images": len(self.bad)}
+        if self.sizes is not None:
+            value["mAP_by_size"] = {size: None if math.isnan(own) else own for size, own in self.mAP_by_size.items()}
         if self.known:
             value["known"] = {
                 "scored": self.scored,
@@ -66,15 +82,22 @@ class Evaluation:
 
 @dataclass
 class _Collected:
-    logits: list[Tensor] = field(default_factory=list)
-    targets: list[Tensor] = field(default_factory=list)
+    """The batches of one setting, and what they are scored against."""
 
-    def add(self, logits: Tensor, targets: Tensor) -> None:
-        self.logits.append(logits.float().cpu())
-        self.targets.append(targets)
+    targets: Tensor
+    logits: list[Tensor] = field(default_factory=list)
+    labels: list[Tensor] = field(default_factory=list)
+    scored: list[Tensor] = field(default_factory=list)
+
+    def add(self, logits: Tensor, labels: Tensor, scored: Tensor | None = None) -> None:
+        self.logits.append(logits.float().cpu()[:, self.targets])
+        self.labels.append(labels[:, self.targets])
+        if scored is not None:
+            self.scored.append(scored[:, self.targets])
 
     def score(self, **options: Any) -> Scores:
-        return evaluate(torch.cat(self.logits), torch.cat(self.targets), **options)
+        scored = torch.cat(self.scored) if self.scored else None
+        return evaluate(torch.cat(self.logits), torch.cat(self.labels), scored=scored, **options)
 
 
 @torch.inference_mode()
@@ -88,7 +111,7 @@ def evaluate_model(
     scored: str = "fixed",
     tell_extra: bool = False,
     protocol: str = "tagformer",
-    threshold: float = 0.5,
+    threshold: float | Tensor | None = None,
     top_k: int = 3,
     batch_size: int = 32,
     workers: int = 2,
@@ -103,6 +126,7 @@ def evaluate_model(
         draws: how many times the known labels are drawn; the curve is the mean.
         scored: see `labels.draw_known`.
         tell_extra: tell the model the extra labels too.
+        protocol, threshold, top_k: see `metrics.evaluate`; a threshold may be given for each target label.
         progress: called with the number of images done.
 
     Raises:
@@ -112,11 +136,13 @@ def evaluate_model(
     device = next(model.parameters()).device
     model.eval()
     settings = [(fraction, draw) for fraction in fractions for draw in range(draws)]
-    regular, sweep = _Collected(), {setting: _Collected() for setting in settings}
+    space = model.label_space
+    targets = torch.nonzero(space.is_target).flatten()
+    regular, sweep = _Collected(targets), {setting: _Collected(targets) for setting in settings}
     ids: list[str] = []
+    indices: list[int] = []
     bad = list(dataset.left_out)
     options = {"protocol": protocol, "threshold": threshold, "top_k": top_k}
-    space = model.label_space
     orders = {draw: draw_order(dataset.ids, space, seed=draw) for draw in range(draws if fractions else 0)}
     loader: Iterable[Batch] = evaluation_loader(
         dataset, evaluation_transform(image.size, image.resize), batch_size, workers, device.type == "cuda"
@@ -127,15 +153,17 @@ def evaluate_model(
         if not len(batch):
             continue
         ids += batch.ids
+        indices += batch.indices
         features = model.encode(normalise(batch.images.to(device), *image.statistics(model.backbone)))
         extra = batch.labels.masked_fill(space.is_target, UNKNOWN)
         told = extra.to(device) if tell_extra else None
-        regular.add(model.decode(features, told).logits, without_extra(batch.labels, space))
+        regular.add(model.decode(features, told).logits, batch.labels)
         for fraction, draw in settings:
-            known, targets = draw_known(batch.labels, orders[draw][batch.indices], fraction, scored)
+            known, left = draw_known(batch.labels, orders[draw][batch.indices], fraction, scored)
             if tell_extra:
                 known = torch.where(extra != UNKNOWN, extra, known)
-            sweep[fraction, draw].add(model.decode(features, known.to(device)).logits, targets)
+            logits = model.decode(features, known.to(device)).logits
+            sweep[fraction, draw].add(logits, batch.labels, left != UNKNOWN)
         if progress:
             progress(len(ids) + len(bad) - len(dataset.left_out))
     if not ids:
@@ -143,12 +171,15 @@ def evaluate_model(
     points = {
         fraction: tuple(sweep[fraction, draw].score(**options).mAP for draw in range(draws)) for fraction in fractions
     }
+    sizes = None if dataset.sizes is None else dataset.sizes[indices][:, targets]
     return Evaluation(
         regular=regular.score(**options),
         known=tuple(KnownPoint(fraction, maps) for fraction, maps in points.items()),
         scored=scored,
         bad=tuple(bad),
+        names=tuple(space.names[column] for column in targets.tolist()),
         logits=torch.cat(regular.logits),
-        labels=torch.cat(regular.targets),
+        labels=torch.cat(regular.labels),
         ids=tuple(ids),
+        sizes=sizes,
     )

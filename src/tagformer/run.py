@@ -2,9 +2,11 @@
 
 ========================  ==============================================================================
 ``recipe.yaml``           every setting of the run, the image transform included
-``labels.json``           the label space, the activation, and the thresholds
+``labels.json``           the label space, the activation, the temperature and the thresholds
 ``model.safetensors``     the best weights
 ``metrics.json``          the last evaluation
+``predictions/``          what the model said of a split, from which reports and comparisons are made
+``report.html``           the last report
 ``history.csv``           a line an epoch
 ``checkpoints/``          ``best.ckpt`` and ``last.ckpt``, to resume from
 ========================  ==============================================================================
@@ -24,11 +26,12 @@ from tagformer.backbones import create_backbone
 from tagformer.errors import TagformerError
 from tagformer.files import read_json, replacing, write_json
 from tagformer.labels import LabelSpace
-from tagformer.models import MultiLabelModel, create_model
+from tagformer.models import MODELS, MultiLabelModel, create_model
 from tagformer.recipes.recipe import Recipe, load_recipe
 
 RECIPE, LABELS, WEIGHTS, METRICS = "recipe.yaml", "labels.json", "model.safetensors", "metrics.json"
-HISTORY, CHECKPOINTS, LAST, BEST = "history.csv", "checkpoints", "last.ckpt", "best.ckpt"
+HISTORY, REPORT = "history.csv", "report.html"
+CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
 
 
 def model_from_recipe(recipe: Recipe, label_space: LabelSpace, load_weights: bool = True) -> MultiLabelModel:
@@ -60,13 +63,15 @@ class Run:
     """A run folder's content.
 
     Attributes:
-        thresholds: float32 (L,), the probability from which each label counts as predicted.
+        thresholds: float32 (L,), the calibrated probability from which each label counts as predicted.
+        temperature: the probabilities are sigmoid(logits / temperature).
     """
 
     folder: Path
     recipe: Recipe
     label_space: LabelSpace
     thresholds: torch.Tensor
+    temperature: float = 1.0
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
@@ -82,11 +87,40 @@ class Run:
         try:
             label_space = LabelSpace.from_dict(content)
             thresholds = torch.tensor(content["thresholds"], dtype=torch.float32)
+            temperature = float(content.get("temperature", 1.0))
         except (KeyError, TypeError, ValueError) as error:
             raise TagformerError(f"{folder / LABELS} is not a label file of a run ({error}).") from error
         if len(thresholds) != len(label_space):
             raise TagformerError(f"{folder / LABELS}: {len(thresholds)} thresholds for {len(label_space)} labels.")
-        return cls(folder, load_recipe(folder / RECIPE), label_space, thresholds)
+        if not temperature > 0:
+            raise TagformerError(f"{folder / LABELS}: the temperature must be above 0, not {temperature}.")
+        return cls(folder, load_recipe(folder / RECIPE), label_space, thresholds, temperature)
+
+    @property
+    def weights(self) -> Path:
+        """The file with the weights.
+
+        Raises:
+            TagformerError: there are none yet.
+        """
+        if not (self.folder / WEIGHTS).is_file():
+            raise TagformerError(
+                f"{self.folder} has no weights yet: finish its training with "
+                f"'tagformer train --resume --out {self.folder}'."
+            )
+        return self.folder / WEIGHTS
+
+    @property
+    def uses_known(self) -> bool:
+        """Whether the model listens to known labels."""
+        return MODELS[self.recipe.model.name].uses_known
+
+    @property
+    def uncalibrated_thresholds(self) -> torch.Tensor:
+        """float32 (L,): the thresholds as probabilities at temperature 1, to hold against sigmoid(logits)."""
+        if self.temperature == 1:
+            return self.thresholds
+        return torch.sigmoid(self.temperature * torch.logit(self.thresholds.double())).float()
 
     def model(self) -> MultiLabelModel:
         """The model with its weights, in evaluation mode.
@@ -94,12 +128,7 @@ class Run:
         Raises:
             TagformerError: no weights yet, or weights of another model or another number of labels.
         """
-        file = self.folder / WEIGHTS
-        if not file.is_file():
-            raise TagformerError(
-                f"{self.folder} has no weights yet: finish its training with "
-                f"'tagformer train --resume --out {self.folder}'."
-            )
+        file = self.weights
         model = model_from_recipe(self.recipe, self.label_space, load_weights=False)
         try:
             state = load_file(file)
@@ -115,9 +144,17 @@ class Run:
         return model.eval()
 
 
-def write_labels(folder: Path, label_space: LabelSpace, thresholds: torch.Tensor) -> None:
-    """Write ``labels.json``."""
-    content = {**label_space.to_dict(), "activation": "sigmoid", "thresholds": thresholds.tolist()}
+def write_labels(
+    folder: Path, label_space: LabelSpace, thresholds: torch.Tensor | None = None, temperature: float = 1.0
+) -> None:
+    """Write ``labels.json``; the thresholds are 0.5 where none are given."""
+    thresholds = torch.full((len(label_space),), 0.5) if thresholds is None else thresholds
+    content = {
+        **label_space.to_dict(),
+        "activation": "sigmoid",
+        "temperature": temperature,
+        "thresholds": thresholds.tolist(),
+    }
     write_json(folder / LABELS, content)
 
 

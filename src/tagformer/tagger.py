@@ -112,11 +112,13 @@ class Tagger:
         thresholds: Tensor,
         device: str | torch.device | None = None,
         cache_size: int = 64,
+        temperature: float = 1.0,
     ) -> None:
         self.device = torch.device(device) if device else default_device()
         self.model = model.eval().to(self.device)
         self.label_space = model.label_space
         self.thresholds = thresholds
+        self.temperature = temperature
         self.image = image
         self.cache_size = cache_size
         self._transform = evaluation_transform(image.size, image.resize)
@@ -129,7 +131,7 @@ class Tagger:
             TagformerError: not a run folder, or one without weights that fit.
         """
         loaded = Run.load(run)
-        return cls(loaded.model(), loaded.recipe.image, loaded.thresholds, device)
+        return cls(loaded.model(), loaded.recipe.image, loaded.thresholds, device, temperature=loaded.temperature)
 
     def known(self, states: Known | None) -> Tensor:
         """int8 (L,) from names.
@@ -200,7 +202,8 @@ class Tagger:
 
     def _decoded(self, names: Sequence[str], features: Tensor, told: Tensor) -> list[Prediction]:
         known = told.to(self.device).expand(len(features), -1) if self.model.uses_known else None
-        probabilities = torch.sigmoid(self.model.decode(features, known).logits.float()).cpu()
+        logits = self.model.decode(features, known).logits.float()
+        probabilities = torch.sigmoid(logits / self.temperature).cpu()
         probabilities = torch.where(told == UNKNOWN, probabilities, told.float())
         return [
             Prediction(name, self.label_space, row, told, self.thresholds)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tagformer.cli import evaluate, listing, predict, train
+from tagformer.cli import evaluate, listing, predict, report, train, tune
 from tagformer.errors import TagformerError
 
 app = typer.Typer(
@@ -19,6 +19,9 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("tune")(tune.tune)
+app.command("report")(report.report)
+app.command("compare")(report.compare)
 app.command("data")(listing.data)
 app.command("models")(listing.models)
 app.command("recipes")(listing.recipes)

@@ -64,13 +64,24 @@ def print_scores(evaluation: Evaluation) -> None:
     table = Table(box=SIMPLE)
     for name in ("%", "mAP", "CP", "CR", "CF1", "OP", "OR", "OF1"):
         table.add_column(name, justify="left" if name == "%" else "right")
-    for title, part, first in (
-        (f"all, threshold {scores.threshold:g}", scores.all, percent(scores.mAP)),
+    rows = (
+        (f"all, threshold {scores.threshold:.3g}", scores.all, percent(scores.mAP)),
         (f"top {scores.top_k}", scores.top, ""),
-    ):
+        (f"top {scores.top_k} above the threshold", scores.top_above, ""),
+    )
+    for number, (title, part, first) in enumerate(rows):
         figures = (part.CP, part.CR, part.CF1, part.OP, part.OR, part.OF1)
-        table.add_row(title, first, *(percent(figure) for figure in figures))
+        if number == 0 or not all(math.isnan(figure) for figure in figures):
+            table.add_row(title, first, *(percent(figure) for figure in figures))
     console.print(table)
+    if scores.protocol != "tagformer":
+        say(f"By the conventions of {scores.protocol}; see docs/metrics.md.")
+    if math.isnan(scores.mAP) and scores.labels_scored:
+        without = len(evaluation.names) - scores.labels_scored
+        say(f"{scores.protocol} has no mAP here, for {without} labels have no positive.")
+    if evaluation.sizes is not None:
+        own = ", ".join(f"{size} {percent(value)}" for size, value in evaluation.mAP_by_size.items())
+        say(f"mAP by the size of the objects: {own}")
     if evaluation.known:
         what = "one fixed quarter of each image's labels" if evaluation.scored == "fixed" else "the unknown labels"
         curve = Table(title=f"mAP over {what}, mean of {len(evaluation.known[0].mAPs)} draws", box=SIMPLE)

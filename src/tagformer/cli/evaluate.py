@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tagformer.cli.console import check_choice, print_scores, progress_bar, say
 from tagformer.errors import TagformerError
-
-if TYPE_CHECKING:
-    from tagformer.data import MultiLabelDataset
-    from tagformer.recipes import Recipe
 
 
 def evaluate(
@@ -27,68 +23,63 @@ def evaluate(
         typer.Option(help="fixed: one quarter of the labels; unknown: all that are not told, as the paper."),
     ] = "fixed",
     tell_extra: Annotated[bool, typer.Option("--tell-extra", help="Tell the model the extra labels.")] = False,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability from which a label is predicted.")] = 0.5,
+    protocol: Annotated[
+        str, typer.Option(help="Whose conventions to score by: tagformer, mlgcn, asl, ctran, query2label, mmpretrain.")
+    ] = "tagformer",
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Probability from which a label is predicted; 0.5, 0.8 for asl.")
+    ] = None,
+    tuned: Annotated[bool, typer.Option("--tuned", help="Use the thresholds of 'tagformer tune'.")] = False,
+    top_k: Annotated[int, typer.Option(min=1, help="How many labels an image has in the 'top' figures.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     workers: Annotated[int, typer.Option(min=0)] = 2,
     on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
     out: Annotated[Path | None, typer.Option(help="Where to write the figures; RUN/metrics.json by default.")] = None,
 ) -> None:
     """Score a run on a data set, and write metrics.json."""
-    from tagformer.evaluation import evaluate_model
     from tagformer.files import write_json
-    from tagformer.run import METRICS, Run, default_device
+    from tagformer.metrics import PROTOCOLS
+    from tagformer.predictions import evaluate_run, load_split
+    from tagformer.run import METRICS, Run
 
     check_choice("--scored", scored, ("fixed", "unknown"))
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
+    check_choice("--protocol", protocol, tuple(PROTOCOLS))
+    if tuned and threshold is not None:
+        raise TagformerError("--tuned and --threshold contradict each other: leave one out.")
     fractions = _fractions(known)
     loaded = Run.load(run)
-    spec = data or loaded.recipe.data.spec
-    if spec is None:
-        raise TagformerError("no data: name it with --data FORMAT:PATH.")
-    split, dataset = _split(loaded.recipe, spec, split, on_bad_image)
-    missing = set(loaded.label_space.names) - set(dataset.label_space.names)
-    if missing:
-        meaning = "absent" if dataset.exhaustive else "unknown"
-        example = f"for example '{min(missing)}'"
-        say(f"{len(missing)} of the model's labels are not in {spec} and count as {meaning}, {example}.")
-    dataset = dataset.aligned(loaded.label_space)
-    model = loaded.model().to(default_device())
-    with progress_bar("Evaluating", len(dataset)) as bar:
-        evaluation = evaluate_model(
-            model,
-            dataset,
-            loaded.recipe.image,
+    chosen = load_split(loaded, data, split, on_bad_image)
+    if chosen.missing:
+        meaning = "absent" if chosen.exhaustive else "unknown"
+        example = f"for example '{min(chosen.missing)}'"
+        say(f"{len(chosen.missing)} of the model's labels are not in {chosen.spec} and count as {meaning}, {example}.")
+    with progress_bar("Evaluating", len(chosen.dataset)) as bar:
+        evaluation = evaluate_run(
+            loaded,
+            chosen,
+            reuse=False,
             fractions=fractions,
             draws=draws,
             scored=scored,
             tell_extra=tell_extra,
-            threshold=threshold,
+            protocol=protocol,
+            threshold=loaded.uncalibrated_thresholds[loaded.label_space.is_target] if tuned else threshold,
+            top_k=top_k,
             batch_size=batch_size,
             workers=workers,
             on_bad_image=on_bad_image,
             progress=bar,
         )
     target = out or run / METRICS
-    write_json(target, {"data": spec, "split": split, **evaluation.to_dict(loaded.label_space.names)})
+    write_json(target, {"data": chosen.spec, "split": chosen.split, **evaluation.to_dict()})
     print_scores(evaluation)
-    if fractions and not model.uses_known:
+    if fractions and not loaded.uses_known:
         say("This model does not use known labels, so the curve is flat.")
     if evaluation.bad:
         say(f"{len(evaluation.bad)} bad images were left out, the first: {evaluation.bad[0]}")
     scores = evaluation.regular
     say(f"{scores.images} images, {scores.labels_scored} labels with a positive; written to {target}")
-
-
-def _split(recipe: Recipe, spec: str, split: str | None, on_bad_image: str) -> tuple[str, MultiLabelDataset]:
-    """The split to score. A validation split that training drew from the run's own data is drawn again."""
-    from tagformer.data.registry import Spec, load_dataset, load_training_data
-
-    parsed = Spec.parse(spec)
-    split = split or parsed.evaluation_split
-    if split == "val" and parsed.splits and "val" not in parsed.splits and spec == recipe.data.spec:
-        settings = recipe.data
-        return split, load_training_data(spec, settings.val_fraction, recipe.training.seed, on_bad_image)[1]
-    return split, load_dataset(spec, split, on_bad_image)
 
 
 def _fractions(known: str | None) -> tuple[float, ...]:

@@ -130,47 +130,40 @@ def _say_epoch(row: dict[str, Any]) -> None:
 
 def _finish(fitted: Fitted) -> None:
     """Score the run on its test split (or validation), warn of rare labels, and say what to do next."""
-    from tagformer.data.registry import Spec, load_dataset
-    from tagformer.evaluation import evaluate_model
     from tagformer.files import write_json
     from tagformer.metrics import label_frequency_baseline
-    from tagformer.run import METRICS, Run, default_device
+    from tagformer.predictions import evaluate_run, load_split
+    from tagformer.run import METRICS, Run
 
     run = Run.load(fitted.folder)
     settings = run.recipe.data
-    assert settings.spec is not None
-    split = Spec.parse(settings.spec).evaluation_split
-    dataset = load_dataset(settings.spec, "test", settings.on_bad_image) if split == "test" else fitted.val
-    dataset = dataset.aligned(run.label_space)
-    model = run.model().to(default_device())
-    with progress_bar(f"Evaluating on {split}", len(dataset)) as bar:
-        evaluation = evaluate_model(
-            model,
-            dataset,
-            run.recipe.image,
+    data = load_split(run, on_bad_image=settings.on_bad_image)
+    with progress_bar(f"Evaluating on {data.split}", len(data.dataset)) as bar:
+        evaluation = evaluate_run(
+            run,
+            data,
+            reuse=False,
             batch_size=settings.batch_size,
             workers=settings.workers,
             on_bad_image=settings.on_bad_image,
             progress=bar,
         )
-    figures = {"data": settings.spec, "split": split, **evaluation.to_dict(run.label_space.names)}
-    write_json(fitted.folder / METRICS, figures)
+    write_json(fitted.folder / METRICS, {"data": data.spec, "split": data.split, **evaluation.to_dict()})
     print_scores(evaluation)
     baseline = label_frequency_baseline(evaluation.labels)
-    say(
-        f"mAP {percent(evaluation.regular.mAP)} on the {split} split; label frequencies alone give {percent(baseline)}."
-    )
+    reached = f"mAP {percent(evaluation.regular.mAP)} on the {data.split} split"
+    say(f"{reached}; label frequencies alone give {percent(baseline)}.")
     _warn_of_rare_labels(fitted.train)
-    _say_what_next(run, model.uses_known)
+    _say_what_next(run)
 
 
-def _say_what_next(run: Run, uses_known: bool) -> None:
+def _say_what_next(run: Run) -> None:
     """Three commands that work as they stand."""
     folder, data = shlex.quote(str(run.folder)), shlex.quote(str(run.recipe.data.spec))
     say("\nNext:")
-    say(f"  tagformer evaluate {folder}{' --known 0,25,50,75' if uses_known else ''}")
+    say(f"  tagformer evaluate {folder}{' --known 0,25,50,75' if run.uses_known else ''}")
     say(f"  tagformer predict {folder} IMAGES... --sheet tags.png")
-    if uses_known:
+    if run.uses_known:
         name = run.label_space.names[0].replace("\\", "\\\\").replace(",", "\\,")
         say(f"  tagformer predict {folder} IMAGE --known {shlex.quote(f'{name}=yes')}")
     else:

@@ -1,89 +1,140 @@
-"""All figures of one evaluation, and the batches that lead to them."""
+"""All figures of one evaluation, under our conventions or those of another tool."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from tagformer.labels import PRESENT
-from tagformer.metrics import functional
-from tagformer.metrics.functional import PrecisionRecall, average_precision, precision_recall
-
-PROTOCOLS = ("tagformer",)
+from tagformer.labels import ABSENT, PRESENT, UNKNOWN
+from tagformer.metrics.decisions import UNDEFINED, ImageScores, PrecisionRecall, image_scores, precision_recall
+from tagformer.metrics.decisions import top_k as highest_labels
+from tagformer.metrics.protocols import PROTOCOLS, Protocol
+from tagformer.metrics.ranking import area_under_roc, average_precision
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The figures of one evaluation, as fractions in [0, 1].
+    """The figures of one evaluation, as fractions in [0, 1]; NaN where a figure is not defined.
 
     Attributes:
-        mAP: mean of the labels' average precisions, over the labels that have one; NaN where none has.
-        average_precision: float64 (L,), NaN for labels without a positive.
+        mAP: mean of the labels' average precisions, over the labels that have one (but see the protocol).
+        average_precision: float64 (L,), NaN for labels without a positive (but see the protocol).
+        auroc: float64 (L,), NaN for labels without a positive or a negative.
         all: precision, recall and F1 of the labels at or above the threshold.
         top: the same for the `top_k` highest labels of every image, whatever their scores.
+        top_above: the same for those of the `top_k` highest labels that reach the threshold, as CAT and C-Tran.
+        image: subset accuracy, Hamming loss and example-F1 at the threshold, the same under every protocol.
+        threshold: the probability, or the mean of the labels' own.
         images: how many images were scored.
         labels_scored: how many labels have a positive.
     """
 
     mAP: float  # noqa: N815
     average_precision: Tensor
+    auroc: Tensor
     all: PrecisionRecall
     top: PrecisionRecall
+    top_above: PrecisionRecall
+    image: ImageScores
     threshold: float
     top_k: int
     images: int
     labels_scored: int
     protocol: str
 
+    @property
+    def AUROC(self) -> float:  # noqa: N802
+        """Mean of the labels' areas under the ROC curve, over the labels that have one."""
+        return self.auroc.nanmean().item()
+
     def to_dict(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """A form for JSON, with each label's average precision by name; NaN becomes null."""
+        """A form for JSON, with each label's figures by name; NaN becomes null."""
+        figures = {
+            "mAP": self.mAP,
+            **asdict(self.all),
+            **{f"{key}_top{self.top_k}": value for key, value in asdict(self.top).items()},
+            **{f"{key}_top{self.top_k}_above": value for key, value in asdict(self.top_above).items()},
+            **asdict(self.image),
+            "AUROC": self.AUROC,
+        }
+        per_label = {"average_precision": self.average_precision, "auroc": self.auroc}
         return {
-            "mAP": _finite(self.mAP),
-            **{key: _finite(value) for key, value in asdict(self.all).items()},
-            **{f"{key}_top{self.top_k}": _finite(value) for key, value in asdict(self.top).items()},
+            **{key: _finite(value) for key, value in figures.items()},
             "threshold": self.threshold,
             "images": self.images,
             "labels_scored": self.labels_scored,
             "protocol": self.protocol,
-            "average_precision": {
-                name: _finite(value) for name, value in zip(names, self.average_precision.tolist(), strict=True)
+            **{
+                key: {name: _finite(value) for name, value in zip(names, values.tolist(), strict=True)}
+                for key, values in per_label.items()
             },
         }
 
 
 def evaluate(
-    logits: Tensor, labels: Tensor, protocol: str = "tagformer", threshold: float = 0.5, top_k: int = 3
+    logits: Tensor,
+    labels: Tensor,
+    protocol: str = "tagformer",
+    threshold: float | Tensor | None = None,
+    top_k: int = 3,
+    scored: Tensor | None = None,
+    given: Literal["logits", "probabilities"] = "logits",
 ) -> Scores:
     """Score logits (N, L) against labels (N, L) in {1, 0, -1}.
 
     Args:
-        logits: ranked as they are, in the precision they come in; their sigmoid meets the threshold.
-        labels: entries with -1 are left out of every figure.
-        protocol: whose conventions to follow.
-        threshold: probability at or above which a label counts as predicted.
-        top_k: size of the second set of predictions.
+        logits: ranked in the precision they come in; their sigmoid meets the threshold. Rank float32: bfloat16 makes
+            ties.
+        labels: entries with -1 are left out of every figure (but see the protocol).
+        protocol: whose conventions to follow, one of `PROTOCOLS`.
+        threshold: probability at or above which a label counts as predicted, or one for each label (L,). None: the
+            protocol's own, 0.5 in ours.
+        top_k: how many of an image's highest labels count in the figures of that name.
+        scored: bool (N, L), the entries that count; the others are left out, in C-Tran's protocol of mAP alone. A
+            label without a positive among them is left out under every protocol.
+        given: ``"probabilities"`` where the first argument already has values between 0 and 1. Never guessed.
 
     Raises:
-        ValueError: unknown protocol, shapes that differ, or NaN among the logits.
+        ValueError: unknown protocol, shapes that differ, NaN among the logits, or probabilities outside [0, 1].
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
-    logits, labels = logits.cpu(), labels.cpu()
-    per_label = average_precision(logits, labels)
-    predicted = torch.sigmoid(logits.double()) >= threshold
+    rules = PROTOCOLS[protocol]
+    logits, labels = logits.detach().cpu(), labels.cpu()
+    if logits.dtype in (torch.bfloat16, torch.float16):
+        logits = logits.float()
+    probabilities = logits if given == "probabilities" else torch.sigmoid(logits)
+    if given == "probabilities" and not bool(((logits >= 0) & (logits <= 1)).all()):
+        raise ValueError("probabilities must lie between 0 and 1: pass logits as logits, with given='logits'")
+    ranked = probabilities.float() if rules.ranked == "probabilities" and given == "logits" else logits
+
+    in_ranking = labels.masked_fill(labels == UNKNOWN, ABSENT) if rules.unknown == "absent" else labels
+    in_counts = labels.masked_fill(labels == UNKNOWN, ABSENT) if rules.unknown_counts == "absent" else labels
+    if scored is not None:
+        in_ranking = in_ranking.masked_fill(~scored, UNKNOWN)
+        in_counts = in_counts.masked_fill(~scored, UNKNOWN) if rules.scored_counts else in_counts
+
+    limit = rules.threshold if threshold is None else threshold
+    predicted = probabilities > limit if rules.strict else probabilities >= limit
+    average_precisions = average_precision(ranked, in_ranking, rules.ties, rules.interpolation)
+    labels_scored = int((~average_precisions.isnan()).sum())
+    highest = highest_labels(ranked, in_counts, top_k, rules.top_ties)
     return Scores(
-        mAP=per_label.nanmean().item(),
-        average_precision=per_label,
-        all=precision_recall(predicted, labels),
-        top=precision_recall(functional.top_k(logits, labels, top_k), labels),
-        threshold=threshold,
+        mAP=_mean(average_precisions, rules, partial=scored is not None),
+        average_precision=average_precisions,
+        auroc=area_under_roc(ranked, in_ranking),
+        all=_counted(predicted, in_counts, rules) if rules.decides else UNDEFINED,
+        top=_counted(highest, in_counts, rules) if "any" in rules.top else UNDEFINED,
+        top_above=_counted(highest & predicted, in_counts, rules) if "above" in rules.top else UNDEFINED,
+        image=image_scores(predicted, in_counts),
+        threshold=float(torch.as_tensor(limit, dtype=torch.float64).mean()),
         top_k=top_k,
         images=len(labels),
-        labels_scored=int((~per_label.isnan()).sum()),
+        labels_scored=labels_scored,
         protocol=protocol,
     )
 
@@ -93,6 +144,17 @@ def label_frequency_baseline(labels: Tensor) -> float:
     present = (labels == PRESENT).sum(0).double()
     annotated = (labels >= 0).sum(0).double()
     return (present / annotated)[present > 0].mean().item()
+
+
+def _counted(predicted: Tensor, labels: Tensor, rules: Protocol) -> PrecisionRecall:
+    return precision_recall(predicted, labels, rules.empty_counts, rules.class_f1, rules.never_predicted)
+
+
+def _mean(values: Tensor, rules: Protocol, partial: bool) -> float:
+    """mAP from the labels' average precisions, of which some may be NaN."""
+    if partial or rules.empty == "left out":
+        return values.nanmean().item()
+    return (values.nan_to_num(0) if rules.empty == "zero" else values).mean().item()
 
 
 def _finite(value: float) -> float | None:

@@ -170,7 +170,7 @@ def duration(seconds: float) -> str:
 
 def _write_or_check_labels(out: Path, label_space: LabelSpace) -> None:
     if not (out / LABELS).is_file():
-        write_labels(out, label_space, torch.full((len(label_space),), 0.5))
+        write_labels(out, label_space)
     elif Run.load(out).label_space != label_space:
         raise TagformerError(f"{out} was begun with other labels than its data has now: train into another --out.")
 

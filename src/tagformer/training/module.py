@@ -15,7 +15,7 @@ from tagformer.data.transforms import normalise
 from tagformer.errors import TagformerError
 from tagformer.labels import label_mask_training, without_extra, without_known
 from tagformer.losses import asymmetric_loss, binary_cross_entropy, reduce
-from tagformer.metrics import evaluate
+from tagformer.metrics import MultiLabelScores
 from tagformer.models import MultiLabelModel
 from tagformer.recipes import Recipe
 from tagformer.training.optim import create_optimizer, create_schedule
@@ -42,7 +42,7 @@ class TrainingModule(LightningModule):
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] = {}
         self._epoch_losses: list[Tensor] = []
-        self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.validation = MultiLabelScores()
         model.backbone.freeze(None if recipe.optimizer.backbone_lr_factor == 0 else recipe.model.backbone.frozen_maps)
 
     def train(self, mode: bool = True) -> TrainingModule:
@@ -108,22 +108,21 @@ class TrainingModule(LightningModule):
         refuse_bad(batch.bad, self.recipe.data.on_bad_image)
         self.bad_images.update(batch.bad)
         if len(batch):
-            logits = self.model(self.normalised(batch)).logits.float()
-            targets = self.targets(batch, None)
-            loss = self.loss(logits, targets, "none")
-            self._validation.append((logits.cpu(), targets.cpu(), loss.cpu()))
+            self.validation.update(self.model(self.normalised(batch)).logits, self.targets(batch, None), batch.ids)
 
     def on_validation_epoch_end(self) -> None:
-        if not self._validation:
-            raise TagformerError("not one image of the validation split can be read.")
-        logits, targets, losses = (torch.cat(part) for part in zip(*self._validation, strict=True))
-        self._validation.clear()
-        scores = evaluate(logits, targets)
-        values = {MONITOR: scores.mAP, "val_CF1": scores.all.CF1, "val_OF1": scores.all.OF1}
-        values["val_loss"] = reduce(losses, targets, "mean").item()
+        try:
+            figures = self.validation.compute()
+        except ValueError as error:
+            raise TagformerError(f"the validation split cannot be scored: {error}.") from error
+        assert self.validation.collected is not None
+        logits, targets = self.validation.collected
+        self.validation.reset()
+        values = {MONITOR: figures["mAP"].item(), "val_CF1": figures["CF1"].item(), "val_OF1": figures["OF1"].item()}
+        values["val_loss"] = reduce(self.loss(logits, targets, "none"), targets, "mean").item()
         self.log_dict(values, sync_dist=False)
         if self.plateau is not None:
-            self.plateau.step(scores.mAP)
+            self.plateau.step(values[MONITOR])
 
     def epoch_loss(self) -> float:
         """Mean training loss since the last call."""

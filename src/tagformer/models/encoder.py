@@ -1,0 +1,39 @@
+"""The transformer encoder layer that the models share."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+
+class EncoderLayer(nn.TransformerEncoderLayer):
+    """Torch's post-norm encoder layer (its weights, names and initial values), with a bias on the attention.
+
+    x = LN(x + MHA(x)), then LN(x + FFN(x)). Torch's own forward takes a float mask for a boolean one on its fast path.
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__(width, heads, feedforward, dropout, batch_first=True)
+
+    def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """
+        Args:
+            tokens: (B, T, d).
+            bias: added to the attention's logits before the softmax; broadcast to (B, heads, T, T).
+
+        Returns:
+            (B, T, d).
+        """
+        tokens = self.norm1(tokens + self.dropout1(self._attended(tokens, bias)))
+        return self.norm2(tokens + self._ff_block(tokens))
+
+    def _attended(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+        attention = self.self_attn
+        projected = F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
+        query, key, value = (
+            part.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in projected.chunk(3, 2)
+        )
+        dropout = attention.dropout if self.training else 0.0
+        bias = None if bias is None else bias.to(query.dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
+        return attention.out_proj(mixed.transpose(1, 2).flatten(2))

@@ -1,0 +1,74 @@
+"""Tables as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagformer.files import write_text
+
+Cell = str | float | int
+LATEX = {char: f"\\{char}" for char in "%&_#${}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\^{}"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of figures; the first column holds names.
+
+    Attributes:
+        rows: text is printed as it is, whole numbers too, fractions as percentages with one digit, NaN as a dash.
+        note: what the figures are, in a sentence.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """A pipe table below its title."""
+        aligned = [":--"] + ["--:"] * (len(self.header) - 1)
+        cells = [[shown(cell).replace("|", "\\|") for cell in row] for row in (self.header, *self.rows)]
+        lines = ["| " + " | ".join(row) + " |" for row in (cells[0], aligned, *cells[1:])]
+        return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else [])]) + "\n"
+
+    def csv(self) -> str:
+        """Comma-separated values with every digit: fractions stay fractions, NaN is empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.header)
+        writer.writerows([_plain(cell) for cell in row] for row in self.rows)
+        return text.getvalue()
+
+    def latex(self) -> str:
+        """A ``tabular`` with rules of the booktabs package."""
+        lines = [" & ".join(_escaped(shown(cell)) for cell in row) + " \\\\" for row in (self.header, *self.rows)]
+        columns = "l" + "r" * (len(self.header) - 1)
+        body = "\n".join(["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"])
+        return f"% {self.title}. {self.note}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
+
+    def write(self, folder: Path, name: str) -> list[Path]:
+        """Write ``NAME.md``, ``NAME.csv`` and ``NAME.tex``, and say where."""
+        texts = {"md": self.markdown(), "csv": self.csv(), "tex": self.latex()}
+        for kind, text in texts.items():
+            write_text(folder / f"{name}.{kind}", text)
+        return [folder / f"{name}.{kind}" for kind in texts]
+
+
+def shown(cell: Cell) -> str:
+    """A cell as people read it."""
+    if not isinstance(cell, float):
+        return str(cell)
+    return "–" if math.isnan(cell) else f"{100 * cell:.1f}"
+
+
+def _plain(cell: Cell) -> Cell:
+    return "" if isinstance(cell, float) and math.isnan(cell) else cell
+
+
+def _escaped(text: str) -> str:
+    return "".join(LATEX.get(char, char) for char in text)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+
+from tagformer.metrics import bootstrap_mAP, evaluate, interval
+
+
+def case(images: int, labels: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randint(-1, 2, (images, labels), generator=generator, dtype=torch.int8)
+    scores = (states + torch.randn(images, labels, generator=generator)).round(decimals=1)
+    return scores, states
+
+
+def test_each_resample_is_scored_as_the_images_that_were_drawn() -> None:
+    scores, labels = case(25, 4, 0)
+    labels[:, 2] = 0
+    labels[3, 2] = 1  # a label that some resamples have no positive of
+    result = bootstrap_mAP([scores, -scores], labels, resamples=40, seed=3)
+    drawn = np.random.default_rng(3).integers(0, 25, (40, 25))
+    for resample, rows in enumerate(drawn):
+        for tagger, sign in enumerate((1, -1)):
+            per_label = []
+            for column in range(4):
+                own = labels[rows, column].numpy()
+                if (own == 1).any():
+                    values = sign * scores[rows, column].numpy()
+                    per_label.append(average_precision_score(own[own != -1], values[own != -1]))
+            assert result[tagger, resample] == pytest.approx(np.mean(per_label), abs=1e-9)
+
+
+def test_the_chunks_that_bound_the_memory_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, labels = case(30, 3, 1)
+    whole = bootstrap_mAP([scores], labels, resamples=20, seed=5)
+    monkeypatch.setattr("tagformer.metrics.bootstrap.CHUNK", 100)
+    assert np.array_equal(bootstrap_mAP([scores], labels, resamples=20, seed=5), whole)
+
+
+def test_intervals_hold_the_true_figure_about_as_often_as_they_say() -> None:
+    everything, labels = case(20_000, 1, 2)
+    truth = evaluate(everything, labels).mAP
+    held = 0
+    for start in range(0, 20_000, 200):
+        part = everything[start : start + 200], labels[start : start + 200]
+        own = evaluate(*part).mAP
+        found = interval(own, bootstrap_mAP([part[0]], part[1], resamples=200, seed=start)[0])
+        assert found.low <= found.value <= found.high
+        held += found.low <= truth <= found.high
+    assert 85 <= held <= 100  # of 100
+
+
+def test_the_same_tagger_twice_does_not_differ() -> None:
+    scores, labels = case(50, 3, 4)
+    first, second = bootstrap_mAP([scores, 2 * scores], labels, resamples=50)
+    assert np.array_equal(first, second)
+    assert np.std(first) > 0
