@@ -70,9 +70,7 @@ def measure(name: str, images: int, labels: int) -> None:
     everything = peak_memory(lambda: evaluate(logits, states)) / matrix
     fastest = best_time(lambda: average_precision(logits, states))
     print(f"\n{name}, {torch.get_num_threads()} threads: ours {fastest:.3f} s, mAP {ours:.4f}")
-    print(
-        f"  memory beyond the arguments, in score matrices: {ranking:.2f}, of evaluate {everything:.2f}"
-    )
+    print(f"  memory beyond the arguments, in score matrices: {ranking:.2f}, of evaluate {everything:.2f}")
     print(f"  all of evaluate's figures: {best_time(lambda: evaluate(logits, states), 1) / fastest:.1f} times the time")
 
     integers = states.long()

@@ -139,8 +139,10 @@ def test_options_are_those_of_the_constructor() -> None:
         "heads": 4,
         "feedforward": None,
         "dropout": 0.1,
+        "attention_dropout": None,
         "image_dropout": 0.0,
         "image_share": None,
+        "attention_gain": 1.0,
     }
 
 
@@ -232,6 +234,13 @@ def test_ctran_is_its_equations(options: dict[str, Any], gradients: bool) -> Non
     with torch.set_grad_enabled(gradients):
         logits = model(images(), some_known()).logits
     torch.testing.assert_close(logits.detach().double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_attention_gain_scales_what_the_tokens_hear_at_first_and_nothing_else() -> None:
+    plain, loud = ctran().state_dict(), ctran(attention_gain=3.0).state_dict()
+    for name, weight in plain.items():
+        factor = 3 if name.endswith("self_attn.out_proj.weight") else 1
+        torch.testing.assert_close(loud[name], factor * weight)
 
 
 @torch.no_grad()

@@ -28,8 +28,12 @@ class CTran(MultiLabelModel):
         layers, heads: of the encoder (3 and 4 in the paper's code).
         feedforward: width of the feed-forward networks; None: d, as in the paper's code.
         dropout: within the encoder's layers.
+        attention_dropout: of the attention's weights; None: as `dropout`, as in the paper's code. At 0 torch's fused
+            attention is used, three times as fast on a CPU.
         image_dropout: share of the training samples whose image tokens are all set to zero, so that the network
             learns to listen to known labels. Not in the paper, where it is 0.
+        attention_gain: factor on the first weights of the attention's output projections. Above 1 what a token hears
+            outweighs what it is from the first step, and a small data set is learned in fewer epochs; the paper's is 1.
         image_share: how much of its attention a token gives to the image's tokens together before anything is learned;
             the rest goes to the labels. A constant added to the attention's logits sees to it. None: every token counts
             alike, as in the paper, where 324 image tokens meet 80 labels (0.8); with 25 and 374 it would be 0.06, and
@@ -50,8 +54,10 @@ class CTran(MultiLabelModel):
         heads: int = 4,
         feedforward: int | None = None,
         dropout: float = 0.1,
+        attention_dropout: float | None = None,
         image_dropout: float = 0.0,
         image_share: float | None = None,
+        attention_gain: float = 1.0,
     ) -> None:
         super().__init__(label_space, backbone)
         channels, count = backbone.channels[-1], len(label_space)
@@ -64,11 +70,11 @@ class CTran(MultiLabelModel):
         self.image_share = image_share
         self.projection = nn.Identity() if width == channels else nn.Linear(channels, width)
         self.label_embedding = nn.Embedding(count, width)
-        self.state_embedding = nn.Embedding(
-            3, width, padding_idx=0
-        )  # rows: unknown (zero, and kept so), absent, present
+        self.state_embedding = nn.Embedding(3, width, padding_idx=0)  # unknown (zero, and kept so), absent, present
         self.norm = nn.LayerNorm(width)
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads, feedforward or width, dropout) for _ in range(layers))
+        self.encoder = nn.ModuleList(
+            EncoderLayer(width, heads, feedforward or width, dropout, attention_dropout) for _ in range(layers)
+        )
         self.classifier_weight = nn.Parameter(torch.empty(count, width))
         self.classifier_bias = nn.Parameter(torch.zeros(count))
         bound = width**-0.5
@@ -76,6 +82,9 @@ class CTran(MultiLabelModel):
             nn.init.uniform_(embedding, -bound, bound)
         with torch.no_grad():
             self.state_embedding.weight[0].zero_()
+            for name, weight in self.encoder.named_parameters():
+                if name.endswith("out_proj.weight"):
+                    weight.mul_(attention_gain)
 
     @property
     def output_bias(self) -> nn.Parameter:

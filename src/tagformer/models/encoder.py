@@ -12,8 +12,12 @@ class EncoderLayer(nn.TransformerEncoderLayer):
     x = LN(x + MHA(x)), then LN(x + FFN(x)). Torch's own forward takes a float mask for a boolean one on its fast path.
     """
 
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, feedforward: int, dropout: float, attention_dropout: float | None = None
+    ) -> None:
         super().__init__(width, heads, feedforward, dropout, batch_first=True)
+        if attention_dropout is not None:
+            self.self_attn.dropout = attention_dropout
 
     def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """

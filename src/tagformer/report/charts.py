@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 INK, FAINT, GRID, BLUE, ORANGE = "#1f2328", "#6e7781", "#eaeef2", "#0969da", "#bc4c00"
 WIDE, HIGH = 5.2, 3.5  # inches, at 72 to the inch: what a phone shows without shrinking the text
@@ -105,7 +105,7 @@ def epochs_chart(curves: Sequence[Curve], label: str, from_zero: bool = False) -
         for number, (name, epochs, values) in enumerate(curves):
             axes.plot(epochs, values, label=name, color=(BLUE, ORANGE)[number], marker="o", markersize=3)
         axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if from_zero:
             axes.set_ylim(bottom=0)
         if len(curves) > 1:
