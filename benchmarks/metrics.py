@@ -66,6 +66,7 @@ def measure(name: str, images: int, labels: int) -> None:
     logits, states = case(images, labels)
     matrix = logits.numel() * logits.element_size()
     ours = average_precision(logits, states).nanmean().item()
+    evaluate(logits[:1000], states[:1000])  # what the first call loads is not the matrix's
     ranking = peak_memory(lambda: average_precision(logits, states)) / matrix
     everything = peak_memory(lambda: evaluate(logits, states)) / matrix
     fastest = best_time(lambda: average_precision(logits, states))

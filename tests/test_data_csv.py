@@ -234,7 +234,7 @@ def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "mine.csv", "path,tags", "a.jpg,dog")
-    with pytest.raises(TagformerError, match=r"no train\.csv, val\.csv or test\.csv: name the CSV file itself"):
+    with pytest.raises(TagformerError, match=r"none of train\.csv, val\.csv, test\.csv: name the file itself"):
         splits(tmp_path, {})
 
 

@@ -71,9 +71,9 @@ def test_a_subset_takes_every_column_in_the_order_asked_for() -> None:
 
 def test_columns_that_do_not_fit_are_refused() -> None:
     space = LabelSpace(("cat", "dog"))
-    with pytest.raises(ValueError, match=r"int8 \(1, 2\)"):
+    with pytest.raises(ValueError, match="must be int8"):
         MultiLabelDataset("x", space, [Path("a")], torch.zeros(1, 2), ["a"])
-    with pytest.raises(ValueError, match=r"int8 \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"must be of shape \(1, 2\)"):
         MultiLabelDataset("x", space, [Path("a")], torch.zeros(1, 3, dtype=torch.int8), ["a"])
     with pytest.raises(ValueError, match="2 ids for 1 images"):
         MultiLabelDataset("x", space, [Path("a")], torch.zeros(1, 2, dtype=torch.int8), ["a", "b"])

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tagformer.data import MultiLabelDataset, load_dataset
+from tagformer.data.images import Picture, open_picture
 from tagformer.data.loading import (
     Batch,
     EpochBatches,
@@ -57,7 +58,7 @@ def with_bad_ones(folder: Path) -> MultiLabelDataset:
 
 @pytest.mark.parametrize("size", [(100, 40), (30, 90), (7, 7)])
 def test_squash_shows_the_whole_image_in_a_square(size: tuple[int, int]) -> None:
-    image = evaluation_transform(32)(halves(*size))
+    image = evaluation_transform(32)(Picture.of(halves(*size)))
     assert image.shape == (3, 32, 32)
     assert image.dtype == torch.uint8
     assert image[:, :, 1].float().mean(1).tolist() == [255, 0, 0]
@@ -67,7 +68,7 @@ def test_squash_shows_the_whole_image_in_a_square(size: tuple[int, int]) -> None
 def test_crop_takes_the_centre_without_stretching() -> None:
     picture = Image.new("RGB", (96, 32), "red")
     picture.paste("green", (32, 0, 64, 32))
-    green = evaluation_transform(32, "crop")(picture)
+    green = evaluation_transform(32, "crop")(Picture.of(picture))
     assert green.shape == (3, 32, 32)
     assert torch.equal(green, torch.tensor([0, 128, 0], dtype=torch.uint8).view(3, 1, 1).expand(3, 32, 32))
 
@@ -75,20 +76,20 @@ def test_crop_takes_the_centre_without_stretching() -> None:
 def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
     picture = load_dataset("scenes?images=6").images[0].render()  # type: ignore[union-attr]
     expected = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(64, 64, 3).permute(2, 0, 1)
-    assert torch.equal(evaluation_transform(64)(picture), expected)
-    assert torch.equal(training_transform(64, flip=0)(picture), expected)
-    assert torch.equal(training_transform(64, flip=1)(picture), expected.flip(2))
+    assert torch.equal(evaluation_transform(64)(Picture.of(picture)), expected)
+    assert torch.equal(training_transform(64, flip=0)(Picture.of(picture)), expected)
+    assert torch.equal(training_transform(64, flip=1)(Picture.of(picture)), expected.flip(2))
 
 
 def test_an_unknown_way_of_resizing_is_refused() -> None:
-    with pytest.raises(ValueError, match="'squash' or 'crop', not 'stretch'"):
+    with pytest.raises(ValueError, match="one of squash, crop, ctran, not 'stretch'"):
         evaluation_transform(32, "stretch")
 
 
 def test_half_of_the_images_are_flipped() -> None:
     transform = training_transform(8, flip=0.5)
     torch.manual_seed(0)
-    flipped = sum(transform(halves(8, 8))[2, 0, 0].item() == 255 for _ in range(400))
+    flipped = sum(transform(Picture.of(halves(8, 8)))[2, 0, 0].item() == 255 for _ in range(400))
     assert 160 < flipped < 240
 
 
@@ -97,7 +98,7 @@ def test_random_crops_keep_the_share_of_the_area_that_was_asked_for() -> None:
     transform = training_transform(64, crop_scale=(0.25, 0.25), flip=0)
     torch.manual_seed(0)
     for _ in range(20):
-        image = transform(ramp)[0].float()
+        image = transform(Picture.of(ramp))[0].float()
         height = (image[-1].mean() - image[0].mean()) / 256
         assert 0.4 < height < 0.6  # a quarter of the area, with sides in the ratio 3:4 to 4:3
 
@@ -121,7 +122,7 @@ def test_augmented_images_keep_size_and_type() -> None:
     transform = training_transform(24, **AUGMENTED)
     torch.manual_seed(0)
     for _ in range(10):
-        image = transform(halves(50, 30))
+        image = transform(Picture.of(halves(50, 30)))
         assert (image.shape, image.dtype) == ((3, 24, 24), torch.uint8)
 
 
@@ -253,7 +254,7 @@ def test_evaluation_reads_all_images_once_and_in_order(scenes: MultiLabelDataset
     batches = list(evaluation_loader(scenes, evaluation_transform(64), 8, 0))
     assert [len(batch) for batch in batches] == [8, 8, 6]
     assert [own for batch in batches for own in batch.ids] == list(scenes.ids)
-    expected = evaluation_transform(64)(scenes.images[9].render())  # type: ignore[union-attr]
+    expected = evaluation_transform(64)(open_picture(scenes.images[9]))  # type: ignore[union-attr]
     assert torch.equal(batches[1].images[1], expected)
 
 

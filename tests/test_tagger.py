@@ -14,7 +14,7 @@ from PIL import Image
 
 from tagformer import Tagger
 from tagformer.data import load_dataset
-from tagformer.data.images import load_image
+from tagformer.data.images import Picture, load_image, open_picture
 from tagformer.data.transforms import evaluation_transform, normalise
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.evaluation import evaluate_model
@@ -51,7 +51,7 @@ def test_probabilities_are_the_sigmoid_of_the_models_logits(tagger: Tagger, pict
     predictions = tagger.predict(pictures, batch_size=2)
     assert len(predictions) == 5
     transform = evaluation_transform(32)
-    images = normalise(torch.stack([transform(picture) for picture in pictures]), (0.5,) * 3, (0.5,) * 3)
+    images = normalise(torch.stack([transform(Picture.of(picture)) for picture in pictures]), (0.5,) * 3, (0.5,) * 3)
     with torch.inference_mode():
         logits = tagger.model(images).logits
     for prediction, row in zip(predictions, logits, strict=True):
@@ -154,7 +154,7 @@ def test_evaluation_encodes_once_and_scores_what_the_model_says(
     evaluation = evaluate_model(model, dataset, run.recipe.image, fractions=(0, 0.5), draws=2, batch_size=8, workers=0)
     assert calls == [8, 8, 8, 6]
     transform = evaluation_transform(32)
-    images = torch.stack([transform(load_image(record.image)) for record in dataset])
+    images = torch.stack([transform(open_picture(record.image)) for record in dataset])
     with torch.inference_mode():
         features = encode(normalise(images, (0.5,) * 3, (0.5,) * 3))
         targets = dataset.label_space.is_target

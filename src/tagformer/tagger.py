@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tagformer.data.images import load_image, to_rgb
+from tagformer.data.images import Picture, open_picture
 from tagformer.data.loading import Batch, evaluation_loader, refuse_bad
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.transforms import evaluation_transform, normalise
@@ -24,7 +24,7 @@ from tagformer.models import MultiLabelModel
 from tagformer.recipes.settings import ImageSettings
 from tagformer.run import Run, default_device
 
-Picture = str | Path | Image.Image | np.ndarray
+AnyImage = str | Path | Image.Image | np.ndarray
 Known = Mapping[str, bool | int | None]
 
 
@@ -149,7 +149,7 @@ class Tagger:
 
     @torch.inference_mode()
     def predict(
-        self, images: Picture | Sequence[Picture], known: Known | None = None, batch_size: int = 32
+        self, images: AnyImage | Sequence[AnyImage], known: Known | None = None, batch_size: int = 32
     ) -> list[Prediction]:
         """Tag one image or several; the same labels are known for all of them.
 
@@ -163,7 +163,7 @@ class Tagger:
         Raises:
             BadImageError: an image cannot be read; the message names it.
         """
-        given: list[Picture] = [images] if isinstance(images, Picture) else list(images)
+        given: list[AnyImage] = [images] if isinstance(images, AnyImage) else list(images)
         told = self.known(known)
         predictions: list[Prediction] = []
         for start in range(0, len(given), batch_size):
@@ -210,7 +210,7 @@ class Tagger:
             for name, row in zip(names, probabilities, strict=True)
         ]
 
-    def _encoded(self, images: Sequence[Picture]) -> Tensor:
+    def _encoded(self, images: Sequence[AnyImage]) -> Tensor:
         """Features (B, ...) of the images, from the cache where they are in it."""
         keys = [_identity(image) for image in images]
         found = {key: self._features[key] for key in keys if key in self._features}
@@ -226,17 +226,17 @@ class Tagger:
         return torch.stack([found[key] for key in keys])
 
 
-def _open(image: Picture) -> Image.Image:
+def _open(image: AnyImage) -> Picture:
     if isinstance(image, str | Path):
-        return load_image(Path(image))
-    return to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(image))
+        return open_picture(Path(image))
+    return Picture.of(image if isinstance(image, Image.Image) else Image.fromarray(image))
 
 
-def _identity(image: Picture) -> str:
+def _identity(image: AnyImage) -> str:
     """What tells two images apart: a file's path, time and size, or the pixels in memory."""
     if isinstance(image, str | Path):
         path = Path(image)
         state = path.stat() if path.exists() else None
         return f"{path.resolve()}/{state.st_mtime_ns}/{state.st_size}" if state else str(path)
-    upright = _open(image)
-    return hashlib.blake2b(upright.tobytes() + str(upright.size).encode()).hexdigest()
+    pixels = _open(image).pixels().permute(1, 2, 0).numpy()
+    return hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode()).hexdigest()

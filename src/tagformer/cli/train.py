@@ -174,7 +174,9 @@ def _say_what_next(run: Run) -> None:
 
 
 def _warn_of_rare_labels(train: MultiLabelDataset) -> None:
-    counts = (train.labels == 1).sum(0)[train.label_space.is_target]
+    from tagformer.labels import PRESENT
+
+    counts = train.label_rows.count(PRESENT)[train.label_space.is_target]
     names = [name for name in train.label_space.names if name not in train.label_space.extra]
     rare = [name for name, count in zip(names, counts.tolist(), strict=True) if count < FEW]
     if rare:

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from tagformer.data.record import MultiLabelDataset
+from tagformer.data.table import PATH_COLUMNS, SPLITS, TAG_COLUMNS, Row, Table, checked_split, split_files
 from tagformer.errors import TagformerError, nearest
-from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
+from tagformer.labels import ABSENT, PRESENT, UNKNOWN
 
 TREE = "FILE.csv, or a folder with train.csv, test.csv and perhaps val.csv; image paths are relative to the CSV"
 OPTIONS = {
@@ -26,8 +25,6 @@ OPTIONS = {
     "empty": "what an empty cell of tags means: unknown (default) or absent",
     "images": "folder that the paths are relative to (default: the folder of the CSV)",
 }
-PATH_COLUMNS = ("path", "image", "file", "filename")
-TAG_COLUMNS = ("tags", "labels")
 CELLS = {
     "1": PRESENT,
     "1.0": PRESENT,
@@ -37,16 +34,6 @@ CELLS = {
     "-1": UNKNOWN,
     "-1.0": UNKNOWN,
 }
-
-
-@dataclass(frozen=True)
-class _Row:
-    path: str
-    cells: dict[str, int]  # label -> state, where this row says something
-    rest: int  # state of the labels that the row does not name
-    tagged: bool  # from a column of tags
-    split: str
-    origin: str
 
 
 def join_tags(names: Sequence[str]) -> str:
@@ -64,12 +51,9 @@ def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
     """The split files of a folder, or the values of a file's ``split`` column; () where there is neither."""
     assert path is not None
     if path.is_dir():
-        found = tuple(split for split in ("train", "val", "test") if (path / f"{split}.csv").is_file())
-        if not found:
-            raise TagformerError(f"{path} has no train.csv, val.csv or test.csv: name the CSV file itself.")
-        return found
+        return tuple(file.stem for file in split_files(path, ".csv"))
     present = {row.split for row in _read(path, options)} - {""}
-    return tuple(split for split in ("train", "val", "test") if split in present)
+    return tuple(split for split in SPLITS if split in present)
 
 
 def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:
@@ -83,53 +67,14 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
             twice, no images; the message names the file and the line.
     """
     assert path is not None
-    files = [path / f"{name}.csv" for name in splits(path, options)] if path.is_dir() else [path]
-    rows: list[_Row] = []
-    names: dict[str, None] = {}
-    for file in files:
-        own = list(_read(file, options))
-        if not own:
-            raise TagformerError(f"{file} has no images: it needs a line for each below the header.")
-        for row in own:
-            names.update(dict.fromkeys(row.cells))
-        rows += own
-    _refuse_twins(rows)
-    tagged = all(row.tagged for row in rows)
-    if not names:
-        raise TagformerError(f"{path} has no labels: no image has a tag, and no column is a label.")
-    label_space = LabelSpace(tuple(sorted(names)) if tagged else tuple(names))
-    if split != "all":
-        rows = [row for row in rows if row.split == split]
-    labels = torch.full((len(rows), len(label_space)), UNKNOWN, dtype=torch.int8)
-    for position, row in enumerate(rows):
-        labels[position] = row.rest
-        columns = [label_space.index(name) for name in row.cells]
-        labels[position, columns] = torch.tensor(list(row.cells.values()), dtype=torch.int8)
-    base = Path(options["images"]) if "images" in options else None
-    folder = base or (path if path.is_dir() else path.parent)
-    return MultiLabelDataset(
-        name=str(path),
-        label_space=label_space,
-        images=[folder / row.path for row in rows],
-        labels=labels,
-        ids=[row.path for row in rows],
-        origins=[row.origin for row in rows],
-        exhaustive=tagged,
-    )
+    table = Table()
+    for file in split_files(path, ".csv"):
+        table.read(file, _read(file, options))
+    folder = Path(options["images"]) if "images" in options else path if path.is_dir() else path.parent
+    return table.build(str(path), folder, split)
 
 
-def _refuse_twins(rows: Sequence[_Row]) -> None:
-    first: dict[str, str] = {}
-    for row in rows:
-        if row.path in first:
-            raise TagformerError(
-                f"{row.origin}: image '{row.path}' stands already in {first[row.path]}: "
-                "write each image once, with all its labels."
-            )
-        first[row.path] = row.origin
-
-
-def _read(file: Path, options: dict[str, str]) -> Iterator[_Row]:
+def _read(file: Path, options: dict[str, str]) -> Iterator[Row]:
     """The rows of one CSV file."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -140,7 +85,7 @@ def _read(file: Path, options: dict[str, str]) -> Iterator[_Row]:
             layout = _Layout.of(file, header, options)
             for cells in reader:
                 if cells:
-                    yield layout.row(cells, f"{file}, line {reader.line_num}")
+                    yield layout.row(cells, reader.line_num)
     except UnicodeDecodeError as error:
         raise TagformerError(f"{file} is not UTF-8 text: save it as a UTF-8 CSV.") from error
     except csv.Error as error:
@@ -191,7 +136,8 @@ class _Layout:
             return header.index(wanted)
         return next((header.index(name) for name in usual if name in header), None)
 
-    def row(self, cells: list[str], origin: str) -> _Row:
+    def row(self, cells: list[str], line: int) -> Row:
+        origin = f"{self.file}, line {line}"
         if len(cells) != self.width:
             raise TagformerError(
                 f"{origin}: {len(cells)} cells where the header has {self.width}: quote commas in names."
@@ -199,19 +145,15 @@ class _Layout:
         path = cells[self.path].strip()
         if not path:
             raise TagformerError(f"{origin}: no image path.")
-        split = cells[self.split].strip() if self.split is not None else self.file.stem
-        if self.split is not None and split not in ("train", "val", "test"):
-            raise TagformerError(f"{origin}: split '{split}': use train, val or test.")
-        if self.split is None and split not in ("train", "val", "test"):
-            split = ""
+        split = checked_split(None if self.split is None else cells[self.split].strip(), self.file, origin)
         if self.tags is not None:
             cell = cells[self.tags].strip()
             rest = self.untagged if not cell else ABSENT
-            return _Row(path, dict.fromkeys(split_tags(cell), PRESENT), rest, True, split, origin)
+            return Row(path, dict.fromkeys(split_tags(cell), PRESENT), rest, True, split, line)
         states: dict[str, int] = {}
         for column, name in self.columns.items():
             value = cells[column].strip()
             if value not in CELLS:
                 raise TagformerError(f"{origin}, column '{name}': '{value}': use 1, 0 or an empty cell.")
             states[name] = CELLS[value]
-        return _Row(path, states, UNKNOWN, False, split, origin)
+        return Row(path, states, UNKNOWN, False, split, line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,15 +45,15 @@ def describe(
         read_images: read every image, to find the bad ones.
         progress: called with the number of images read so far.
     """
-    present = dataset.labels == PRESENT
-    counts = dict(zip(dataset.label_space.names, present.sum(0).tolist(), strict=True))
+    by_label, by_image = dataset.label_rows.count(PRESENT), dataset.label_rows.count_by_row(PRESENT)
+    counts = dict(zip(dataset.label_space.names, by_label.tolist(), strict=True))
     return Description(
         images=len(dataset),
         labels=len(dataset.label_space),
         positives=dict(sorted(counts.items(), key=lambda item: -item[1])),
-        labels_per_image=present.sum().item() / max(1, len(dataset)),
-        without_labels=int((~present.any(1)).sum()),
-        unknown=(dataset.labels == UNKNOWN).float().mean().item(),
+        labels_per_image=by_image.sum().item() / max(1, len(dataset)),
+        without_labels=int((by_image == 0).sum()),
+        unknown=dataset.label_rows.count(UNKNOWN).sum().item() / max(1, math.prod(dataset.label_rows.shape)),
         bad=tuple(_problems(dataset, progress)) if read_images else (),
         checked=read_images,
     )

@@ -1,21 +1,89 @@
-"""Reading any image as 8-bit RGB, or saying in one sentence why not."""
+"""Reading any image as 8-bit RGB, or saying in one sentence why not.
+
+A JPEG is decoded at half, a quarter or an eighth of its size where that still is as large as what is wanted.
+"""
 
 from __future__ import annotations
 
+import io
+import math
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
-from tagformer.data.record import ImageSource
+from tagformer.data.record import ImageSource, Rendered
 from tagformer.errors import BadImageError
 
+try:
+    import simplejpeg
+except ImportError:  # no wheel for this platform: Pillow decodes, somewhat slower
+    simplejpeg = None
+
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+REDUCTIONS = (8, 4, 2)  # scales for which libjpeg has fast code
+
+
+class Picture:
+    """An image whose size is known and whose pixels are not decoded yet.
+
+    Attributes:
+        width, height: in pixels, upright.
+    """
+
+    def __init__(self, width: int, height: int, decode: Callable[[float], Tensor]) -> None:
+        self.width, self.height = width, height
+        self._decode = decode
+
+    def pixels(self, scale: float = 1.0) -> Tensor:
+        """uint8 RGB (3, h, w), upright, in the channels-last memory format.
+
+        Args:
+            scale: the least share of the full width and height that is needed; what comes back may be larger.
+
+        Raises:
+            BadImageError: broken.
+        """
+        return self._decode(scale)
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Picture:
+        """From an image in memory, of any mode."""
+        upright = to_rgb(image)
+        return cls(*upright.size, lambda scale: _tensor(np.array(upright)))
+
+
+def open_picture(source: ImageSource) -> Picture:
+    """Read a file (or another source) and its header.
+
+    Raises:
+        BadImageError: missing, empty, not an image, or larger than Pillow's limit for decompression bombs.
+    """
+    if isinstance(source, Rendered):
+        return Picture.of(source.render())
+    with _reported(source):
+        data = source.read_bytes() if isinstance(source, Path) else source.read()
+        image = Image.open(io.BytesIO(data))
+        turn = _turn(image)
+    sideways = turn in _SIDEWAYS
+
+    def decode(scale: float) -> Tensor:
+        with _reported(source):
+            if image.format == "JPEG" and image.mode in ("RGB", "L"):
+                return _tensor(_turned(_jpeg_pixels(data, scale), turn))
+            return _tensor(np.array(load_image_bytes(data)))
+
+    width, height = reversed(image.size) if sideways else image.size
+    return Picture(width, height, decode)
 
 
 def load_image(source: ImageSource) -> Image.Image:
-    """The image as 8-bit RGB, upright.
+    """The image as 8-bit RGB, upright, in full size.
 
     EXIF orientation is applied, transparency is laid on white, 16-bit values keep their upper 8 bits; grey, palette
     and CMYK images are converted. Of an animation the first frame is taken.
@@ -23,14 +91,26 @@ def load_image(source: ImageSource) -> Image.Image:
     Raises:
         BadImageError: missing, empty, truncated, not an image, or larger than Pillow's limit for decompression bombs.
     """
-    if not isinstance(source, Path):
+    if isinstance(source, Rendered):
         return source.render()
+    with _reported(source):
+        return load_image_bytes(source.read_bytes() if isinstance(source, Path) else source.read())
+
+
+def load_image_bytes(data: bytes) -> Image.Image:
+    """As `load_image`, from an encoded image; raises what Pillow raises."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return to_rgb(image)
+
+
+@contextmanager
+def _reported(source: ImageSource) -> Iterator[None]:
+    """Turn what goes wrong with an image into a sentence that names it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large and of odd files; what cannot be read raises
-            with Image.open(source) as image:
-                image.load()
-                return to_rgb(image)
+            yield
     except FileNotFoundError as error:
         raise BadImageError(f"image {source} does not exist.") from error
     except IsADirectoryError as error:
@@ -39,11 +119,31 @@ def load_image(source: ImageSource) -> Image.Image:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise BadImageError(f"image {source} has over {limit} million pixels: scale it down.") from error
     except UnidentifiedImageError as error:
-        empty = source.stat().st_size == 0
+        empty = isinstance(source, Path) and source.stat().st_size == 0
         raise BadImageError(f"image {source} {'is an empty file' if empty else 'is not an image'}.") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise BadImageError(f"image {source} is broken ({reason}).") from error
+
+
+def _jpeg_pixels(data: bytes, scale: float) -> np.ndarray:
+    """uint8 (h, w, 3) at the smallest of the scales 1, 1/2, 1/4 and 1/8 that is not below `scale`."""
+    divisor = next((divisor for divisor in REDUCTIONS if scale * divisor <= 1), 1)
+    if simplejpeg is not None:
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+            least = (math.ceil(height / divisor), math.ceil(width / divisor)) if divisor > 1 else (0, 0)
+            return simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1], min_factor=1)
+        except ValueError:
+            pass  # broken, or only odd: Pillow decides
+    with Image.open(io.BytesIO(data)) as image:
+        if divisor > 1:
+            image.draft("RGB", (math.ceil(image.width / divisor), math.ceil(image.height / divisor)))
+        return np.array(image.convert("RGB"))
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
 
 _TURNS = {
@@ -55,20 +155,30 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+}
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Not ImageOps.exif_transpose: that writes the EXIF anew, and raises errors of many types for odd fields."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What brings the image upright. ImageOps.exif_transpose writes the EXIF anew, and fails on odd fields."""
     try:
-        orientation = image.getexif().get(0x0112)
+        return _TURNS.get(image.getexif().get(0x0112, 1))
     except Exception:  # Pillow parses it lazily; what cannot be read says nothing about the picture
-        return image
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+        return None
+
+
+def _turned(pixels: np.ndarray, turn: Image.Transpose | None) -> np.ndarray:
+    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """A PIL image of any mode as upright 8-bit RGB; see `load_image`."""
-    image = _upright(image)
+    turn = _turn(image)
+    image = image if turn is None else image.transpose(turn)
     if image.mode.startswith(("I;16", "I")):
         values = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")

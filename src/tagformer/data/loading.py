@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tagformer.data.images import load_image
+from tagformer.data.images import open_picture
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.transforms import ImageTransform
 from tagformer.errors import BadImageError
@@ -71,20 +71,19 @@ class ImageItems(Dataset[Any]):
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, Tensor | str]:
         """(index, uint8 image), or (index, what is wrong with it)."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        try:
-            image = load_image(self.dataset.images[index])
-        except BadImageError as error:
-            return index, str(error)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, epoch, self.dataset.ids[index]))
-            return index, self.transform(image)
+            try:
+                return index, self.transform(open_picture(self.dataset.images[index]))
+            except BadImageError as error:
+                return index, str(error)
 
     def collate(self, items: list[tuple[int, Tensor | str]]) -> Batch:
         good = [(index, image) for index, image in items if isinstance(image, Tensor)]
         indices = [index for index, _ in good]
         return Batch(
             images=torch.stack([image for _, image in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8),
-            labels=self.dataset.labels[indices],
+            labels=self.dataset.label_rows[indices],
             ids=[self.dataset.ids[index] for index in indices],
             indices=indices,
             bad=[problem for _, problem in items if isinstance(problem, str)],

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from tagformer.data.compact import Rows, SparseRows, take
 from tagformer.errors import TagformerError
 from tagformer.labels import ABSENT, UNKNOWN, LabelSpace
 
@@ -18,13 +19,21 @@ from tagformer.labels import ABSENT, UNKNOWN, LabelSpace
 NO_SIZE, SMALL, MEDIUM, LARGE = 0, 1, 2, 3
 
 
+@runtime_checkable
 class Rendered(Protocol):
     """An image that is drawn when asked for, instead of read from a file."""
 
     def render(self) -> Image.Image: ...
 
 
-ImageSource = Path | Rendered
+@runtime_checkable
+class Stored(Protocol):
+    """An encoded image that is no file of its own: part of a shard, a cell of a table. ``str()`` says where it is."""
+
+    def read(self) -> bytes: ...
+
+
+ImageSource = Path | Rendered | Stored
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ class Record:
     """One image and what is known of it.
 
     Attributes:
-        image: a path, or something with ``render() -> PIL.Image``.
+        image: a path, something with ``render() -> PIL.Image``, or something with ``read() -> bytes``.
         labels: int8 (L,), 1 present, 0 absent, -1 unknown.
         id: unique within the data set; draws of known labels depend on it.
         sizes: int8 (L,), 0 none, 1 small, 2 medium, 3 large; None where the format has no sizes.
@@ -54,11 +63,10 @@ class Record:
     boxes: tuple[Box, ...] | None = None
 
 
-@dataclass(frozen=True)
 class MultiLabelDataset:
     """A list of records with one label space, held as columns.
 
-    Attributes:
+    Args:
         name: what it is called in messages.
         label_space: the names of the L columns.
         images: N image sources.
@@ -70,25 +78,43 @@ class MultiLabelDataset:
         exhaustive: True where a label that the data set never mentions is absent (a column of tags), False where
             nothing is known of it (one column a label, COCO).
         left_out: one sentence for each image that was left out because its file does not exist.
+
+    Attributes:
+        label_rows, size_rows: the labels and sizes as they are held; index them to get some rows.
+
+    Raises:
+        ValueError: columns of different lengths, or labels that are not int8.
     """
 
-    name: str
-    label_space: LabelSpace
-    images: Sequence[ImageSource]
-    labels: Tensor
-    ids: Sequence[str]
-    sizes: Tensor | None = None
-    boxes: Sequence[tuple[Box, ...]] | None = None
-    origins: Sequence[str] | None = None
-    exhaustive: bool = False
-    left_out: tuple[str, ...] = ()
+    def __init__(
+        self,
+        name: str,
+        label_space: LabelSpace,
+        images: Sequence[ImageSource],
+        labels: Tensor | SparseRows,
+        ids: Sequence[str],
+        sizes: Tensor | SparseRows | None = None,
+        boxes: Sequence[tuple[Box, ...]] | None = None,
+        origins: Sequence[str] | None = None,
+        exhaustive: bool = False,
+        left_out: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self.label_space, self.images, self.ids = name, label_space, images, ids
+        self.label_rows = _sparse(labels, len(images), len(label_space), "labels")
+        self.size_rows = None if sizes is None else _sparse(sizes, len(images), len(label_space), "sizes")
+        self.boxes, self.origins, self.exhaustive, self.left_out = boxes, origins, exhaustive, left_out
+        if len(ids) != len(images):
+            raise ValueError(f"{len(ids)} ids for {len(images)} images")
 
-    def __post_init__(self) -> None:
-        shape = (len(self.images), len(self.label_space))
-        if tuple(self.labels.shape) != shape or self.labels.dtype != torch.int8:
-            raise ValueError(f"labels must be int8 {shape}, not {self.labels.dtype} {tuple(self.labels.shape)}")
-        if len(self.ids) != len(self.images):
-            raise ValueError(f"{len(self.ids)} ids for {len(self.images)} images")
+    @property
+    def labels(self) -> Tensor:
+        """int8 (N, L), made anew: for a large data set take rows of `label_rows` instead."""
+        return self.label_rows.dense()
+
+    @property
+    def sizes(self) -> Tensor | None:
+        """int8 (N, L), made anew; None where the format has no sizes."""
+        return None if self.size_rows is None else self.size_rows.dense()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -98,23 +124,27 @@ class MultiLabelDataset:
             raise IndexError(f"record {index} of {len(self)}")
         return Record(
             self.images[index],
-            self.labels[index],
+            self.label_rows[index],
             self.ids[index],
-            None if self.sizes is None else self.sizes[index],
+            None if self.size_rows is None else self.size_rows[index],
             None if self.boxes is None else self.boxes[index],
         )
 
-    def subset(self, indices: Sequence[int]) -> MultiLabelDataset:
-        """The records at `indices`, in that order."""
-        rows = torch.as_tensor(indices, dtype=torch.long)
-        return replace(
-            self,
-            images=[self.images[i] for i in indices],
-            labels=self.labels[rows],
-            ids=[self.ids[i] for i in indices],
-            sizes=None if self.sizes is None else self.sizes[rows],
-            boxes=None if self.boxes is None else [self.boxes[i] for i in indices],
-            origins=None if self.origins is None else [self.origins[i] for i in indices],
+    def with_(self, **changes: Any) -> MultiLabelDataset:
+        """The same data set with other values for some of the constructor's arguments."""
+        names = ("name", "label_space", "images", "ids", "boxes", "origins", "exhaustive", "left_out")
+        own = {name: getattr(self, name) for name in names}
+        return MultiLabelDataset(**{**own, "labels": self.label_rows, "sizes": self.size_rows, **changes})
+
+    def subset(self, rows: Rows) -> MultiLabelDataset:
+        """The records at `rows`, in that order."""
+        return self.with_(
+            images=take(self.images, rows),
+            labels=self.label_rows.take(rows),
+            ids=take(self.ids, rows),
+            sizes=None if self.size_rows is None else self.size_rows.take(rows),
+            boxes=None if self.boxes is None else take(self.boxes, rows),
+            origins=None if self.origins is None else take(self.origins, rows),
         )
 
     def aligned(self, label_space: LabelSpace) -> MultiLabelDataset:
@@ -137,11 +167,29 @@ class MultiLabelDataset:
             )
         columns, sources = (list(part) for part in zip(*shared, strict=True))
         rest = ABSENT if self.exhaustive else UNKNOWN
-        labels = torch.full((len(self), len(label_space)), rest, dtype=torch.int8)
-        labels[:, columns] = self.labels[:, sources]
-        labels[(self.labels == UNKNOWN).all(dim=1)] = UNKNOWN
+
+        def moved(block: Tensor, others: int) -> Tensor:
+            wide = torch.full((len(block), len(label_space)), others, dtype=torch.int8)
+            wide[:, columns] = block[:, sources]
+            return wide
+
+        labels = []
+        for block in self.label_rows.blocks():
+            annotated = (block != UNKNOWN).any(dim=1, keepdim=True)
+            labels.append(SparseRows.from_dense(moved(block, rest).where(annotated, UNKNOWN)))
         sizes = None
-        if self.sizes is not None:
-            sizes = torch.full_like(labels, NO_SIZE)
-            sizes[:, columns] = self.sizes[:, sources]
-        return replace(self, label_space=label_space, labels=labels, sizes=sizes)
+        if self.size_rows is not None:
+            sizes = [SparseRows.from_dense(moved(block, NO_SIZE)) for block in self.size_rows.blocks()]
+        return self.with_(
+            label_space=label_space,
+            labels=SparseRows.concatenated(labels),
+            sizes=sizes and SparseRows.concatenated(sizes),
+        )
+
+
+def _sparse(values: Tensor | SparseRows, rows: int, columns: int, what: str) -> SparseRows:
+    if isinstance(values, Tensor) and values.dtype != torch.int8:
+        raise ValueError(f"{what} must be int8, not {values.dtype}")
+    if tuple(values.shape) != (rows, columns):
+        raise ValueError(f"{what} must be of shape {(rows, columns)}, not {tuple(values.shape)}")
+    return values if isinstance(values, SparseRows) else SparseRows.from_dense(values)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, quote_plus
 
 from tagformer.data import coco, csv, scenes
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import BadImageError, TagformerError, nearest
-from tagformer.labels import PRESENT, without_extra
+from tagformer.labels import PRESENT
 
 SPLITS = ("train", "val", "test")
 
@@ -147,7 +147,7 @@ def load_training_data(
         parts = split_by_id(train.ids, {"val": val_fraction}, seed)
         train, val = train.subset(parts["train"]), train.subset(parts["val"])
     for part, name in ((train, "training"), (val, "validation")):
-        if not (without_extra(part.labels, part.label_space) == PRESENT).any():
+        if not part.label_rows.count(PRESENT)[part.label_space.is_target].any():
             raise TagformerError(
                 f"{spec}: no image of the {name} split has a label: check the table, or give more images."
             )
@@ -200,7 +200,7 @@ def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> Mul
         if len(gone) == len(dataset):
             raise TagformerError(f"{dataset.name}: none of its {len(dataset)} image files exists.")
         rest = dataset.subset([i for i in range(len(dataset)) if i not in gone])
-        return replace(rest, left_out=tuple(f"image {dataset.images[i]} does not exist." for i in missing))
+        return rest.with_(left_out=tuple(f"image {dataset.images[i]} does not exist." for i in missing))
     where = dataset.origins[missing[0]] + ": " if dataset.origins else ""
     more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
     raise BadImageError(

@@ -1,30 +1,44 @@
-"""From a PIL image to uint8 tensors of one size. Normalisation comes later, on the device: see `normalise`."""
+"""From a picture to uint8 tensors of one size. Normalisation comes later, on the device: see `normalise`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F  # noqa: N812
 
-ImageTransform = Callable[[Image.Image], Tensor]
+from tagformer.data import crops
+from tagformer.data.images import Picture
+
+ImageTransform = Callable[[Picture], Tensor]
+RESIZES: dict[str, crops.Crop] = {
+    "squash": crops.whole,
+    "crop": crops.centre,
+    "ctran": crops.middle(576 / 640),
+}
+CROPS: dict[str, Callable[[], crops.Crop]] = {"multi_scale": crops.multi_scale, "ctran": crops.random_square}
 
 
 def evaluation_transform(size: int, resize: str = "squash") -> ImageTransform:
-    """RGB image to uint8 (3, size, size).
+    """Picture to uint8 (3, size, size).
 
     Args:
-        resize: ``squash`` stretches the whole image to the square; ``crop`` scales the shorter side and takes the
-            centre.
+        resize: ``squash`` stretches the whole image to the square; ``crop`` takes the largest square in the middle;
+            ``ctran`` takes the middle nine tenths of each side, as C-Tran does in its tests, and stretches them.
     """
-    return v2.Compose([v2.PILToTensor(), _to_size(size, resize)])
+    if resize not in RESIZES:
+        raise ValueError(f"resize must be one of {', '.join(RESIZES)}, not {resize!r}")
+    return _Transform(size, RESIZES[resize], [])
 
 
 def training_transform(
     size: int,
     resize: str = "squash",
+    crop: str | None = None,
     crop_scale: Sequence[float] | None = None,
     flip: float = 0.5,
     rand_augment: int | None = None,
@@ -33,33 +47,45 @@ def training_transform(
     """As `evaluation_transform`, with augmentation drawn from torch's generator.
 
     Args:
-        crop_scale: (least, largest) share of the image's area that a random crop keeps, before it is stretched to the
-            square; None takes the image as in evaluation.
+        crop: ``multi_scale`` (ML-GCN, CAT) or ``ctran``, see `crops`.
+        crop_scale: (least, largest) share of the image's area that a random crop keeps, where `crop` is None. With
+            neither the image is taken as in evaluation.
         flip: probability of a horizontal flip.
         rand_augment: magnitude of RandAugment (2 operations) in 0..30, or None.
         cutout: side of a grey square that hides part of the image, as a share of the size.
     """
-    steps: list[torch.nn.Module] = [v2.PILToTensor()]
-    if crop_scale is not None:
-        bounds = (float(crop_scale[0]), float(crop_scale[1]))
-        steps.append(v2.RandomResizedCrop(size, scale=bounds, ratio=(3 / 4, 4 / 3), antialias=True))
-    else:
-        steps.append(_to_size(size, resize))
+    chosen = RESIZES[resize]
+    if crop is not None:
+        chosen = CROPS[crop]()
+    elif crop_scale is not None:
+        chosen = crops.random_area(crop_scale)
+    steps: list[torch.nn.Module] = []
     if flip:
         steps.append(v2.RandomHorizontalFlip(flip))
     if rand_augment is not None:
         steps.append(v2.RandAugment(num_ops=2, magnitude=rand_augment))
     if cutout:
         steps.append(Cutout(round(cutout * size)))
-    return v2.Compose(steps)
+    return _Transform(size, chosen, steps)
 
 
-def _to_size(size: int, resize: str) -> torch.nn.Module:
-    if resize == "squash":
-        return v2.Resize((size, size), InterpolationMode.BILINEAR, antialias=True)
-    if resize == "crop":
-        return v2.Compose([v2.Resize(size, InterpolationMode.BILINEAR, antialias=True), v2.CenterCrop(size)])
-    raise ValueError(f"resize must be 'squash' or 'crop', not {resize!r}")
+class _Transform:
+    """Draw the crop, decode no more than it needs, stretch it to the square, then change the square."""
+
+    def __init__(self, size: int, crop: crops.Crop, steps: Sequence[torch.nn.Module]) -> None:
+        self.size, self.crop, self.steps = size, crop, steps
+
+    def __call__(self, picture: Picture) -> Tensor:
+        left, top, width, height = self.crop(picture.width, picture.height)
+        pixels = picture.pixels(max(self.size / width, self.size / height))
+        down, across = pixels.shape[1] / picture.height, pixels.shape[2] / picture.width
+        first_row, first_column = math.floor(top * down + 0.5), math.floor(left * across + 0.5)
+        rows, columns = max(1, math.floor(height * down + 0.5)), max(1, math.floor(width * across + 0.5))
+        box = pixels[:, first_row : first_row + rows, first_column : first_column + columns]
+        image = F.resize(box, [self.size, self.size], InterpolationMode.BILINEAR, antialias=True)
+        for step in self.steps:
+            image = step(image)
+        return image
 
 
 class Cutout(torch.nn.Module):
@@ -78,10 +104,16 @@ class Cutout(torch.nn.Module):
         return image
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 images (B, 3, H, W) to float32 ``(value / 255 - mean) / std``, in the channels-last memory format."""
-    shape = (1, 3, 1, 1)
-    offset = torch.tensor(mean, device=images.device).view(shape)
-    scale = torch.tensor(std, device=images.device).view(shape)
-    values = images.to(memory_format=torch.channels_last).float().div_(255)
-    return values.sub_(offset).div_(scale)
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], out: Tensor | None = None) -> Tensor:
+    """uint8 images (B, 3, H, W) to float32 ``(value / 255 - mean) / std``, in the channels-last memory format.
+
+    Args:
+        out: float32 memory of an earlier batch to write to, where it has the right shape; fresh memory costs a CPU
+            more time than the arithmetic.
+    """
+    options: dict[str, Any] = {"device": images.device}
+    scale = torch.tensor([1 / (255 * part) for part in std], **options).view(1, 3, 1, 1)
+    offset = torch.tensor([-a / b for a, b in zip(mean, std, strict=True)], **options).view(1, 3, 1, 1)
+    if out is None or out.shape != images.shape or out.device != images.device:
+        out = torch.empty(images.shape, memory_format=torch.channels_last, **options)
+    return torch.mul(images, scale, out=out).add_(offset)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tagformer.labels import PRESENT, UNKNOWN
 
+BLOCK = 1024  # images looked at at a time: sorting and counting take eight bytes an entry
 Empty = Literal["left out", "zero", "nan"]
 
 
@@ -52,7 +53,7 @@ class Counts:
             raise ValueError(f"decisions {tuple(predicted.shape)} and labels {tuple(labels.shape)} must both be (N, L)")
         present = labels == PRESENT
         chosen = predicted & (labels != UNKNOWN)
-        return cls(*(part.sum(0).double() for part in (chosen & present, chosen, present)))
+        return cls(*(_count(part, 0) for part in (chosen & present, chosen, present)))
 
     @property
     def precision(self) -> Tensor:
@@ -144,15 +145,15 @@ def image_scores(predicted: Tensor, labels: Tensor) -> ImageScores:
     annotated = labels != UNKNOWN
     present = labels == PRESENT
     chosen = predicted & annotated
-    wrong = (chosen != present).sum(1).double()
+    wrong = _count(chosen != present, 1)
     some = annotated.any(1)
     if not some.any():
         return ImageScores(math.nan, math.nan, math.nan)
-    right, size = (chosen & present).sum(1).double(), (chosen.sum(1) + present.sum(1)).double()
+    right, size = _count(chosen & present, 1), _count(chosen, 1) + _count(present, 1)
     f1 = torch.where(size > 0, 2 * right / size.clamp(min=1), 1.0)
     return ImageScores(
         subset_accuracy=(wrong == 0)[some].double().mean().item(),
-        hamming_loss=(wrong.sum() / annotated.sum()).item(),
+        hamming_loss=(wrong.sum() / torch.count_nonzero(annotated)).item(),
         example_F1=f1[some].mean().item(),
     )
 
@@ -165,13 +166,23 @@ def top_k(scores: Tensor, labels: Tensor, k: int, ties: Literal["first", "all"] 
         ties: ``"first"``: exactly k; of equal scores the label with the lower column is taken. ``"all"``: every label
             that scores as high as the k-th, so that there may be more (C-Tran).
     """
-    scores = scores.masked_fill(labels == UNKNOWN, -torch.inf)
-    if ties == "all":
-        least = scores.topk(min(k, scores.shape[1]), dim=1).values[:, -1:]
-        return (scores >= least) & (labels != UNKNOWN)
-    best = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
-    chosen = torch.zeros_like(labels, dtype=torch.bool).scatter_(1, best, True)
-    return chosen & (labels != UNKNOWN)
+    chosen = torch.zeros_like(labels, dtype=torch.bool)
+    for rows in range(0, len(scores), BLOCK):
+        annotated = labels[rows : rows + BLOCK] != UNKNOWN
+        block = scores[rows : rows + BLOCK].masked_fill(~annotated, -torch.inf)
+        if ties == "all":
+            highest = block >= block.topk(min(k, block.shape[1]), dim=1).values[:, -1:]
+        else:
+            best = block.argsort(dim=1, descending=True, stable=True)[:, :k]
+            highest = torch.zeros_like(annotated).scatter_(1, best, True)
+        chosen[rows : rows + BLOCK] = highest & annotated
+    return chosen
+
+
+def _count(mask: Tensor, dim: int) -> Tensor:
+    """float64: how many entries of a bool matrix (N, L) are True along a dimension; torch's sum first makes int64."""
+    counts = [block.sum(dim) for block in mask.split(BLOCK)] or [mask.sum(dim)]
+    return (torch.stack(counts).sum(0) if dim == 0 else torch.cat(counts)).double()
 
 
 def harmonic_mean(a: float, b: float) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tagformer.backbones import Backbone
-from tagformer.labels import PRESENT, UNKNOWN, LabelSpace
+from tagformer.labels import LabelSpace
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,16 @@ class MultiLabelModel(nn.Module):
         raise NotImplementedError
 
     @torch.no_grad()
-    def start_from_frequencies(self, labels: Tensor) -> None:
-        """Set the bias so that an untrained model gives each label about its frequency in `labels`, int8 (N, L).
+    def start_from_frequencies(self, present: Tensor, absent: Tensor) -> None:
+        """Set the bias so that an untrained model gives each label about its frequency in the training data.
 
         With hundreds of rare labels this saves the steps in which a model learns that most are absent. The frequencies
-        are smoothed by half an image, so that none is 0 or 1; unknown entries do not count.
+        are smoothed by half an image, so that none is 0 or 1.
+
+        Args:
+            present, absent: (L,), on how many images each label is known to be present and to be absent.
         """
-        present, annotated = (labels == PRESENT).sum(0), (labels != UNKNOWN).sum(0)
-        self.output_bias.copy_(torch.logit((present + 0.5) / (annotated + 1)))
+        self.output_bias.copy_(torch.logit((present + 0.5) / (present + absent + 1)))
 
     @classmethod
     def options(cls) -> dict[str, Any]:

@@ -49,10 +49,11 @@ class DataSettings(Section):
 
 class ImageSettings(Section):
     size: int = Field(224, ge=8)  # pixels a side
-    resize: Literal["squash", "crop"] = "squash"
+    resize: Literal["squash", "crop", "ctran"] = "squash"
     mean: Triple | None = None  # the backbone's, where not given
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
-    crop_scale: tuple[float, float] | None = None  # area kept by random crops in training
+    crop: Literal["multi_scale", "ctran"] | None = None  # the papers' random crops in training: CAT's, C-Tran's
+    crop_scale: tuple[float, float] | None = None  # area kept by random crops in training, without `crop`
     flip: float = Field(0.5, ge=0, le=1)
     rand_augment: int | None = Field(None, ge=0, le=30)
     cutout: float = Field(0.0, ge=0, lt=1)

@@ -28,7 +28,7 @@ from tagformer.data.record import MultiLabelDataset
 from tagformer.data.registry import load_training_data
 from tagformer.data.transforms import evaluation_transform, training_transform
 from tagformer.errors import TagformerError
-from tagformer.labels import LabelSpace
+from tagformer.labels import ABSENT, PRESENT, LabelSpace
 from tagformer.recipes import Recipe
 from tagformer.run import (
     BEST,
@@ -109,7 +109,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
         listener.say(f"Fetching the pretrained weights of {settings.name}, unless they are in the cache ...")
     model = model_from_recipe(recipe, train.label_space, load_weights=not checkpoint.is_file())
     if recipe.model.start_from_frequencies:
-        model.start_from_frequencies(train.labels)
+        model.start_from_frequencies(train.label_rows.count(PRESENT), train.label_rows.count(ABSENT))
     backbone = model.backbone
     weights = settings.weights or settings.pretrained
     if weights and not checkpoint.is_file() and not settings.freeze_norm and has_folded_norms(backbone):
@@ -179,7 +179,7 @@ def _loaders(recipe: Recipe, train: MultiLabelDataset, val: MultiLabelDataset) -
     image, data, seed = recipe.image, recipe.data, recipe.training.seed
     pin = torch.cuda.is_available()
     transform = training_transform(
-        image.size, image.resize, image.crop_scale, image.flip, image.rand_augment, image.cutout
+        image.size, image.resize, image.crop, image.crop_scale, image.flip, image.rand_augment, image.cutout
     )
     order = EpochBatches(len(train), data.batch_size, seed)
     loader = TrainingLoader(ImageItems(train, transform, seed), order, data.workers, pin)
