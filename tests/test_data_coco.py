@@ -9,6 +9,7 @@ import torch
 
 from tagformer.data import load_dataset
 from tagformer.data.coco import load, size_class, splits
+from tagformer.data.coco import tree as tree_of
 from tagformer.errors import TagformerError
 
 CATEGORIES = [
@@ -135,9 +136,98 @@ def test_the_2014_layout_is_read(tmp_path: Path) -> None:
     assert load(tmp_path, "test", {}).images == [tmp_path / "val2014" / f"{10:012d}.jpg"]
 
 
+def test_ids_that_differ_between_the_splits_are_kept(tree: Path) -> None:
+    content = instances([annotation(7, 12, 1, (0, 0, 100, 100))])
+    content["images"] = [{"id": 12, "file_name": "b.jpg"}]
+    write(tree / "annotations" / "instances_val2017.json", content)
+    train = json.loads((tree / "annotations" / "instances_train2017.json").read_text())
+    train["annotations"] = [entry for entry in train["annotations"] if entry["image_id"] == 10]
+    write(tree / "annotations" / "instances_train2017.json", train)
+    assert load(tree, "all", {}).ids == ["10", "12"]
+
+
+@pytest.mark.parametrize("year", ["2014", "2017"])
+def test_the_year_can_be_fixed(tmp_path: Path, year: str) -> None:
+    for other, image in (("2014", 10), ("2017", 11)):
+        for stem in ("train", "val"):
+            content = instances([annotation(1, image, 1, (0, 0, 5, 5))])
+            write(tmp_path / "annotations" / f"instances_{stem}{other}.json", content)
+    assert splits(tmp_path, {}, year) == ("train", "test")
+    name = {"2014": f"{10:012d}.jpg", "2017": f"{11:012d}.jpg"}[year]
+    assert load(tmp_path, "test", {}, year).images == [tmp_path / f"val{year}" / name]
+    assert len(load(tmp_path, "all", {}, year)) == 2
+    assert f"instances_{{train,val}}{year}.json" in tree_of(year)
+
+
+def test_a_fixed_year_that_is_not_there_is_named(tree: Path) -> None:
+    expected = r"no annotations/instances_train2014\.json or instances_val2014\.json"
+    with pytest.raises(TagformerError, match=expected) as caught:
+        splits(tree, {}, "2014")
+    assert str(tree) in str(caught.value)
+    with pytest.raises(TagformerError, match=expected):
+        load(tree / "annotations" / "instances_val2017.json", "all", {}, "2014")
+
+
+def test_the_splits_are_of_one_year(tree: Path) -> None:
+    """Most of val2014 is in train2017: the two must not be put together."""
+    (tree / "annotations" / "instances_val2017.json").unlink()
+    write(tree / "annotations" / "instances_val2014.json", instances([annotation(1, 10, 1, (0, 0, 5, 5))]))
+    assert splits(tree, {}) == ("train",)
+    assert load(tree, "all", {}).images == [tree / "train2017" / f"{i:012d}.jpg" for i in (10, 12)]
+    write(tree / "annotations" / "instances_train2014.json", instances([annotation(1, 11, 1, (0, 0, 5, 5))]))
+    assert splits(tree, {}) == ("train", "test")
+    assert load(tree, "train", {}).images == [tree / "train2014" / f"{11:012d}.jpg"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_crowd_beside_an_instance_leaves_it_its_size(tmp_path: Path, order: tuple[int, int]) -> None:
+    both = [
+        annotation(1, 10, 1, (0, 0, 40, 40), area=1600),
+        annotation(2, 10, 1, (0, 0, 200, 100), area=20000, iscrowd=1),
+    ]
+    dataset = load(write(tmp_path / "one.json", instances([both[i] for i in order])), "all", {})
+    assert dataset.sizes is not None
+    assert dataset.labels.tolist() == [[1, 0, 0]]
+    assert dataset.sizes.tolist() == [[2, 0, 0]]
+    assert [len(own) for own in dataset.boxes or ()] == [1]
+
+
+@pytest.mark.parametrize("gone", [("width", "height"), ("height",)])
+def test_images_without_width_or_height_have_labels_and_sizes_but_no_boxes(
+    tmp_path: Path, gone: tuple[str, ...]
+) -> None:
+    content = instances([annotation(1, 10, 1, (0, 0, 40, 40)), annotation(2, 11, 18, (0, 0, 5, 5))])
+    for key in gone:
+        del content["images"][1][key]
+    dataset = load(write(tmp_path / "one.json", content), "all", {})
+    assert dataset.labels.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert dataset.sizes is not None
+    assert dataset.sizes.tolist() == [[2, 0, 0], [0, 0, 1]]
+    assert dataset.boxes is None
+
+
+def test_an_image_without_objects_needs_no_width(tmp_path: Path) -> None:
+    content = instances([annotation(1, 10, 1, (0, 0, 40, 50))])
+    del content["images"][1]["width"]
+    dataset = load(write(tmp_path / "one.json", content), "all", {"annotated": "all"})
+    assert dataset.boxes is not None
+    assert [[box.corners for box in own] for own in dataset.boxes] == [[(0.0, 0.0, 0.2, 0.5)], [], []]
+
+
+def test_boxes_are_given_up_where_one_of_two_splits_has_none(tree: Path) -> None:
+    content = instances([annotation(7, 10, 1, (0, 0, 100, 100), area=9216.0)], images=1)
+    del content["images"][0]["width"]
+    write(tree / "annotations" / "instances_val2017.json", content)
+    both = load(tree, "all", {})
+    assert both.boxes is None
+    assert both.sizes is not None
+    assert both.sizes.tolist() == [[1, 0, 2], [0, 0, 0], [3, 0, 0]]
+
+
 def test_all_splits_are_put_one_after_the_other(tree: Path) -> None:
     train, test, both = (load(tree, split, {}) for split in ("train", "test", "all"))
-    assert both.ids == [*train.ids, *test.ids]
+    assert both.ids == ["train/10", "train/12", "test/10"]  # the splits number their images alike
+    assert both.origins == [*(train.origins or ()), *(test.origins or ())]
     assert both.images == [*train.images, *test.images]
     assert torch.equal(both.labels, torch.cat([train.labels, test.labels]))
     assert both.sizes is not None
@@ -167,6 +257,12 @@ def without(content: dict[str, Any], key: str) -> dict[str, Any]:
         (instances([annotation(5, 77, 1, (0, 0, 5, 5))]), "annotation 5 has no image 77"),
         (instances([{"id": 5, "image_id": 10, "category_id": 1}]), "an entry lacks 'bbox'"),
         (instances([{"id": 5, "category_id": 1, "bbox": [0, 0, 5, 5]}]), "an entry lacks 'image_id'"),
+        (instances([]) | {"categories": [*CATEGORIES, {"id": 1, "name": "car"}]}, "two categories have the id 1"),
+        (instances([]) | {"categories": [*CATEGORIES, {"id": 2, "name": "cat"}]}, "duplicate label 'cat'"),
+        (instances([]) | {"categories": []}, "no labels"),
+        (instances([annotation(5, 10, 1, (0, 0, 5, 5))]) | {"images": [{"id": 10, "file_name": 7}]}, "is malformed"),
+        (instances([annotation(5, 10, 1, (0, 0, 5, 5))]) | {"images": [{"id": 10}]}, "an entry lacks 'file_name'"),
+        (instances([annotation(5, 10, 1, (0, 0, 5, 5))]) | {"images": ["a.jpg"]}, "an entry is malformed"),
     ],
 )
 def test_a_file_that_is_not_coco_is_refused_by_name(tmp_path: Path, content: Any, message: str) -> None:
@@ -231,6 +327,17 @@ def test_the_labels_and_sizes_of_real_coco_are_those_of_a_plain_count(shared: Pa
     }
     assert found == {pair: 1 if area < 1024 else 2 if area < 9216 else 3 for pair, area in largest.items()}
     assert sum(size == 3 for size in found.values()) == {"train": 201, "test": 199}[split]
+
+
+def test_real_coco_is_of_2017(shared: Path) -> None:
+    folder = shared / "data" / "coco256"
+    dataset = load(folder, "all", {}, "2017")
+    assert len(dataset) == 126 + 128
+    assert dataset.images[0].is_file()
+    assert dataset.images[-1].is_file()
+    assert sum(len(own) for own in dataset.boxes or ()) == 929 + 898
+    with pytest.raises(TagformerError, match=r"no annotations/instances_train2014\.json"):
+        splits(folder, {}, "2014")
 
 
 def test_all_images_of_real_coco_can_be_kept(shared: Path) -> None:

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from tagformer.data import Box, MultiLabelDataset, load_dataset
-from tagformer.data.describe import describe
 from tagformer.data.registry import Spec, split_by_id
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.labels import LabelSpace
@@ -195,28 +194,6 @@ def test_a_missing_image_is_an_error_with_its_line_unless_skipped_or_kept(tmp_pa
         load_dataset(f"csv:{file}", "all")
     assert list(load_dataset(f"csv:{file}", "all", "skip").ids) == ["0.png", "1.png", "2.png"]
     assert len(load_dataset(f"csv:{file}", "all", "keep")) == 5
-
-
-# Figures
-
-
-def test_a_description_counts_labels_and_finds_bad_images(tmp_path: Path) -> None:
-    file = tmp_path / "my.csv"
-    file.write_text("path,cat,dog\n0.png,1,1\n1.png,0,1\n2.png,0,0\n3.png,,\n", encoding="utf-8")
-    for number in range(3):
-        Image.new("RGB", (4, 4)).save(tmp_path / f"{number}.png")
-    (tmp_path / "3.png").write_text("no picture")
-    seen: list[int] = []
-    found = describe(load_dataset(f"csv:{file}", "all"), progress=seen.append)
-    assert (found.images, found.labels) == (4, 2)
-    assert list(found.positives.items()) == [("dog", 2), ("cat", 1)]
-    assert found.labels_per_image == 0.75
-    assert found.without_labels == 2
-    assert found.unknown == 0.25
-    assert [problem.partition("3.png")[2] for problem in found.bad] == [" is not an image."]
-    assert seen == [1, 2, 3, 4]
-    unread = describe(load_dataset(f"csv:{file}", "all"), read_images=False)
-    assert (unread.bad, unread.checked) == ((), False)
 
 
 def test_what_nobody_annotated_stays_unknown_in_other_columns() -> None:

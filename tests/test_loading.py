@@ -12,13 +12,12 @@ from tagformer.data import MultiLabelDataset, load_dataset
 from tagformer.data.images import Picture, open_picture
 from tagformer.data.loading import (
     Batch,
-    EpochBatches,
     ImageItems,
     TrainingLoader,
-    derive_seed,
     evaluation_loader,
     refuse_bad,
 )
+from tagformer.data.sampling import EpochBatches
 from tagformer.data.transforms import Cutout, evaluation_transform, normalise, training_transform
 from tagformer.errors import BadImageError
 from tagformer.labels import LabelSpace
@@ -142,58 +141,6 @@ def test_normalise_is_the_written_out_formula_and_leaves_its_input_alone() -> No
 # Seeds
 
 
-def test_a_seed_has_63_bits_and_depends_on_every_part() -> None:
-    seeds = {derive_seed(a, b) for a in range(30) for b in range(30)}
-    assert len(seeds) == 900
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert max(seeds) > 2**62
-    assert derive_seed(1, "order", 2) == derive_seed(1, "order", 2)
-    assert derive_seed(1, 2) != derive_seed(2, 1)
-    assert derive_seed(1, 23) != derive_seed(12, 3)
-
-
-# The order
-
-
-def epoch(batches: EpochBatches, number: int) -> list[list[tuple[int, int]]]:
-    batches.set_epoch(number)
-    return list(batches)
-
-
-def test_an_epoch_is_every_image_once_in_full_batches() -> None:
-    batches = EpochBatches(22, 5, seed=1)
-    listed = epoch(batches, 3)
-    assert len(listed) == len(batches) == 4
-    assert {len(batch) for batch in listed} == {5}
-    keys = [key for batch in listed for key in batch]
-    assert {number for number, _ in keys} == {3}
-    assert len({index for _, index in keys}) == 20
-    assert {index for _, index in keys} <= set(range(22))
-
-
-def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
-    first = epoch(EpochBatches(22, 5, seed=1), 0)
-    torch.manual_seed(99)
-    again = EpochBatches(22, 5, seed=1)
-    epoch(again, 7)
-    assert epoch(again, 0) == first
-    assert [[i for _, i in batch] for batch in epoch(again, 1)] != [[i for _, i in batch] for batch in first]
-    assert epoch(EpochBatches(22, 5, seed=2), 0) != first
-
-
-def test_an_epoch_can_start_at_any_batch_and_the_next_is_whole_again() -> None:
-    batches = EpochBatches(22, 5, seed=1)
-    whole = epoch(batches, 2)
-    batches.start = 3
-    assert epoch(batches, 2) == whole[3:]
-    assert epoch(batches, 2) == whole
-
-
-def test_a_single_batch_may_be_incomplete() -> None:
-    listed = epoch(EpochBatches(3, 8, seed=0), 0)
-    assert [sorted(index for _, index in batch) for batch in listed] == [[0, 1, 2]]
-
-
 # Batches
 
 
@@ -214,6 +161,21 @@ def assert_same(first: list[Batch], second: list[Batch]) -> None:
 
 def test_batches_are_the_same_with_and_without_workers(scenes: MultiLabelDataset) -> None:
     assert_same(loaded(scenes, 0, 1), loaded(scenes, 2, 1))
+
+
+def test_batches_that_are_kept_stay_as_they_were(scenes: MultiLabelDataset) -> None:
+    """The loader processes write to the same shared memory again and again, also over several epochs."""
+    loader = TrainingLoader(ImageItems(scenes, training_transform(32)), EpochBatches(len(scenes), 2, seed=4), 2)
+    kept = [batch for _ in range(2) for batch in loader]
+    assert len(kept) == 22
+    assert_same(kept[:11], list(TrainingLoader(ImageItems(scenes, training_transform(32)), loader.batches, 0)))
+    assert kept[0].images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_two_passes_at_once_do_not_disturb_each_other(scenes: MultiLabelDataset) -> None:
+    loader = evaluation_loader(scenes, evaluation_transform(32), 4, workers=2)
+    for one, other in zip(loader, loader, strict=True):
+        assert_same([one], [other])
 
 
 def test_a_restarted_loader_goes_on_where_it_was(scenes: MultiLabelDataset) -> None:
@@ -279,7 +241,9 @@ def test_a_loader_takes_up_the_state_of_another() -> None:
     loader = training_loader()
     loader.load_state_dict({"epoch": 1, "batches": 2})
     assert loader.state_dict() == {"epoch": 1, "batches": 2}
-    whole = epoch(EpochBatches(22, 5, seed=0), 1)
+    batches = EpochBatches(22, 5, seed=0)
+    batches.set_epoch(1)
+    whole = list(batches)
     assert [batch.indices for batch in loader] == [[index for _, index in batch] for batch in whole[2:]]
 
 

@@ -80,6 +80,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
         pytest.param(("training.accumulate=2", "training.checkpoint_steps=1"), 9, 8, id="gradients accumulated"),
         pytest.param(("schedule.name=plateau", "schedule.patience=0"), 14, 14, id="plateau"),
         pytest.param(("schedule.name=onecycle", "optimizer.name=sgd"), 5, 4, id="within the first epoch"),
+        pytest.param(("training.mixup=0.4", "data.sampling=class_aware"), 9, 8, id="mixup, class-aware sampling"),
     ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tagformer.cli import evaluate, listing, predict, report, train, tune
+from tagformer.cli import data, evaluate, listing, predict, report, train, tune
 from tagformer.errors import TagformerError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app.command("predict")(predict.predict)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.command("compare")(report.compare)
-app.command("data")(listing.data)
+app.command("data")(data.describe)
 app.command("models")(listing.models)
 app.command("recipes")(listing.recipes)
 

@@ -1,21 +1,24 @@
 """COCO: the official instances JSON.
 
 Labels are in the order of the category ids; names are the key. An image has a label where any annotation of that
-category, crowds included, lies on it. The size of a label on an image is that of its largest single instance.
+category, crowds included, lies on it. The size of a label on an image is that of its largest single instance, so a
+label that only a crowd has is without one. Boxes are fractions of their image: a data set in which an image with
+objects has no width or height is without boxes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tagformer.data.record import LARGE, MEDIUM, SMALL, Box, MultiLabelDataset
+from tagformer.data.compact import Files, SparseRows, Strings
+from tagformer.data.record import LARGE, MEDIUM, NO_SIZE, SMALL, Box, MultiLabelDataset
 from tagformer.errors import TagformerError
 from tagformer.files import read_json
-from tagformer.labels import PRESENT, LabelSpace
+from tagformer.labels import ABSENT, PRESENT, LabelSpace
 
 TREE = "annotations/instances_{train,val}{2014,2017}.json, {train,val}{2014,2017}/*.jpg; or one FILE.json"
 OPTIONS = {
@@ -23,40 +26,44 @@ OPTIONS = {
     "images": "folder of the images (default: the split's folder beside annotations/)",
 }
 YEARS = ("2017", "2014")
+STEMS = {"train": "train", "test": "val"}
 SMALL_AREA, MEDIUM_AREA = 32**2, 96**2  # square pixels
 
 
-def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
-    """train and test (COCO's val, on which the papers report); () for a single JSON file."""
+def tree(year: str) -> str:
+    """The files of the format whose year is fixed."""
+    return f"annotations/instances_{{train,val}}{year}.json, {{train,val}}{year}/*.jpg"
+
+
+def splits(path: Path | None, options: dict[str, str], year: str | None = None) -> tuple[str, ...]:
+    """train and test (COCO's val, on which the papers report); () for a single JSON file.
+
+    Args:
+        year: 2014 or 2017; None: the one of which the folder has most files, 2017 rather than 2014.
+
+    Raises:
+        TagformerError: none of the files is there.
+    """
     assert path is not None
-    if path.is_file():
-        return ()
-    found = tuple(split for split in ("train", "test") if _annotations(path, split) is not None)
-    if not found:
-        raise TagformerError(
-            f"{path} has no annotations/instances_train2017.json (or val, or 2014): see the COCO layout."
-        )
-    return found
+    return () if year is None and path.is_file() else tuple(_files(path, year))
 
 
-def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:
-    """Load COCO instances; see the module's text.
+def load(path: Path | None, split: str, options: dict[str, str], year: str | None = None) -> MultiLabelDataset:
+    """Load COCO instances; see the module's text, and `splits` for `year`.
 
     Raises:
         TagformerError: no JSON, or a JSON without ``images``, ``annotations`` and ``categories``; an annotation that
             points to an image or category that is not there.
     """
     assert path is not None
-    if path.is_file():
+    if year is None and path.is_file():
         return _load_json(path, Path(options.get("images", path.parent)), options)
-    parts = []
-    for name in splits(path, options):
+    parts = {}
+    for name, file in _files(path, year).items():
         if split in (name, "all"):
-            file = _annotations(path, name)
-            assert file is not None
             folder = Path(options.get("images", path / file.stem.removeprefix("instances_")))
-            parts.append(_load_json(file, folder, options))
-    return parts[0] if len(parts) == 1 else _concatenated(path, parts)
+            parts[name] = _load_json(file, folder, options)
+    return concatenated(path, parts)
 
 
 def size_class(area: float) -> int:
@@ -64,83 +71,162 @@ def size_class(area: float) -> int:
     return SMALL if area < SMALL_AREA else MEDIUM if area < MEDIUM_AREA else LARGE
 
 
-def _annotations(root: Path, split: str) -> Path | None:
-    stem = {"train": "train", "test": "val"}[split]
-    files = (root / "annotations" / f"instances_{stem}{year}.json" for year in YEARS)
-    return next((file for file in files if file.is_file()), None)
+def concatenated(path: Path, parts: Mapping[str, MultiLabelDataset]) -> MultiLabelDataset:
+    """The data sets of several splits, one below the other; the one itself where there is only one.
 
+    Where two splits number their images alike, the ids are preceded by the split: ``train/10``.
 
-def _load_json(file: Path, folder: Path, options: dict[str, str]) -> MultiLabelDataset:
-    content = read_json(file)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise TagformerError(f"{file} has no list '{key}': it is not a COCO instances file.")
-    try:
-        return _convert(content, file, folder, options)
-    except KeyError as error:
-        raise TagformerError(f"{file}: an entry lacks {error}: it is not a COCO instances file.") from error
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise TagformerError(f"{file}: an entry is malformed ({error}): it is not a COCO instances file.") from error
-
-
-def _convert(content: dict[str, Any], file: Path, folder: Path, options: dict[str, str]) -> MultiLabelDataset:
-    keep = options.get("annotated", "only")
-    if keep not in ("only", "all"):
-        raise TagformerError(f"option annotated={keep}: use only or all.")
-    categories = sorted(content["categories"], key=lambda category: category["id"])
-    label_space = LabelSpace(tuple(category["name"] for category in categories))
-    columns = {category["id"]: column for column, category in enumerate(categories)}
-    annotated = {annotation["image_id"] for annotation in content["annotations"]}
-    images = [image for image in content["images"] if keep == "all" or image["id"] in annotated]
-    rows = {image["id"]: row for row, image in enumerate(images)}
-    if len(rows) < len(images):
-        twice = next(id_ for id_, count in Counter(image["id"] for image in images).items() if count > 1)
-        raise TagformerError(f"{file}: two images have the id {twice}: ids must be unique.")
-    labels = torch.zeros(len(images), len(label_space), dtype=torch.int8)
-    sizes = torch.zeros_like(labels)
-    boxes: list[list[Box]] = [[] for _ in images]
-    for annotation in content["annotations"]:
-        if annotation["category_id"] not in columns:
-            raise TagformerError(
-                f"{file}: annotation {annotation.get('id')} has no category {annotation['category_id']}."
-            )
-        if annotation["image_id"] not in rows:
-            raise TagformerError(f"{file}: annotation {annotation.get('id')} has no image {annotation['image_id']}.")
-        row, column = rows[annotation["image_id"]], columns[annotation["category_id"]]
-        labels[row, column] = PRESENT
-        if annotation.get("iscrowd", 0):
-            continue
-        left, top, width, height = annotation["bbox"]
-        size = size_class(annotation.get("area", width * height))
-        sizes[row, column] = max(int(sizes[row, column]), size)
-        across, down = images[row]["width"], images[row]["height"]
-        corners = (left / across, top / down, (left + width) / across, (top + height) / down)
-        boxes[row].append(Box(label_space.names[column], corners))
-    return MultiLabelDataset(
-        name=str(file),
-        label_space=label_space,
-        images=[folder / image["file_name"] for image in images],
-        labels=labels,
-        ids=[str(image["id"]) for image in images],
-        sizes=sizes,
-        boxes=[tuple(own) for own in boxes],
-        origins=[f"{file}, image {image['id']}" for image in images],
+    Raises:
+        TagformerError: the splits have different labels.
+    """
+    first, *others = parts.values()
+    if not others:
+        return first
+    if any(part.label_space != first.label_space for part in others):
+        raise TagformerError(f"{path}: the categories of the two splits differ.")
+    ids = [id_ for part in parts.values() for id_ in part.ids]
+    if len(set(ids)) < len(ids):
+        ids = [f"{split}/{id_}" for split, part in parts.items() for id_ in part.ids]
+    sizes = [part.size_rows for part in parts.values() if part.size_rows is not None]
+    boxes = [part.boxes for part in parts.values() if part.boxes is not None]
+    return first.with_(
+        name=str(path),
+        images=Files(Path(), (str(image) for part in parts.values() for image in part.images)),
+        labels=SparseRows.concatenated([part.label_rows for part in parts.values()]),
+        ids=Strings(ids),
+        sizes=SparseRows.concatenated(sizes) if len(sizes) == len(parts) else None,
+        boxes=[own for part in boxes for own in part] if len(boxes) == len(parts) else None,
+        origins=Strings(origin for part in parts.values() for origin in part.origins or ()),
     )
 
 
-def _concatenated(path: Path, parts: list[MultiLabelDataset]) -> MultiLabelDataset:
-    first, second = parts
-    if first.label_space != second.label_space:
-        raise TagformerError(f"{path}: the categories of the two splits differ.")
-    assert first.sizes is not None
-    assert second.sizes is not None
+def read_lists(file: Path, kind: str, *keys: str) -> dict[str, Any]:
+    """The content of a COCO file.
+
+    Args:
+        kind: what it is called in messages: instances, captions.
+        keys: the lists that it must have.
+
+    Raises:
+        TagformerError: not a JSON file, or one of the lists is not in it.
+    """
+    content = read_json(file)
+    for key in keys:
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise TagformerError(f"{file} has no list '{key}': it is not a COCO {kind} file.")
+    return content
+
+
+@contextmanager
+def entries_of(file: Path, kind: str) -> Iterator[None]:
+    """Whatever goes wrong with an entry while its file is taken apart becomes a `TagformerError` about the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise TagformerError(f"{file}: an entry lacks {error}: it is not a COCO {kind} file.") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TagformerError(f"{file}: an entry is malformed ({error}): it is not a COCO {kind} file.") from error
+
+
+def by_id(content: dict[str, Any], key: str, file: Path) -> dict[Any, dict[str, Any]]:
+    """The entries of one of a file's lists by their ids.
+
+    Raises:
+        TagformerError: two have the same id.
+    """
+    entries = {entry["id"]: entry for entry in content[key]}
+    if len(entries) < len(content[key]):
+        twice = next(id_ for id_, count in Counter(entry["id"] for entry in content[key]).items() if count > 1)
+        raise TagformerError(f"{file}: two {key} have the id {twice}: ids must be unique.")
+    return entries
+
+
+def categories(content: dict[str, Any], file: Path) -> tuple[tuple[str, ...], dict[Any, int]]:
+    """The categories' names in the order of their ids, and the column of each id.
+
+    Raises:
+        TagformerError: two have the same id or name, or one has no name.
+    """
+    entries = by_id(content, "categories", file)
+    order = sorted(entries)
+    try:
+        names = LabelSpace(tuple(entries[id_]["name"] for id_ in order)).names
+    except TagformerError as error:
+        raise TagformerError(f"{file}: {error}") from error
+    return names, {id_: column for column, id_ in enumerate(order)}
+
+
+def checked_annotations(
+    content: dict[str, Any], file: Path, images: Collection[Any], columns: Collection[Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """A file's annotations, each with its image and category.
+
+    Args:
+        images: the ids that an annotation may point to.
+        columns: the categories' ids; None where annotations have no category.
+
+    Raises:
+        TagformerError: an annotation points to another image or category.
+    """
+    for annotation in content["annotations"]:
+        if columns is not None and annotation["category_id"] not in columns:
+            raise TagformerError(
+                f"{file}: annotation {annotation.get('id')} has no category {annotation['category_id']}."
+            )
+        if annotation["image_id"] not in images:
+            raise TagformerError(f"{file}: annotation {annotation.get('id')} has no image {annotation['image_id']}.")
+        yield annotation
+
+
+def _files(root: Path, year: str | None) -> dict[str, Path]:
+    """Split -> its instances file."""
+    years = YEARS if year is None else (year,)
+    candidates = [
+        {split: root / "annotations" / f"instances_{stem}{one}.json" for split, stem in STEMS.items()} for one in years
+    ]
+    found = max(({name: file for name, file in own.items() if file.is_file()} for own in candidates), key=len)
+    if not found:
+        other = " (or val, or 2014)" if year is None else f" or instances_val{year}.json"
+        raise TagformerError(f"{root} has no annotations/instances_train{years[0]}.json{other}: see the COCO layout.")
+    return found
+
+
+def _load_json(file: Path, folder: Path, options: dict[str, str]) -> MultiLabelDataset:
+    keep = options.get("annotated", "only")
+    if keep not in ("only", "all"):
+        raise TagformerError(f"option annotated={keep}: use only or all.")
+    content = read_lists(file, "instances", "images", "annotations", "categories")
+    with entries_of(file, "instances"):
+        return _convert(content, file, folder, keep)
+
+
+def _convert(content: dict[str, Any], file: Path, folder: Path, keep: str) -> MultiLabelDataset:
+    names, columns = categories(content, file)
+    images = by_id(content, "images", file)
+    annotated = {annotation["image_id"] for annotation in content["annotations"]}
+    sizes: dict[Any, dict[int, int]] = {id_: {} for id_ in images if keep == "all" or id_ in annotated}
+    boxes: dict[Any, list[Box]] = {id_: [] for id_ in sizes}
+    located = True
+    for annotation in checked_annotations(content, file, images, columns):
+        image, column = annotation["image_id"], columns[annotation["category_id"]]
+        largest = sizes[image].setdefault(column, NO_SIZE)
+        if annotation.get("iscrowd", 0):
+            continue
+        left, top, width, height = annotation["bbox"]
+        sizes[image][column] = max(largest, size_class(annotation.get("area", width * height)))
+        across, down = images[image].get("width"), images[image].get("height")
+        if across and down:
+            corners = (left / across, top / down, (left + width) / across, (top + height) / down)
+            boxes[image].append(Box(names[column], corners))
+        else:
+            located = False
     return MultiLabelDataset(
-        name=str(path),
-        label_space=first.label_space,
-        images=[*first.images, *second.images],
-        labels=torch.cat([first.labels, second.labels]),
-        ids=[*first.ids, *second.ids],
-        sizes=torch.cat([first.sizes, second.sizes]),
-        boxes=[*(first.boxes or ()), *(second.boxes or ())],
-        origins=[*(first.origins or ()), *(second.origins or ())],
+        name=str(file),
+        label_space=LabelSpace(names),
+        images=Files(folder, (images[id_]["file_name"] for id_ in sizes)),
+        labels=SparseRows.of(((dict.fromkeys(own, PRESENT), ABSENT) for own in sizes.values()), len(names)),
+        ids=Strings(str(id_) for id_ in sizes),
+        sizes=SparseRows.of(((own, NO_SIZE) for own in sizes.values()), len(names)),
+        boxes=[tuple(own) for own in boxes.values()] if located else None,
+        origins=Strings(f"{file}, image {id_}" for id_ in sizes),
     )

@@ -68,17 +68,17 @@ def open_picture(source: ImageSource) -> Picture:
         return Picture.of(source.render())
     with _reported(source):
         data = source.read_bytes() if isinstance(source, Path) else source.read()
-        image = Image.open(io.BytesIO(data))
-        turn = _turn(image)
-    sideways = turn in _SIDEWAYS
+        with Image.open(io.BytesIO(data)) as image:
+            turn, size = _turn(image), image.size
+            simple = image.format == "JPEG" and image.mode in ("RGB", "L")
 
     def decode(scale: float) -> Tensor:
         with _reported(source):
-            if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            if simple:
                 return _tensor(_turned(_jpeg_pixels(data, scale), turn))
             return _tensor(np.array(load_image_bytes(data)))
 
-    width, height = reversed(image.size) if sideways else image.size
+    width, height = reversed(size) if turn in _SIDEWAYS else size
     return Picture(width, height, decode)
 
 
@@ -138,7 +138,7 @@ def _jpeg_pixels(data: bytes, scale: float) -> np.ndarray:
             pass  # broken, or only odd: Pillow decides
     with Image.open(io.BytesIO(data)) as image:
         if divisor > 1:
-            image.draft("RGB", (math.ceil(image.width / divisor), math.ceil(image.height / divisor)))
+            image.draft("RGB", (image.width // divisor, image.height // divisor))
         return np.array(image.convert("RGB"))
 
 

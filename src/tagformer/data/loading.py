@@ -6,9 +6,9 @@ had not been.
 
 from __future__ import annotations
 
-import hashlib
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,16 +16,26 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tagformer.data.handover import Slot, Slots
 from tagformer.data.images import open_picture
 from tagformer.data.record import MultiLabelDataset
+from tagformer.data.sampling import EpochBatches, derive_seed, rows_in_order
 from tagformer.data.transforms import ImageTransform
 from tagformer.errors import BadImageError
 
 
-def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from any values: the same on every machine, unrelated for different values."""
-    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from torch's CPU generator as if it had this seed; it goes on as before afterwards.
+
+    `torch.random.fork_rng` with `torch.manual_seed` does the same at sixty times the cost, for it also seeds devices.
+    """
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,13 @@ class Batch:
         """The batch with its tensors on `device`."""
         return replace(self, images=self.images.to(device, **options), labels=self.labels.to(device, **options))
 
-    def pin_memory(self) -> Batch:
-        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+
+@dataclass(frozen=True)
+class HandedBatch:
+    """A batch on its way from a loader process, its images in shared memory."""
+
+    batch: Batch
+    slot: Slot
 
 
 class ImageItems(Dataset[Any]):
@@ -64,6 +79,7 @@ class ImageItems(Dataset[Any]):
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
+        self.slots: Slots | None = None  # set by a loader that has processes
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -71,52 +87,72 @@ class ImageItems(Dataset[Any]):
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, Tensor | str]:
         """(index, uint8 image), or (index, what is wrong with it)."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, epoch, self.dataset.ids[index]))
+        with seeded(derive_seed(self.seed, epoch, self.dataset.ids[index])):
             try:
                 return index, self.transform(open_picture(self.dataset.images[index]))
             except BadImageError as error:
                 return index, str(error)
 
-    def collate(self, items: list[tuple[int, Tensor | str]]) -> Batch:
+    def collate(self, items: list[tuple[int, Tensor | str]]) -> Batch | HandedBatch:
         good = [(index, image) for index, image in items if isinstance(image, Tensor)]
-        indices = [index for index, _ in good]
-        return Batch(
-            images=torch.stack([image for _, image in good]) if good else torch.empty(0, 3, 1, 1, dtype=torch.uint8),
+        indices, images = [index for index, _ in good], [image for _, image in good]
+        stacked = torch.stack(images) if images and self.slots is None else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+        batch = Batch(
+            images=stacked,
             labels=self.dataset.label_rows[indices],
             ids=[self.dataset.ids[index] for index in indices],
             indices=indices,
             bad=[problem for _, problem in items if isinstance(problem, str)],
         )
+        return batch if self.slots is None else HandedBatch(batch, self.slots.put(images))
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) in an order drawn from the seed and the epoch; starts at any batch of any epoch.
+class ImageLoader(DataLoader[Any]):
+    """Batches of images, in the order of a sampler of batches; other processes read ahead.
 
-    An incomplete last batch is left out, unless it is the only one.
+    Args:
+        items: what to load.
+        batches: yields the keys of each batch's items.
+        batch_size: the largest number of keys in a batch.
+        workers: loader processes; 0 loads in this one.
+        pin_memory: put the batches where a GPU fetches them faster.
+        persistent: keep the processes from one pass to the next.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int) -> None:
-        self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.epoch = 0
-        self.start = 0
+    def __init__(
+        self,
+        items: ImageItems,
+        batches: Sampler[Any] | Sequence[Any],
+        batch_size: int,
+        workers: int,
+        pin_memory: bool = False,
+        persistent: bool = False,
+    ) -> None:
+        super().__init__(
+            items,
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=items.collate,
+            worker_init_fn=ignore_interrupts,
+            persistent_workers=persistent and workers > 0,
+        )
+        self.items = items
+        self._places = (workers, self.prefetch_factor or 0, batch_size, items.transform.size)
+        self._pinned = pin_memory
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return max(1, self.count // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        order = torch.randperm(self.count, generator=generator).tolist()
-        start, self.start = self.start, 0
-        for number in range(start, len(self)):
-            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield [(self.epoch, index) for index in rows]
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        slots = self.items.slots
+        if self.num_workers and (self._iterator is None or not self.persistent_workers):
+            slots = self.items.slots = Slots(*self._places)
+        for found in super().__iter__():
+            batch = found
+            if isinstance(found, HandedBatch):
+                assert slots is not None
+                batch = replace(found.batch, images=slots.take(found.slot, self._pinned))
+            yield batch
 
 
-class TrainingLoader(DataLoader[Any]):
+class TrainingLoader(ImageLoader):
     """A loader that can be told where to start, in the form that Lightning's checkpoints use.
 
     Attributes:
@@ -124,16 +160,7 @@ class TrainingLoader(DataLoader[Any]):
     """
 
     def __init__(self, items: ImageItems, batches: EpochBatches, workers: int, pin_memory: bool = False) -> None:
-        super().__init__(
-            items,
-            batch_sampler=batches,
-            num_workers=workers,
-            collate_fn=items.collate,
-            worker_init_fn=ignore_interrupts,
-            persistent_workers=workers > 0,
-            pin_memory=pin_memory,
-        )
-        self.items = items
+        super().__init__(items, batches, batches.batch_size, workers, pin_memory, persistent=True)
         self.batches = batches
         self.position = (0, 0)
 
@@ -154,17 +181,12 @@ def evaluation_loader(
     batch_size: int,
     workers: int,
     pin_memory: bool = False,
-) -> DataLoader[Any]:
-    """All images once, in order."""
-    items = ImageItems(dataset, transform)
-    return DataLoader(
-        items,
-        batch_size=batch_size,
-        num_workers=workers,
-        collate_fn=items.collate,
-        worker_init_fn=ignore_interrupts,
-        pin_memory=pin_memory,
-    )
+    rank: int = 0,
+    world_size: int = 1,
+) -> ImageLoader:
+    """All images once, in order; where several processes evaluate together, each image in one of them."""
+    batches = rows_in_order(len(dataset), batch_size, rank, world_size)
+    return ImageLoader(ImageItems(dataset, transform), batches, batch_size, workers, pin_memory)
 
 
 def refuse_bad(problems: Sequence[str], on_bad_image: str) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
-from tagformer.data import coco, csv, scenes
+from tagformer.data import coco, coco1000, csv, image_lists, nuswide, scenes
+from tagformer.data.image_lists import NEWS500, VG500
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import BadImageError, TagformerError, nearest
 from tagformer.labels import PRESENT
@@ -25,18 +28,37 @@ class Format:
         splits: ``splits(path, options)``, the splits that the data itself defines.
         options: the names that may follow ``?``, each with what it does.
         tree: the files it expects, in a few words.
+        some_missing: image files are usually missing (they were links once), so that leaving them out is no error.
     """
 
     load: Callable[[Path | None, str, dict[str, str]], MultiLabelDataset]
     splits: Callable[[Path | None, dict[str, str]], tuple[str, ...]]
     options: dict[str, str]
     tree: str
+    some_missing: bool = False
+
+
+FILE_OPTIONS = {"images", "names"}  # of the formats: paths, which are kept absolute
+
+
+def _format(module: Any, **options: Any) -> Format:
+    return Format(module.load, module.splits, module.OPTIONS, module.TREE, **options)
+
+
+def _coco(year: str) -> Format:
+    return Format(partial(coco.load, year=year), partial(coco.splits, year=year), coco.OPTIONS, coco.tree(year))
 
 
 FORMATS: dict[str, Format] = {
-    "coco": Format(coco.load, coco.splits, coco.OPTIONS, coco.TREE),
-    "csv": Format(csv.load, csv.splits, csv.OPTIONS, csv.TREE),
-    "scenes": Format(scenes.load, scenes.splits, scenes.OPTIONS, scenes.TREE),
+    "coco": _format(coco),
+    "coco2014": _coco("2014"),
+    "coco2017": _coco("2017"),
+    "coco1000": _format(coco1000),
+    "csv": _format(csv),
+    "news500": Format(NEWS500.load, NEWS500.splits, image_lists.OPTIONS, NEWS500.tree),
+    "nuswide": _format(nuswide, some_missing=True),
+    "scenes": _format(scenes),
+    "vg500": Format(VG500.load, VG500.splits, image_lists.OPTIONS, VG500.tree),
 }
 
 
@@ -74,8 +96,8 @@ class Spec:
                 )
         if name != "scenes" and not path:
             raise TagformerError(f"data '{text}' has no path: write {name}:PATH.")
-        if path and "images" in options:  # a folder, for every format that has a path
-            options["images"] = str(Path(options["images"]).expanduser().resolve())
+        for option in FILE_OPTIONS & options.keys() if path else ():
+            options[option] = str(Path(options[option]).expanduser().resolve())
         located = Path(path).expanduser() if path else None
         if located is not None and not located.exists():
             raise TagformerError(f"data '{text}': {located} does not exist.")
@@ -128,6 +150,8 @@ def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -
         dataset = dataset.subset(parts[split])
     if not len(dataset):
         raise TagformerError(f"{spec} has no images in its '{split}' split.")
+    if FORMATS[parsed.format].some_missing and on_bad_image == "error":
+        on_bad_image = "skip"
     return _without_missing_files(dataset, on_bad_image)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,15 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812
 from tagformer.data import crops
 from tagformer.data.images import Picture
 
-ImageTransform = Callable[[Picture], Tensor]
+
+class ImageTransform(Protocol):
+    """Makes a uint8 tensor (3, size, size) from a picture."""
+
+    size: int
+
+    def __call__(self, picture: Picture) -> Tensor: ...
+
+
 RESIZES: dict[str, crops.Crop] = {
     "squash": crops.whole,
     "crop": crops.centre,
@@ -59,9 +67,9 @@ def training_transform(
         chosen = CROPS[crop]()
     elif crop_scale is not None:
         chosen = crops.random_area(crop_scale)
-    steps: list[torch.nn.Module] = []
+    steps: list[Callable[[Tensor], Tensor]] = []
     if flip:
-        steps.append(v2.RandomHorizontalFlip(flip))
+        steps.append(lambda image: image.flip(2) if torch.rand(()) < flip else image)
     if rand_augment is not None:
         steps.append(v2.RandAugment(num_ops=2, magnitude=rand_augment))
     if cutout:
@@ -72,7 +80,7 @@ def training_transform(
 class _Transform:
     """Draw the crop, decode no more than it needs, stretch it to the square, then change the square."""
 
-    def __init__(self, size: int, crop: crops.Crop, steps: Sequence[torch.nn.Module]) -> None:
+    def __init__(self, size: int, crop: crops.Crop, steps: Sequence[Callable[[Tensor], Tensor]]) -> None:
         self.size, self.crop, self.steps = size, crop, steps
 
     def __call__(self, picture: Picture) -> Tensor:
@@ -82,6 +90,8 @@ class _Transform:
         first_row, first_column = math.floor(top * down + 0.5), math.floor(left * across + 0.5)
         rows, columns = max(1, math.floor(height * down + 0.5)), max(1, math.floor(width * across + 0.5))
         box = pixels[:, first_row : first_row + rows, first_column : first_column + columns]
+        if box.shape != pixels.shape:  # torch's resize is slow on a part of an image
+            box = box.permute(1, 2, 0).contiguous().permute(2, 0, 1)
         image = F.resize(box, [self.size, self.size], InterpolationMode.BILINEAR, antialias=True)
         for step in self.steps:
             image = step(image)
@@ -111,9 +121,13 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], out: 
         out: float32 memory of an earlier batch to write to, where it has the right shape; fresh memory costs a CPU
             more time than the arithmetic.
     """
-    options: dict[str, Any] = {"device": images.device}
-    scale = torch.tensor([1 / (255 * part) for part in std], **options).view(1, 3, 1, 1)
-    offset = torch.tensor([-a / b for a, b in zip(mean, std, strict=True)], **options).view(1, 3, 1, 1)
-    if out is None or out.shape != images.shape or out.device != images.device:
-        out = torch.empty(images.shape, memory_format=torch.channels_last, **options)
-    return torch.mul(images, scale, out=out).add_(offset)
+    device = images.device
+    scale = torch.tensor([1 / (255 * part) for part in std], device=device).view(3, 1, 1)
+    offset = torch.tensor([-a / b for a, b in zip(mean, std, strict=True)], device=device).view(3, 1, 1)
+    if out is None or out.shape != images.shape or out.device != device:
+        out = torch.empty(images.shape, device=device, memory_format=torch.channels_last)
+    # On a CPU one image at a time, which stays in its cache; an operation of mixed types would make a copy first.
+    parts = [(out, images)] if device.type == "cuda" else zip(out, images, strict=True)
+    for written, part in parts:
+        written.copy_(part).mul_(scale).add_(offset)
+    return out

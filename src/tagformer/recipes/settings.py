@@ -43,6 +43,7 @@ class DataSettings(Section):
     spec: str | None = None  # format:path, as --data says it
     val_fraction: float = Field(0.1, gt=0, lt=1)  # drawn from train where the data has no val split
     batch_size: int = Field(32, ge=1)
+    sampling: Literal["uniform", "class_aware"] = "uniform"  # class_aware: every label equally often, for rare ones
     workers: int = Field(2, ge=0)
     on_bad_image: Literal["error", "skip"] = "error"
 
@@ -106,6 +107,7 @@ class TrainingSettings(Section):
     seed: int = 0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None  # None: bf16-mixed on a GPU, 32-true else
     ema: float | None = Field(None, gt=0, lt=1)  # decay of the weights' moving average
+    mixup: float | None = Field(None, gt=0)  # alpha of the mixing weights' Beta distribution
     clip: float | None = Field(None, gt=0)  # largest norm of the gradient
     accumulate: int = Field(1, ge=1)  # batches to a step
     patience: int | None = Field(None, ge=1)  # stop early after so many epochs without a better val mAP

@@ -17,15 +17,10 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from tagformer.backbones import has_folded_norms
-from tagformer.data.loading import (
-    EpochBatches,
-    ImageItems,
-    TrainingLoader,
-    derive_seed,
-    evaluation_loader,
-)
+from tagformer.data.loading import ImageItems, TrainingLoader, evaluation_loader
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.registry import load_training_data
+from tagformer.data.sampling import ClassAware, EpochBatches, derive_seed
 from tagformer.data.transforms import evaluation_transform, training_transform
 from tagformer.errors import TagformerError
 from tagformer.labels import ABSENT, PRESENT, LabelSpace
@@ -181,8 +176,9 @@ def _loaders(recipe: Recipe, train: MultiLabelDataset, val: MultiLabelDataset) -
     transform = training_transform(
         image.size, image.resize, image.crop, image.crop_scale, image.flip, image.rand_augment, image.cutout
     )
-    order = EpochBatches(len(train), data.batch_size, seed)
-    loader = TrainingLoader(ImageItems(train, transform, seed), order, data.workers, pin)
+    order = ClassAware(train) if data.sampling == "class_aware" else None
+    batches = EpochBatches(len(train), data.batch_size, seed, order)
+    loader = TrainingLoader(ImageItems(train, transform, seed), batches, data.workers, pin)
     plain = evaluation_transform(image.size, image.resize)
     return loader, evaluation_loader(val, plain, data.batch_size, data.workers, pin)
 

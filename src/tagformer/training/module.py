@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tagformer.backbones import batch_norms
-from tagformer.data.loading import Batch, derive_seed, refuse_bad
+from tagformer.data.loading import Batch, refuse_bad
+from tagformer.data.sampling import derive_seed
 from tagformer.data.transforms import normalise
 from tagformer.errors import TagformerError
 from tagformer.labels import label_mask_training, without_extra, without_known
@@ -18,6 +19,7 @@ from tagformer.losses import asymmetric_loss, binary_cross_entropy, reduce
 from tagformer.metrics import MultiLabelScores
 from tagformer.models import MultiLabelModel
 from tagformer.recipes import Recipe
+from tagformer.training.mixup import agreed, mix
 from tagformer.training.optim import create_optimizer, create_schedule
 
 MONITOR = "val_mAP"
@@ -43,6 +45,7 @@ class TrainingModule(LightningModule):
         self._plateau_state: dict[str, Any] = {}
         self._epoch_losses: list[Tensor] = []
         self.validation = MultiLabelScores()
+        self._pixels: Tensor | None = None
         model.backbone.freeze(None if recipe.optimizer.backbone_lr_factor == 0 else recipe.model.backbone.frozen_maps)
 
     def train(self, mode: bool = True) -> TrainingModule:
@@ -64,12 +67,19 @@ class TrainingModule(LightningModule):
         self.bad_images.update(batch.bad)
         if not len(batch):
             return None
-        images = self.normalised(batch)
+        images, labels = self.normalised(batch), batch.labels
+        weighted = [(1.0, labels)]
+        if self.recipe.training.mixup is not None:
+            images, partner, weight = mix(images, self.recipe.training.mixup)
+            weighted = [(weight, labels), (1 - weight, labels[partner])]
+            labels = agreed(labels, labels[partner])
         known = None
         if self.model.uses_known and self.recipe.known.label_mask_training:
-            known = label_mask_training(batch.labels, self.recipe.known.min_unknown)
-        targets = self.targets(batch, known)
-        loss = self.loss(self.model(images, known).logits, targets, self.recipe.loss.reduction)
+            known = label_mask_training(labels, self.recipe.known.min_unknown)
+        logits = self.model(images, known).logits
+        reduction = self.recipe.loss.reduction
+        loss = sum(weight * self.loss(logits, self.targets(own, known), reduction) for weight, own in weighted)
+        assert isinstance(loss, Tensor)
         if not torch.isfinite(loss):
             raise TagformerError(
                 f"training diverged: the loss is {loss.item()} at epoch {self.current_epoch + 1}, "
@@ -82,12 +92,13 @@ class TrainingModule(LightningModule):
         return loss
 
     def normalised(self, batch: Batch) -> Tensor:
-        """The batch's images as float32, normalised for the backbone."""
-        return normalise(batch.images, *self.recipe.image.statistics(self.model.backbone))
+        """The batch's images as float32, normalised for the backbone; the next call writes to the same memory."""
+        self._pixels = normalise(batch.images, *self.recipe.image.statistics(self.model.backbone), out=self._pixels)
+        return self._pixels
 
-    def targets(self, batch: Batch, known: Tensor | None) -> Tensor:
+    def targets(self, labels: Tensor, known: Tensor | None) -> Tensor:
         """What is left to be predicted: neither told, nor an extra label."""
-        targets = without_extra(batch.labels, self.model.label_space)
+        targets = without_extra(labels, self.model.label_space)
         return targets if known is None else without_known(targets, known)
 
     def loss(self, logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
@@ -108,7 +119,8 @@ class TrainingModule(LightningModule):
         refuse_bad(batch.bad, self.recipe.data.on_bad_image)
         self.bad_images.update(batch.bad)
         if len(batch):
-            self.validation.update(self.model(self.normalised(batch)).logits, self.targets(batch, None), batch.ids)
+            logits = self.model(self.normalised(batch)).logits
+            self.validation.update(logits, self.targets(batch.labels, None), batch.ids)
 
     def on_validation_epoch_end(self) -> None:
         try:

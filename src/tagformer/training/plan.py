@@ -71,7 +71,11 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         },
         "known": {"min_unknown": 0.5},
         "data": {"batch_size": batch, "workers": min(8, os.cpu_count() or 1)},
-        "optimizer": {"lr": 1.5e-3 if model == "ctran" else 1e-3, "backbone_lr_factor": 0.1 if pretrained else 1.0, "weight_decay": 0.05},
+        "optimizer": {
+            "lr": 1.5e-3 if model == "ctran" else 1e-3,
+            "backbone_lr_factor": 0.1 if pretrained else 1.0,
+            "weight_decay": 0.05,
+        },
         "training": {"epochs": epochs, "clip": 1.0, "ema": round(1 - min(0.1, 20 / steps), 5)},
     }
     return Recipe.checked(values, "the planned recipe")

@@ -1,0 +1,130 @@
+"""``tagformer data``: what is in a data set, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+
+from tagformer.cli.console import console, progress_bar, say
+
+if TYPE_CHECKING:
+    from tagformer.data import MultiLabelDataset
+
+SHOWN = 25  # labels of the co-occurrence picture
+PICTURES = 36  # of the contact sheet
+
+
+def describe(
+    spec: Annotated[str | None, typer.Argument(help="FORMAT:PATH; without it the formats are listed.")] = None,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
+    read_images: Annotated[
+        bool, typer.Option(help="Read every image, to find bad, tiny and equal ones; off it is quick.")
+    ] = True,
+    labels: Annotated[int, typer.Option(min=1, help="How many labels to list.")] = 20,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of which labels go together, and a contact sheet.")
+    ] = None,
+) -> None:
+    """Describe a data set: images, labels, positives a label, unknown cells; bad, tiny and equal images; leaks."""
+    if spec is None:
+        _formats()
+        return
+    from tagformer.data.describe import describe, label_warnings
+    from tagformer.data.inspect import inspect_images
+
+    splits = _splits(spec, split)
+    described = {name: describe(dataset) for name, dataset in splits.items()}
+    for name, found in described.items():
+        say(f"{spec}, split {name}: {found.images} images, {found.labels} labels")
+        say(f"  labels an image  {found.labels_per_image:.2f} (none on {found.without_labels})")
+        say(f"  unknown cells    {found.unknown:.1%}")
+    warnings = label_warnings(splits)
+    if read_images:
+        with progress_bar("Reading images", sum(map(len, splits.values()))) as bar:
+            inspected = inspect_images(splits, bar)
+        say(f"  bad images       {len(inspected.bad)}")
+        for problem in inspected.bad[:5]:
+            say(f"    {problem}")
+        warnings += inspected.warnings
+    else:
+        say("  bad images       not looked for")
+    for warning in warnings:
+        say(f"Warning: {warning}.")
+    _print_positives({name: found.positives for name, found in described.items()}, labels)
+    if pictures is not None:
+        _draw(splits, pictures)
+
+
+def _splits(spec: str, split: str) -> dict[str, MultiLabelDataset]:
+    """The data's own splits, or what the option asks for."""
+    from tagformer.data import load_dataset
+    from tagformer.data.registry import Spec
+
+    names = Spec.parse(spec).splits if split == "all" else ()
+    return {name: load_dataset(spec, name, on_bad_image="keep") for name in names or (split,)}
+
+
+def _print_positives(positives: dict[str, dict[str, int]], shown: int) -> None:
+    """The commonest labels of the first split, with their positives in every split."""
+    table = Table(box=SIMPLE)
+    table.add_column("label")
+    for split in positives:
+        table.add_column("positives" if len(positives) == 1 else split, justify="right")
+    names = list(next(iter(positives.values())))
+    for name in names[:shown]:
+        table.add_row(Text(name), *(str(counts[name]) for counts in positives.values()))
+    console.print(table)
+    if names[shown:]:
+        first = next(iter(positives.values()))
+        say(f"and {len(names) - shown} more labels with {first[names[shown]]} to {first[names[-1]]} positives")
+
+
+def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
+    import torch
+
+    from tagformer.data.images import load_image
+    from tagformer.errors import BadImageError
+    from tagformer.files import write_text
+    from tagformer.report.charts import matrix_chart
+    from tagformer.report.contact_sheet import PLAIN, write_contact_sheet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    together = torch.stack([dataset.label_rows.present_together() for dataset in splits.values()]).sum(0)
+    counts = together.diagonal()
+    order = counts.argsort(descending=True, stable=True)[:SHOWN]
+    order = order[counts[order] > 0]
+    dataset = next(iter(splits.values()))
+    names = [dataset.label_space.names[column] for column in order.tolist()]
+    shares = together[order][:, order] / counts[order].unsqueeze(1)
+    chart = folder / "co-occurrence.svg"
+    write_text(chart, matrix_chart(names, shares.numpy()))
+
+    images, lines = [], []
+    step = max(1, len(dataset) // PICTURES)
+    for row in range(0, len(dataset), step):
+        try:
+            images.append(load_image(dataset.images[row]))
+        except BadImageError:
+            continue  # named above
+        present = dataset.label_space.names_of(dataset.label_rows[row])
+        lines.append([(name, PLAIN) for name in present] or [("no label", PLAIN)])
+        if len(images) == PICTURES:
+            break
+    sheet = folder / "contact-sheet.png"
+    write_contact_sheet(sheet, images, lines)
+    say(f"Pictures: {chart} (of the images with the row's label, how many have the column's), {sheet}")
+
+
+def _formats() -> None:
+    from tagformer.data import FORMATS
+
+    say("Formats, as FORMAT:PATH?OPTION=VALUE&...; describe a data set with 'tagformer data FORMAT:PATH'.")
+    for name, entry in FORMATS.items():
+        say(f"\n{name}: {entry.tree}")
+        for option, meaning in entry.options.items():
+            say(f"  ?{option}=  {meaning}")
