@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tagformer.backbones import Backbone
 from tagformer.errors import TagformerError
 from tagformer.labels import UNKNOWN, LabelSpace
 from tagformer.models import MODELS, MultiLabelModel, create_model, list_models
@@ -138,6 +139,9 @@ def test_options_are_those_of_the_constructor() -> None:
         "layers": 3,
         "heads": 4,
         "feedforward": None,
+        "state_embedding": "additive",
+        "position": "none",
+        "image": True,
         "dropout": 0.1,
         "attention_dropout": None,
         "image_dropout": 0.0,
@@ -181,16 +185,25 @@ def written_out(model: CTran, images_: Tensor, known: Tensor) -> Tensor:
     z = torch.einsum("bchw->bhwc", features).reshape(batch, -1, features.shape[1])
     if "projection.weight" in state:
         z = linear_map(z, state["projection.weight"], state["projection.bias"])
-    width = z.shape[-1]
+    width = state["label_embedding.weight"].shape[1]
+    if model.position == "sine":  # row r, column c: sin and cos of r / 10000^(2 i / (d / 2)), then those of c
+        rates = [10_000 ** (-2 * i / (width // 2)) for i in range(width // 4)]
+        for place in range(z.shape[1]):
+            row, column = divmod(place, features.shape[3])
+            code = [f(at * rate) for at in (row, column) for rate in rates for f in (math.sin, math.cos)]
+            z[:, place] += torch.tensor(code, dtype=torch.float64)
+    if not model.uses_image:
+        z = z.new_zeros(batch, 0, width)
     rows = []
     for sample in range(batch):
         tokens = []
         for label in range(count):
             vector = state["label_embedding.weight"][label].clone()
+            own = 2 * label if len(state["state_embedding.weight"]) > 3 else 0
             if known[sample, label] == 0:
-                vector += state["state_embedding.weight"][1]
+                vector += state["state_embedding.weight"][own + 1]
             if known[sample, label] == 1:
-                vector += state["state_embedding.weight"][2]
+                vector += state["state_embedding.weight"][own + 2]
             tokens.append(vector)
         rows.append(torch.stack(tokens))
     h = normed(torch.cat([z, torch.stack(rows)], dim=1), "norm")
@@ -221,8 +234,17 @@ def written_out(model: CTran, images_: Tensor, known: Tensor) -> Tensor:
 @pytest.mark.parametrize("gradients", [True, False])  # torch takes another path through the layers without them
 @pytest.mark.parametrize(
     "options",
-    [{}, {"width": None}, {"heads": 1, "layers": 1}, {"feedforward": 40, "layers": 3}, {"image_share": 0.8}],
-    ids=["projected", "the backbone's width", "one head", "wide feed-forward", "a share for the image"],
+    [
+        {},
+        {"width": None},
+        {"heads": 1, "layers": 1},
+        {"feedforward": 40, "layers": 3},
+        {"image_share": 0.8},
+        {"state_embedding": "per_label"},
+        {"position": "sine"},
+        {"image": False},
+    ],
+    ids=str,
 )
 def test_ctran_is_its_equations(options: dict[str, Any], gradients: bool) -> None:
     model = ctran(**options).eval()
@@ -234,6 +256,51 @@ def test_ctran_is_its_equations(options: dict[str, Any], gradients: bool) -> Non
     with torch.set_grad_enabled(gradients):
         logits = model(images(), some_known()).logits
     torch.testing.assert_close(logits.detach().double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"image_share": 0.7}, {"image": False}], ids=str)
+def test_attention_weights_are_those_that_the_layers_use(options: dict[str, Any]) -> None:
+    """Weights times values, through the rest of the first layer, give the layer's own output."""
+    model = ctran(layers=2, **options).eval()
+    features = model.encode(images(2))
+    attention = model.attention(features, some_known()[:2])
+    tokens = features.shape[1] + LABELS
+    assert attention.shape == (2, 2, model.encoder[0].self_attn.num_heads, tokens, tokens)
+    torch.testing.assert_close(attention.sum(-1), torch.ones(attention.shape[:-1]))
+    before = model._tokens(features, some_known()[:2])
+    layer = model.encoder[0]
+    _, _, value = layer._projected(before)
+    mixed = layer.self_attn.out_proj((attention[0] @ value).transpose(1, 2).flatten(2))
+    first = layer.norm1(before + mixed)
+    expected = layer.norm2(first + layer.linear2(layer.linear1(first).relu()))
+    bias = model._attention_bias(features)
+    torch.testing.assert_close(layer(before, bias), expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_positions_tell_image_tokens_apart() -> None:
+    """A mirrored feature map gives the same logits without positions, others with them."""
+
+    class Given(Backbone):
+        channels, strides = (8,), (32,)
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            return (images,)
+
+    for position, same in (("none", True), ("sine", False), ("learned", False)):
+        torch.manual_seed(0)
+        model = CTran(LabelSpace.of(3), Given(), width=16, layers=1, heads=2, position=position).eval()
+        features = torch.randn(2, 8, 3, 4, generator=torch.Generator().manual_seed(0))
+        plain, mirrored = model(features).logits, model(features.flip(3)).logits
+        assert torch.allclose(plain, mirrored, atol=1e-5) == same, position
+
+
+def test_unknown_options_offer_the_nearest() -> None:
+    with pytest.raises(TagformerError, match="state_embedding per_lable; did you mean 'per_label'"):
+        ctran(state_embedding="per_lable")
+    with pytest.raises(TagformerError, match="position sine needs a width"):
+        ctran(position="sine", width=18, heads=2)
 
 
 def test_the_attention_gain_scales_what_the_tokens_hear_at_first_and_nothing_else() -> None:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from tagformer.backbones import Backbone
-from tagformer.errors import TagformerError
-from tagformer.labels import UNKNOWN, LabelSpace
+from tagformer.errors import TagformerError, nearest
+from tagformer.labels import LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel
 from tagformer.models.encoder import EncoderLayer
+from tagformer.models.positions import LearnedPositions, sine_positions
 
 
 class CTran(MultiLabelModel):
@@ -20,13 +21,17 @@ class CTran(MultiLabelModel):
     The tokens are the h x w positions z of the backbone's last map and, for each label i, its embedding plus the
     embedding of its state: l~_i = l_i + s_i, where s is the zero vector for unknown, and learned for absent and
     present. The encoder (post-norm, ReLU, as in the authors' code) mixes them all; each label's token meets a weight
-    vector of its own: logit_i = w_i . l'_i + b_i. There is no positional encoding.
+    vector of its own: logit_i = w_i . l'_i + b_i. In the paper there is no positional encoding.
 
     Args:
         width: size d of the tokens; where it differs from the backbone's channels, the image's are projected. None:
             the backbone's channels.
         layers, heads: of the encoder (3 and 4 in the paper's code).
         feedforward: width of the feed-forward networks; None: d, as in the paper's code.
+        state_embedding: ``additive``: one vector for absent and one for present, added to every label's embedding, as
+            in the paper. ``per_label``: two vectors for each label, which say what it means of *this* label.
+        position: what tells image tokens where they are: ``none`` (the paper), ``learned`` or ``sine``.
+        image: off, there are no image tokens (the paper's ablation): the model sees known labels alone.
         dropout: within the encoder's layers.
         attention_dropout: of the attention's weights; None: as `dropout`, as in the paper's code. At 0 torch's fused
             attention is used, three times as fast on a CPU.
@@ -40,7 +45,8 @@ class CTran(MultiLabelModel):
             learning from the image starts slowly.
 
     Raises:
-        TagformerError: the heads do not divide the width, or an image share that is not between 0 and 1.
+        TagformerError: the heads do not divide the width, an image share that is not between 0 and 1, an unknown state
+            embedding or position.
     """
 
     uses_known = True
@@ -53,6 +59,9 @@ class CTran(MultiLabelModel):
         layers: int = 3,
         heads: int = 4,
         feedforward: int | None = None,
+        state_embedding: str = "additive",
+        position: str = "none",
+        image: bool = True,
         dropout: float = 0.1,
         attention_dropout: float | None = None,
         image_dropout: float = 0.0,
@@ -66,11 +75,18 @@ class CTran(MultiLabelModel):
             raise TagformerError(f"ctran: {heads} heads do not divide the width {width}: choose another of the two.")
         if image_share is not None and not 0 < image_share < 1:
             raise TagformerError(f"ctran: image_share must lie between 0 and 1, not {image_share}.")
-        self.image_dropout = image_dropout
-        self.image_share = image_share
-        self.projection = nn.Identity() if width == channels else nn.Linear(channels, width)
+        _check("state_embedding", state_embedding, ("additive", "per_label"))
+        _check("position", position, ("none", "learned", "sine"))
+        if position == "sine" and width % 4:
+            raise TagformerError(f"ctran: position sine needs a width that is a multiple of 4, not {width}.")
+        self.uses_image, self.image_dropout, self.image_share = image, image_dropout, image_share
+        self.position = position
+        self.learned_positions = LearnedPositions(width) if position == "learned" else None
+        self.projection = nn.Identity() if width == channels or not image else nn.Linear(channels, width)
         self.label_embedding = nn.Embedding(count, width)
-        self.state_embedding = nn.Embedding(3, width, padding_idx=0)  # unknown (zero, and kept so), absent, present
+        # Rows: unknown (zero, and kept so), then absent and present, of all labels together or of each.
+        rows = 3 if state_embedding == "additive" else 1 + 2 * count
+        self.state_embedding = nn.Embedding(rows, width, padding_idx=0)
         self.norm = nn.LayerNorm(width)
         self.encoder = nn.ModuleList(
             EncoderLayer(width, heads, feedforward or width, dropout, attention_dropout) for _ in range(layers)
@@ -92,31 +108,64 @@ class CTran(MultiLabelModel):
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the image tokens (B, h * w, d)."""
-        return self.projection(self.backbone(images)[-1].flatten(2).transpose(1, 2))
+        if not self.uses_image:
+            return images.new_zeros(len(images), 0, self.label_embedding.embedding_dim)
+        features = self.backbone(images)[-1]
+        height, width = features.shape[2:]
+        tokens = self.projection(features.flatten(2).transpose(1, 2))
+        if self.position == "sine":
+            tokens = tokens + sine_positions(height, width, tokens.shape[2], tokens.device).to(tokens.dtype)
+        elif self.learned_positions is not None:
+            tokens = tokens + self.learned_positions(height, width)
+        return tokens
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
         """Image tokens (B, h * w, d) and known labels (B, L) to logits (B, L)."""
-        batch, count = len(features), len(self.label_space)
-        if known is None:
-            known = torch.full((batch, count), UNKNOWN, dtype=torch.int8, device=features.device)
         if self.training and self.image_dropout:
-            kept = torch.rand(batch, 1, 1, device=features.device) >= self.image_dropout
+            kept = torch.rand(len(features), 1, 1, device=features.device) >= self.image_dropout
             features = features * kept
-        states = self.state_embedding(known.long() + 1)  # -1, 0, 1 are rows 0, 1, 2
-        labels = self.label_embedding.weight + states
-        tokens = self.norm(torch.cat([features, labels.to(features.dtype)], dim=1))
-        bias = self._attention_bias(features)
+        tokens, bias = self._tokens(features, known), self._attention_bias(features)
         for layer in self.encoder:
             tokens = layer(tokens, bias)
         with torch.autocast(tokens.device.type, enabled=False):  # logits are ranked: they stay in float32
-            logits = torch.einsum("bld,ld->bl", tokens[:, -count:].float(), self.classifier_weight)
+            labels = tokens[:, -len(self.label_space) :].float()
+            logits = torch.einsum("bld,ld->bl", labels, self.classifier_weight)
         return ModelOutput(logits + self.classifier_bias)
+
+    def attention(self, features: Tensor, known: Tensor | None = None) -> Tensor:
+        """The attention weights of every layer, (layers, B, heads, T, T) for T = h * w + L tokens, the image's first.
+
+        Row t holds how much token t hears of each token; it sums to 1.
+        """
+        tokens, bias = self._tokens(features, known), self._attention_bias(features)
+        weights = []
+        for layer in self.encoder:
+            assert isinstance(layer, EncoderLayer)
+            weights.append(layer.attention(tokens, bias))
+            tokens = layer(tokens, bias)
+        return torch.stack(weights)
+
+    def _tokens(self, features: Tensor, known: Tensor | None) -> Tensor:
+        """(B, h * w + L, d): the image tokens, then the labels with their states, normalised."""
+        labels = self.label_embedding.weight.expand(len(features), -1, -1)
+        if known is not None:
+            rows = known.long() + 1  # -1, 0, 1 are rows 0, 1, 2
+            if self.state_embedding.num_embeddings > 3:
+                own = 2 * torch.arange(len(self.label_space), device=known.device)
+                rows = torch.where(rows > 0, rows + own, 0)
+            labels = labels + self.state_embedding(rows)
+        return self.norm(torch.cat([features, labels.to(features.dtype)], dim=1))
 
     def _attention_bias(self, features: Tensor) -> Tensor | None:
         """(1, h * w + L): what makes the h * w image tokens weigh `image_share` where all keys match alike."""
-        if self.image_share is None:
+        if self.image_share is None or not self.uses_image:
             return None
         positions, count = features.shape[1], len(self.label_space)
         bias = features.new_zeros(1, positions + count)
         bias[:, :positions] = math.log(self.image_share / (1 - self.image_share) * count / positions)
         return bias
+
+
+def _check(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise TagformerError(f"ctran: {option} {value}{nearest(value, choices)}: use {' or '.join(choices)}.")
