@@ -157,6 +157,21 @@ def test_every_label_is_hidden_equally_often() -> None:
     assert share.sub(7.5 / 12).abs().max() < 0.025  # the mean of 3, ..., 12
 
 
+def test_whole_groups_are_hidden_or_told() -> None:
+    space = LabelSpace(("a", "b", "c", "d", "e"), groups={"first": ("b", "d"), "second": ("e", "a")})
+    assert space.group_numbers.tolist() == [1, 0, 2, 0, 1]  # "c" has none, so it is one by itself
+    labels = torch.ones(3000, 5, dtype=torch.int8)
+    labels[:, 3] = 0
+    generator = torch.Generator().manual_seed(0)
+    known = label_mask_training(labels, 0.5, generator, groups=space.group_numbers)
+    assert set(map(tuple, known[:, [1, 3]].tolist())) == {(1, 0), (-1, -1)}
+    assert set(map(tuple, known[:, [0, 4]].tolist())) == {(1, 1), (-1, -1)}
+    told = torch.stack([known[:, column] != -1 for column in (1, 4, 2)]).sum(0)
+    # At least ceil(.5 x 3) = 2 of the 3 groups stay unknown: with equal odds 0 or 1 is told.
+    assert set(told.tolist()) == {0, 1}
+    assert (told == 1).float().mean().item() == pytest.approx(0.5, abs=0.04)
+
+
 def test_label_mask_training_tells_nothing_that_is_not_annotated() -> None:
     labels = random_labels(50, 10)
     known = label_mask_training(labels, 0.0, torch.Generator().manual_seed(0))

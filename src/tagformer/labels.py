@@ -86,6 +86,13 @@ class LabelSpace:
         """bool (L,): True where the label is scored, False for extra labels."""
         return torch.tensor([name not in set(self.extra) for name in self.names])
 
+    @property
+    def group_numbers(self) -> Tensor:
+        """int64 (L,): the number of each label's group, in the order of `groups`; labels without one follow singly."""
+        numbers = {name: number for number, members in enumerate(self.groups.values()) for name in members}
+        single = iter(range(len(self.groups), len(self.groups) + len(self)))
+        return torch.tensor([numbers[name] if name in numbers else next(single) for name in self.names])
+
     def encode(self, present: Iterable[str], others: int = ABSENT) -> Tensor:
         """int8 (L,) from the names of the present labels; every other label takes the state `others`."""
         labels = torch.full((len(self),), others, dtype=torch.int8)
@@ -133,25 +140,36 @@ def without_extra(labels: Tensor, label_space: LabelSpace) -> Tensor:
     return labels.masked_fill(~label_space.is_target.to(labels.device), UNKNOWN)
 
 
-def label_mask_training(labels: Tensor, min_unknown: float = 0.25, generator: torch.Generator | None = None) -> Tensor:
+def label_mask_training(
+    labels: Tensor,
+    min_unknown: float = 0.25,
+    generator: torch.Generator | None = None,
+    groups: Tensor | None = None,
+) -> Tensor:
     """Draw what a model is told about a training batch (C-Tran, "Label Mask Training").
 
     For each sample the number of labels hidden from the model is uniform in {ceil(min_unknown * L), ..., L}, and which
     ones is uniform too. The loss belongs on the labels that stay unknown: see `without_known`.
 
+    With `groups` whole groups are hidden or told: the same rule for G groups instead of L labels. Of a group whose
+    labels exclude each other, one label gives the others away.
+
     Args:
         labels: int8 (B, L), the annotations.
         min_unknown: least share of the labels that stays unknown; the paper's is 0.25.
         generator: source of randomness; the global one when None.
+        groups: int64 (L,), the number of each label's group in 0..G-1, see `LabelSpace.group_numbers`.
 
     Returns:
         known: int8 (B, L); `labels` where told, -1 elsewhere. What is not annotated stays unknown.
     """
-    batch, count = labels.shape
+    batch = len(labels)
+    count = labels.shape[1] if groups is None else int(groups.max()) + 1
     least = math.ceil(round(min_unknown * count, 9))
     unknown = torch.randint(least, count + 1, (batch, 1), generator=generator)
     order = torch.rand(batch, count, generator=generator).argsort(dim=1).argsort(dim=1)
-    return labels.masked_fill((order < unknown).to(labels.device), UNKNOWN)
+    hidden = order < unknown if groups is None else (order < unknown)[:, groups]
+    return labels.masked_fill(hidden.to(labels.device), UNKNOWN)
 
 
 def without_known(labels: Tensor, known: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
-from tagformer.data import coco, coco1000, csv, image_lists, nuswide, scenes
+from tagformer.data import coco, coco1000, csv, cub, image_lists, nuswide, scenes, voc
 from tagformer.data.image_lists import NEWS500, VG500
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import BadImageError, TagformerError, nearest
@@ -45,20 +45,23 @@ def _format(module: Any, **options: Any) -> Format:
     return Format(module.load, module.splits, module.OPTIONS, module.TREE, **options)
 
 
-def _coco(year: str) -> Format:
-    return Format(partial(coco.load, year=year), partial(coco.splits, year=year), coco.OPTIONS, coco.tree(year))
+def _of_year(module: Any, year: str) -> Format:
+    return Format(partial(module.load, year=year), partial(module.splits, year=year), module.OPTIONS, module.tree(year))
 
 
 FORMATS: dict[str, Format] = {
     "coco": _format(coco),
-    "coco2014": _coco("2014"),
-    "coco2017": _coco("2017"),
+    "coco2014": _of_year(coco, "2014"),
+    "coco2017": _of_year(coco, "2017"),
     "coco1000": _format(coco1000),
     "csv": _format(csv),
+    "cub": _format(cub),
     "news500": Format(NEWS500.load, NEWS500.splits, image_lists.OPTIONS, NEWS500.tree),
     "nuswide": _format(nuswide, some_missing=True),
     "scenes": _format(scenes),
     "vg500": Format(VG500.load, VG500.splits, image_lists.OPTIONS, VG500.tree),
+    "voc2007": _of_year(voc, "2007"),
+    "voc2012": _of_year(voc, "2012"),
 }
 
 

@@ -84,6 +84,7 @@ class KnownSettings(Section):
 
     label_mask_training: bool = True
     min_unknown: float = Field(0.25, ge=0, le=1)
+    masking: Literal["labels", "groups", "both"] = "labels"  # hide single labels, whole groups, or in turn
 
 
 class OptimizerSettings(Section):

@@ -75,7 +75,7 @@ class TrainingModule(LightningModule):
             labels = agreed(labels, labels[partner])
         known = None
         if self.model.uses_known and self.recipe.known.label_mask_training:
-            known = label_mask_training(labels, self.recipe.known.min_unknown)
+            known = self.told(labels)
         logits = self.model(images, known).logits
         reduction = self.recipe.loss.reduction
         loss = sum(weight * self.loss(logits, self.targets(own, known), reduction) for weight, own in weighted)
@@ -90,6 +90,13 @@ class TrainingModule(LightningModule):
         self._epoch_losses.append(loss.detach())
         self.log("loss", loss.detach(), prog_bar=True)
         return loss
+
+    def told(self, labels: Tensor) -> Tensor:
+        """What the model is told of a batch, int8 (B, L); by groups in every other step where both are asked for."""
+        settings = self.recipe.known
+        by_group = settings.masking == "groups" or (settings.masking == "both" and bool(torch.rand(()) < 0.5))
+        groups = self.model.label_space.group_numbers if by_group else None
+        return label_mask_training(labels, settings.min_unknown, groups=groups)
 
     def normalised(self, batch: Batch) -> Tensor:
         """The batch's images as float32, normalised for the backbone; the next call writes to the same memory."""
