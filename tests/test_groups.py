@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
+from tagformer.data import load_dataset
+from tagformer.errors import TagformerError
+from tagformer.evaluation import evaluate_model
+from tagformer.labels import UNKNOWN, LabelSpace, draw_groups, extra_groups
 from tagformer.metrics import group_accuracy
+from tagformer.models import create_model
+from tagformer.recipes.settings import ImageSettings
 
 
 def test_accuracy_is_that_of_the_highest_label_of_each_group() -> None:
@@ -31,3 +38,50 @@ def test_only_groups_of_which_each_image_has_one_label_count() -> None:
     with pytest.raises(ValueError, match="must both be"):
         group_accuracy(logits, labels[:, :2], {})
     assert not math.isnan(sum(group_accuracy(logits, labels, {"one": (1, 0)}).values()))
+
+
+SPACE = LabelSpace(
+    ("robin", "crow", "red", "black", "big", "small", "loud"),
+    groups={"class": ("robin", "crow"), "colour": ("black", "red"), "size": ("big", "small"), "noise": ("loud",)},
+    extra=("red", "black", "big", "small", "loud"),
+)
+
+
+def test_groups_of_extra_labels_are_told_whole_and_nested() -> None:
+    assert extra_groups(SPACE) == ["colour", "size", "noise"]
+    labels = torch.randint(0, 2, (60, 7), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
+    labels[:, 4] = UNKNOWN  # nobody looked whether it is big
+    ids = [f"bird-{number}" for number in range(60)]
+    told = [draw_groups(labels, ids, SPACE, count) for count in range(4)]
+    assert (told[0] == UNKNOWN).all()
+    for fewer, more in itertools.pairwise(told):
+        assert torch.equal(more[fewer != UNKNOWN], fewer[fewer != UNKNOWN])
+    for count, known in enumerate(told):
+        assert (known[:, :2] == UNKNOWN).all()  # targets are never told
+        assert torch.equal(known[known != UNKNOWN], labels[known != UNKNOWN])
+        groups = (known[:, [2, 5, 6]] != UNKNOWN).sum(1)  # one label of each group that is always annotated
+        assert (groups == count).all()
+        assert torch.equal(known[:, 2] == UNKNOWN, known[:, 3] == UNKNOWN)
+    assert len({tuple((row != UNKNOWN).tolist()) for row in told[1]}) == 3  # another group for another image
+    assert not torch.equal(told[1], draw_groups(labels, ids, SPACE, 1, seed=1))
+    with pytest.raises(TagformerError, match="4 groups cannot be known: there are 3 groups of extra labels"):
+        draw_groups(labels, ids, SPACE, 4)
+
+
+def test_evaluation_tells_groups_and_scores_the_targets() -> None:
+    scenes = load_dataset("scenes?images=24", "test")
+    names = scenes.label_space.names
+    groups = {"shape": ("ring", "disc"), "light": ("night",), "crowd": ("busy",)}
+    dataset = scenes.with_(label_space=LabelSpace(names, groups=groups, extra=scenes.label_space.extra))
+    torch.manual_seed(0)
+    model = create_model("ctran", dataset.label_space, "tiny", width=16, layers=1)
+    plain = evaluate_model(model, dataset, ImageSettings(size=32), workers=0, known_groups=(0, 1, 2), draws=2)
+    told = evaluate_model(model, dataset, ImageSettings(size=32), workers=0, tell_extra=True)
+    assert [point.count for point in plain.by_groups] == [0, 1, 2]
+    assert plain.by_groups[0].mAPs == (plain.regular.mAP,) * 2
+    assert plain.by_groups[2].mAPs == (told.regular.mAP,) * 2
+    assert plain.regular.mAP != told.regular.mAP
+    assert plain.groups == {"shape": tuple(plain.names.index(name) for name in groups["shape"])}
+    written = plain.to_dict()["known_groups"]
+    assert [point["count"] for point in written] == [0, 1, 2]
+    assert written[0]["mAP"] == pytest.approx(plain.regular.mAP)

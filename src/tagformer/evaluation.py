@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,8 @@ from tagformer.data.loading import Batch, evaluation_loader, refuse_bad
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.transforms import evaluation_transform, normalise
 from tagformer.errors import TagformerError
-from tagformer.labels import UNKNOWN, draw_known, draw_order
-from tagformer.metrics import Scores, average_precision_by_size, evaluate
+from tagformer.labels import UNKNOWN, LabelSpace, draw_groups, draw_known, draw_order
+from tagformer.metrics import Scores, average_precision_by_size, evaluate, group_accuracy
 from tagformer.models import MultiLabelModel
 from tagformer.recipes.settings import ImageSettings
 
@@ -34,6 +34,21 @@ class KnownPoint:
 
 
 @dataclass(frozen=True)
+class GroupsPoint:
+    """Figures with some groups of extra labels known: for each draw.
+
+    Attributes:
+        count: how many groups.
+        mAPs: of the target labels.
+        accuracies: of the target groups whose labels exclude each other, see `metrics.group_accuracy`.
+    """
+
+    count: int
+    mAPs: tuple[float, ...]  # noqa: N815
+    accuracies: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What a model said of a data set, over the T target labels, and how good that is.
 
@@ -47,6 +62,8 @@ class Evaluation:
         labels: int8 (N, T).
         ids: the N images' ids.
         sizes: int8 (N, T), see `metrics.average_precision_by_size`; None where the data has none.
+        groups: target groups, name -> columns.
+        by_groups: figures with groups of extra labels known; empty where none were asked for.
     """
 
     regular: Scores
@@ -58,6 +75,13 @@ class Evaluation:
     labels: Tensor
     ids: tuple[str, ...]
     sizes: Tensor | None = None
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    by_groups: tuple[GroupsPoint, ...] = ()
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Top-1 accuracy of the groups of targets whose labels exclude each other, with nothing known."""
+        return group_accuracy(self.logits, self.labels, self.groups)
 
     @property
     def mAP_by_size(self) -> dict[str, float]:  # noqa: N802
@@ -72,6 +96,14 @@ class Evaluation:
         value: dict[str, Any] = {**self.regular.to_dict(self.names), "bad_images": len(self.bad)}
         if self.sizes is not None:
             value["mAP_by_size"] = {size: None if math.isnan(own) else own for size, own in self.mAP_by_size.items()}
+        if self.accuracy:
+            value["group_accuracy"] = self.accuracy
+        if self.by_groups:
+            value["known_groups"] = [
+                {"count": p.count, "mAP": statistics.fmean(p.mAPs), "draws": list(p.mAPs)}
+                | {"accuracy": {name: statistics.fmean(draws) for name, draws in p.accuracies.items()}}
+                for p in self.by_groups
+            ]
         if self.known:
             value["known"] = {
                 "scored": self.scored,
@@ -95,9 +127,13 @@ class _Collected:
         if scored is not None:
             self.scored.append(scored[:, self.targets])
 
+    @property
+    def both(self) -> tuple[Tensor, Tensor]:
+        return torch.cat(self.logits), torch.cat(self.labels)
+
     def score(self, **options: Any) -> Scores:
         scored = torch.cat(self.scored) if self.scored else None
-        return evaluate(torch.cat(self.logits), torch.cat(self.labels), scored=scored, **options)
+        return evaluate(*self.both, scored=scored, **options)
 
 
 @torch.inference_mode()
@@ -109,6 +145,7 @@ def evaluate_model(
     fractions: Sequence[float] = (),
     draws: int = 3,
     scored: str = "fixed",
+    known_groups: Sequence[int] = (),
     tell_extra: bool = False,
     protocol: str = "tagformer",
     threshold: float | Tensor | None = None,
@@ -125,19 +162,21 @@ def evaluate_model(
         fractions: shares of the target labels that the model is told, for the known-label curve.
         draws: how many times the known labels are drawn; the curve is the mean.
         scored: see `labels.draw_known`.
+        known_groups: numbers of groups of extra labels that the model is told, see `labels.draw_groups`.
         tell_extra: tell the model the extra labels too.
         protocol, threshold, top_k: see `metrics.evaluate`; a threshold may be given for each target label.
         progress: called with the number of images done.
 
     Raises:
         BadImageError: an image cannot be read, and `on_bad_image` is ``error``.
-        TagformerError: a fraction that leaves nothing to score.
+        TagformerError: a fraction that leaves nothing to score, or more groups than there are.
     """
     device = next(model.parameters()).device
     model.eval()
     settings = [(fraction, draw) for fraction in fractions for draw in range(draws)]
     space = model.label_space
     targets = torch.nonzero(space.is_target).flatten()
+    by_groups = {(count, draw): _Collected(targets) for count in known_groups for draw in range(draws)}
     regular, sweep = _Collected(targets), {setting: _Collected(targets) for setting in settings}
     ids: list[str] = []
     indices: list[int] = []
@@ -164,6 +203,9 @@ def evaluate_model(
                 known = torch.where(extra != UNKNOWN, extra, known)
             logits = model.decode(features, known.to(device)).logits
             sweep[fraction, draw].add(logits, batch.labels, left != UNKNOWN)
+        for (count, draw), collected in by_groups.items():
+            known = draw_groups(batch.labels, batch.ids, space, count, seed=draw)
+            collected.add(model.decode(features, known.to(device)).logits, batch.labels)
         if progress:
             progress(len(ids) + len(bad) - len(dataset.left_out))
     if not ids:
@@ -171,6 +213,7 @@ def evaluate_model(
     points = {
         fraction: tuple(sweep[fraction, draw].score(**options).mAP for draw in range(draws)) for fraction in fractions
     }
+    groups = _target_groups(space)
     sizes = None if dataset.sizes is None else dataset.sizes[indices][:, targets]
     return Evaluation(
         regular=regular.score(**options),
@@ -182,4 +225,28 @@ def evaluate_model(
         labels=torch.cat(regular.labels),
         ids=tuple(ids),
         sizes=sizes,
+        groups=groups,
+        by_groups=tuple(
+            _groups_point(count, [by_groups[count, draw] for draw in range(draws)], groups) for count in known_groups
+        ),
+    )
+
+
+def _target_groups(space: LabelSpace) -> dict[str, tuple[int, ...]]:
+    """The groups that consist of targets alone, as columns among the targets."""
+    targets = [name for name in space.names if name not in set(space.extra)]
+    place = {name: column for column, name in enumerate(targets)}
+    return {
+        group: tuple(place[name] for name in members)
+        for group, members in space.groups.items()
+        if members and all(name in place for name in members)
+    }
+
+
+def _groups_point(count: int, draws: Sequence[_Collected], groups: Mapping[str, Sequence[int]]) -> GroupsPoint:
+    accuracies = [group_accuracy(*own.both, groups) for own in draws]
+    return GroupsPoint(
+        count,
+        tuple(own.score().mAP for own in draws),
+        {name: tuple(each[name] for each in accuracies) for name in accuracies[0]},
     )

@@ -177,16 +177,49 @@ def without_known(labels: Tensor, known: Tensor) -> Tensor:
     return labels.masked_fill(known != UNKNOWN, UNKNOWN)
 
 
+def extra_groups(label_space: LabelSpace) -> list[str]:
+    """The groups that consist of extra labels alone: what somebody may be asked about, one group at a time."""
+    extra = set(label_space.extra)
+    return [group for group, members in label_space.groups.items() if members and extra.issuperset(members)]
+
+
+def draw_groups(labels: Tensor, ids: Sequence[str], label_space: LabelSpace, count: int, seed: int = 0) -> Tensor:
+    """Tell the model all labels of `count` groups of extra labels, another choice for each image (C-Tran, CUB).
+
+    Args:
+        labels: int8 (N, L), the annotations; what is not annotated stays unknown.
+        ids: the choice follows from the seed and the image's id; more groups include the fewer.
+        count: how many of `extra_groups` are told.
+
+    Returns:
+        known: int8 (N, L), -1 where not told.
+
+    Raises:
+        TagformerError: there are not so many groups of extra labels.
+    """
+    groups = extra_groups(label_space)
+    if not 0 <= count <= len(groups):
+        raise TagformerError(f"{count} groups cannot be known: there are {len(groups)} groups of extra labels.")
+    columns = [[label_space.index(name) for name in label_space.groups[group]] for group in groups]
+    known = torch.full_like(labels, UNKNOWN)
+    for row, image_id in enumerate(ids):
+        for group in _generator(seed, image_id).permutation(len(groups))[:count]:
+            known[row, columns[group]] = labels[row, columns[group]]
+    return known
+
+
+def _generator(seed: int, image_id: str) -> np.random.Generator:
+    digest = hashlib.blake2b(f"{seed}/{image_id}".encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(digest, "little"))
+
+
 def draw_order(ids: Sequence[str], label_space: LabelSpace, seed: int = 0) -> Tensor:
     """int64 (N, T): for each image a random order of the T target labels' columns, from the seed and the image's id.
 
     It depends on nothing else, so that another crop, batch or machine draws the same labels.
     """
     targets = torch.nonzero(label_space.is_target).flatten().numpy()
-    rows = []
-    for image_id in ids:
-        digest = hashlib.blake2b(f"{seed}/{image_id}".encode(), digest_size=8).digest()
-        rows.append(np.random.default_rng(int.from_bytes(digest, "little")).permutation(targets))
+    rows = [_generator(seed, image_id).permutation(targets) for image_id in ids]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, len(targets), dtype=torch.long)
 
 

@@ -72,6 +72,7 @@ def evaluate_run(
     fractions: Sequence[float] = (),
     draws: int = 3,
     scored: str = "fixed",
+    known_groups: Sequence[int] = (),
     tell_extra: bool = False,
     protocol: str = "tagformer",
     threshold: float | torch.Tensor | None = None,
@@ -106,6 +107,7 @@ def evaluate_run(
         fractions=fractions,
         draws=draws,
         scored=scored,
+        known_groups=known_groups,
         tell_extra=tell_extra,
         protocol=protocol,
         threshold=threshold,
@@ -141,6 +143,7 @@ def _write(path: Path, evaluation: Evaluation, key: str, setting: dict[str, Any]
         "bad": evaluation.bad,
         "names": evaluation.names,
         "ids": evaluation.ids,
+        "groups": evaluation.groups,
     }
     arrays = {"logits": evaluation.logits.numpy(), "labels": evaluation.labels.numpy()}
     if evaluation.sizes is not None:
@@ -169,4 +172,5 @@ def _read(path: Path, key: str, setting: dict[str, Any] | None) -> Evaluation | 
         labels=arrays["labels"],
         ids=tuple(about["ids"]),
         sizes=arrays.get("sizes"),
+        groups={name: tuple(columns) for name, columns in about["groups"].items()},
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from tagformer.errors import TagformerError, nearest
 
 if TYPE_CHECKING:
-    from tagformer.evaluation import Evaluation
+    from tagformer.evaluation import Evaluation, GroupsPoint
 
 console = Console(highlight=False, markup=False, emoji=False)  # names of labels and files are printed as they are
 errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -82,6 +83,10 @@ def print_scores(evaluation: Evaluation) -> None:
     if evaluation.sizes is not None:
         own = ", ".join(f"{size} {percent(value)}" for size, value in evaluation.mAP_by_size.items())
         say(f"mAP by the size of the objects: {own}")
+    for group, accuracy in evaluation.accuracy.items():
+        say(f"Accuracy of '{group}' (the highest of labels that exclude each other): {percent(accuracy)}")
+    if evaluation.by_groups:
+        console.print(_groups_table(evaluation.by_groups))
     if evaluation.known:
         what = "one fixed quarter of each image's labels" if evaluation.scored == "fixed" else "the unknown labels"
         curve = Table(title=f"mAP over {what}, mean of {len(evaluation.known[0].mAPs)} draws", box=SIMPLE)
@@ -90,3 +95,15 @@ def print_scores(evaluation: Evaluation) -> None:
             curve.add_column(f"{point.fraction:.0%}", justify="right")
         curve.add_row("mAP", *(percent(point.mAP) for point in evaluation.known))
         console.print(curve)
+
+
+def _groups_table(points: Sequence[GroupsPoint]) -> Table:
+    table = Table(title=f"With groups of extra labels known, mean of {len(points[0].mAPs)} draws", box=SIMPLE)
+    table.add_column("groups known")
+    for point in points:
+        table.add_column(str(point.count), justify="right")
+    table.add_row("mAP", *(percent(statistics.fmean(point.mAPs)) for point in points))
+    for group in points[0].accuracies:
+        accuracies = (statistics.fmean(point.accuracies[group]) for point in points)
+        table.add_row(f"accuracy of '{group}'", *map(percent, accuracies))
+    return table

@@ -22,6 +22,9 @@ def evaluate(
         str,
         typer.Option(help="fixed: one quarter of the labels; unknown: all that are not told, as the paper."),
     ] = "fixed",
+    known_groups: Annotated[
+        str | None, typer.Option(help="Numbers of groups of extra labels to tell the model: 0,4,10,28.")
+    ] = None,
     tell_extra: Annotated[bool, typer.Option("--tell-extra", help="Tell the model the extra labels.")] = False,
     protocol: Annotated[
         str, typer.Option(help="Whose conventions to score by: tagformer, mlgcn, asl, ctran, query2label, mmpretrain.")
@@ -62,6 +65,7 @@ def evaluate(
             fractions=fractions,
             draws=draws,
             scored=scored,
+            known_groups=_counts(known_groups),
             tell_extra=tell_extra,
             protocol=protocol,
             threshold=loaded.uncalibrated_thresholds[loaded.label_space.is_target] if tuned else threshold,
@@ -80,6 +84,15 @@ def evaluate(
         say(f"{len(evaluation.bad)} bad images were left out, the first: {evaluation.bad[0]}")
     scores = evaluation.regular
     say(f"{scores.images} images, {scores.labels_scored} labels with a positive; written to {target}")
+
+
+def _counts(groups: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in groups.split(",")) if groups else ()
+    except ValueError as error:
+        raise TagformerError(
+            f"--known-groups {groups}: write numbers with commas between them, for example 0,4,10."
+        ) from error
 
 
 def _fractions(known: str | None) -> tuple[float, ...]:

@@ -2,7 +2,9 @@
 
 Tags stand in one cell, separated by ``;``. A backslash keeps a separator within a name: ``black\\;white``. With one
 column a label a cell is 1 (present), 0 (absent) or empty (unknown). An empty cell of tags means that the image was
-not annotated; an image with no tags at all is written ``;``.
+not annotated; an image with no tags at all is written ``;``. The images' ids are their paths, or the cells of a column
+``id``: beside tags it may stand anywhere, but with one column a label it must stand directly before ``path``, since
+elsewhere it is a label.
 """
 
 from __future__ import annotations
@@ -14,14 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagformer.data.record import MultiLabelDataset
-from tagformer.data.table import PATH_COLUMNS, SPLITS, TAG_COLUMNS, Row, Table, checked_split, split_files
+from tagformer.data.table import PATH_COLUMNS, TAG_COLUMNS, Row, checked_split, load_table, splits_of
 from tagformer.errors import TagformerError, nearest
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN
 
-TREE = "FILE.csv, or a folder with train.csv, test.csv and perhaps val.csv; image paths are relative to the CSV"
+TREE = (
+    "FILE.csv, or a folder with train.csv, test.csv and perhaps val.csv; image paths are relative to the CSV; "
+    "perhaps labels.json beside it"
+)
 OPTIONS = {
     "path": "name of the column of image paths (default: path, image, file or filename)",
     "tags": "name of the column of tags (default: tags or labels)",
+    "id": "name of the column of ids (default: id beside a column path; without one the path)",
     "empty": "what an empty cell of tags means: unknown (default) or absent",
     "images": "folder that the paths are relative to (default: the folder of the CSV)",
 }
@@ -50,28 +56,21 @@ def split_tags(cell: str) -> list[str]:
 def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
     """The split files of a folder, or the values of a file's ``split`` column; () where there is neither."""
     assert path is not None
-    if path.is_dir():
-        return tuple(file.stem for file in split_files(path, ".csv"))
-    present = {row.split for row in _read(path, options)} - {""}
-    return tuple(split for split in SPLITS if split in present)
+    return splits_of(path, ".csv", lambda file: _read(file, options))
 
 
 def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:
     """Load a CSV file or a folder of them; see the module's text.
 
-    The label space is that of all the splits together, in alphabetical order for tags and in the columns' order
-    otherwise, so that every split has the same columns.
+    The label space is that of labels.json or, without one, that of all the splits together, in alphabetical order for
+    tags and in the columns' order otherwise, so that every split has the same columns.
 
     Raises:
         TagformerError: a missing column, a cell that is not 1, 0 or empty, a row of another length, an image named
             twice, no images; the message names the file and the line.
     """
     assert path is not None
-    table = Table()
-    for file in split_files(path, ".csv"):
-        table.read(file, _read(file, options))
-    folder = Path(options["images"]) if "images" in options else path if path.is_dir() else path.parent
-    return table.build(str(path), folder, split)
+    return load_table(path, split, ".csv", lambda file: _read(file, options), options.get("images"))
 
 
 def _read(file: Path, options: dict[str, str]) -> Iterator[Row]:
@@ -101,6 +100,7 @@ class _Layout:
     file: Path
     width: int
     path: int
+    id: int | None
     tags: int | None
     split: int | None
     columns: dict[int, str]
@@ -119,14 +119,18 @@ class _Layout:
                 f"call it '{PATH_COLUMNS[0]}', or name it with {file}?path=COLUMN."
             )
         tags = cls._find(file, header, options.get("tags"), TAG_COLUMNS)
+        own_id = cls._find(file, header, options.get("id"), ("id",))
+        if own_id is not None and "id" not in options:
+            beside_path = header[path] == "path" and (tags is not None or own_id + 1 == path)
+            own_id = own_id if beside_path else None
         split = header.index("split") if "split" in header else None
-        columns = {i: name for i, name in enumerate(header) if i not in (path, split)} if tags is None else {}
+        columns = {i: name for i, name in enumerate(header) if i not in (path, own_id, split)} if tags is None else {}
         if tags is None and not columns:
             raise TagformerError(f"{file}, line 1: no labels: add a column 'tags', or one column a label.")
         empty = options.get("empty", "unknown")
         if empty not in ("unknown", "absent"):
             raise TagformerError(f"option empty={empty}: use unknown or absent.")
-        return cls(file, len(header), path, tags, split, columns, UNKNOWN if empty == "unknown" else ABSENT)
+        return cls(file, len(header), path, own_id, tags, split, columns, UNKNOWN if empty == "unknown" else ABSENT)
 
     @staticmethod
     def _find(file: Path, header: list[str], wanted: str | None, usual: Sequence[str]) -> int | None:
@@ -145,15 +149,18 @@ class _Layout:
         path = cells[self.path].strip()
         if not path:
             raise TagformerError(f"{origin}: no image path.")
+        image_id = None if self.id is None else cells[self.id].strip()
+        if image_id == "":
+            raise TagformerError(f"{origin}: no id.")
         split = checked_split(None if self.split is None else cells[self.split].strip(), self.file, origin)
         if self.tags is not None:
             cell = cells[self.tags].strip()
             rest = self.untagged if not cell else ABSENT
-            return Row(path, dict.fromkeys(split_tags(cell), PRESENT), rest, True, split, line)
+            return Row(path, dict.fromkeys(split_tags(cell), PRESENT), rest, True, split, line, image_id)
         states: dict[str, int] = {}
         for column, name in self.columns.items():
             value = cells[column].strip()
             if value not in CELLS:
                 raise TagformerError(f"{origin}, column '{name}': '{value}': use 1, 0 or an empty cell.")
             states[name] = CELLS[value]
-        return Row(path, states, UNKNOWN, False, split, line)
+        return Row(path, states, UNKNOWN, False, split, line, image_id)

@@ -10,7 +10,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
-from tagformer.data import coco, coco1000, csv, cub, image_lists, nuswide, scenes, voc
+from tagformer.data import (
+    coco,
+    coco1000,
+    csv,
+    cub,
+    huggingface,
+    image_lists,
+    imagefolder,
+    jsonl,
+    nuswide,
+    parquet,
+    scenes,
+    shards,
+    voc,
+)
 from tagformer.data.image_lists import NEWS500, VG500
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import BadImageError, TagformerError, nearest
@@ -29,6 +43,7 @@ class Format:
         options: the names that may follow ``?``, each with what it does.
         tree: the files it expects, in a few words.
         some_missing: image files are usually missing (they were links once), so that leaving them out is no error.
+        names: the path may be a name on a hub instead, so that nothing need exist there.
     """
 
     load: Callable[[Path | None, str, dict[str, str]], MultiLabelDataset]
@@ -36,8 +51,10 @@ class Format:
     options: dict[str, str]
     tree: str
     some_missing: bool = False
+    names: bool = False
 
 
+TABLES = ("csv", "jsonl", "parquet")  # whose files need no format before the path
 FILE_OPTIONS = {"images", "names"}  # of the formats: paths, which are kept absolute
 
 
@@ -56,9 +73,14 @@ FORMATS: dict[str, Format] = {
     "coco1000": _format(coco1000),
     "csv": _format(csv),
     "cub": _format(cub),
+    "huggingface": _format(huggingface, names=True),
+    "imagefolder": _format(imagefolder),
+    "jsonl": _format(jsonl),
     "news500": Format(NEWS500.load, NEWS500.splits, image_lists.OPTIONS, NEWS500.tree),
     "nuswide": _format(nuswide, some_missing=True),
+    "parquet": _format(parquet),
     "scenes": _format(scenes),
+    "shards": _format(shards),
     "vg500": Format(VG500.load, VG500.splits, image_lists.OPTIONS, VG500.tree),
     "voc2007": _of_year(voc, "2007"),
     "voc2012": _of_year(voc, "2012"),
@@ -67,7 +89,10 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """A data set's address, ``format[:path][?option=value&...]``; a bare path to a .csv file means ``csv:``."""
+    """A data set's address, ``format[:path][?option=value&...]``.
+
+    A bare path to a table is enough: ``my.csv``, ``my.jsonl`` and ``my.parquet`` say their format.
+    """
 
     format: str
     path: Path | None
@@ -81,8 +106,9 @@ class Spec:
         """
         address, _, query = text.partition("?")
         name, colon, path = address.partition(":")
-        if not colon and address.lower().endswith(".csv"):
-            name, path = "csv", address
+        suffix = address.rpartition(".")[2].lower()
+        if not colon and suffix in TABLES:
+            name, path = suffix, address
         if name not in FORMATS:
             known = ", ".join(sorted(FORMATS))
             raise TagformerError(
@@ -102,13 +128,13 @@ class Spec:
         for option in FILE_OPTIONS & options.keys() if path else ():
             options[option] = str(Path(options[option]).expanduser().resolve())
         located = Path(path).expanduser() if path else None
-        if located is not None and not located.exists():
+        if located is not None and not located.exists() and not FORMATS[name].names:
             raise TagformerError(f"data '{text}': {located} does not exist.")
         return cls(name, located, options)
 
     def __str__(self) -> str:
         """The address with an absolute path, which `parse` reads from any folder."""
-        path = f":{self.path.resolve()}" if self.path else ""
+        path = f":{self.path.resolve() if self.path.exists() else self.path.as_posix()}" if self.path else ""
         query = "&".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in self.options.items())
         return f"{self.format}{path}{'?' + query if query else ''}"
 

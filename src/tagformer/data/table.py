@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tagformer.data.compact import Files, Origins, RowsBuilder, Strings
 from tagformer.data.record import ImageSource, MultiLabelDataset
-from tagformer.errors import TagformerError
+from tagformer.errors import TagformerError, nearest
+from tagformer.files import read_json
 from tagformer.labels import LabelSpace
 
 SPLITS = ("train", "val", "test")
 PATH_COLUMNS = ("path", "image", "file", "filename")
 TAG_COLUMNS = ("tags", "labels")
+SIDECAR = "labels.json"
 
 
 def split_files(path: Path, suffix: str) -> list[Path]:
@@ -52,12 +55,13 @@ class Row:
     """One row of a table.
 
     Attributes:
-        path: the image's path, as written; it is the image's id too.
+        path: the image's path, as written; "" for an image that is no file of its own.
         cells: label -> state, where this row says something.
         rest: state of the labels that the row does not name.
         tagged: the row is a list of tags, so labels it does not name are absent if it names any.
         split: train, val, test, or nothing.
         number: line or row of the file, from 1.
+        id: the image's id; None: its path.
     """
 
     path: str
@@ -66,6 +70,7 @@ class Row:
     tagged: bool
     split: str
     number: int
+    id: str | None = None
 
 
 class Table:
@@ -73,14 +78,17 @@ class Table:
 
     Args:
         word: what the numbers of the rows count, for messages.
+        sidecar: the file that may hold the label space; None: labels.json beside the first of the files.
     """
 
-    def __init__(self, word: str = "line") -> None:
-        self._word = word
+    def __init__(self, word: str = "line", sidecar: Path | None = None) -> None:
+        self._word, self._sidecar = word, sidecar
         self._files: list[Path] = []
         self._columns: dict[str, int] = {}
+        self._first: list[int] = []  # the row in which each of the columns was seen first
         self._tagged = True
-        self._paths, self._rows = Strings(), RowsBuilder()
+        self._own_ids = False
+        self._paths, self._ids, self._rows = Strings(), Strings(), RowsBuilder()
         self._splits, self._which, self._numbers = array("b"), array("h"), array("q")
 
     def read(self, file: Path, rows: Iterable[Row]) -> None:
@@ -89,18 +97,24 @@ class Table:
         Raises:
             TagformerError: there are none.
         """
-        count = len(self._paths)
+        count = len(self._rows)
         self._files.append(file)
         for row in rows:
             self.add(row)
-        if len(self._paths) == count:
+        if len(self._rows) == count:
             raise TagformerError(f"{file} has no images: it needs a {self._word} for each.")
 
     def add(self, row: Row) -> None:
         columns = self._columns
+        for name in row.cells:
+            if name not in columns:
+                columns[name] = len(columns)
+                self._first.append(len(self._rows))
         self._tagged = self._tagged and row.tagged
-        self._rows.add({columns.setdefault(name, len(columns)): state for name, state in row.cells.items()}, row.rest)
+        self._own_ids = self._own_ids or row.id is not None
+        self._rows.add({columns[name]: state for name, state in row.cells.items()}, row.rest)
         self._paths.append(row.path)
+        self._ids.append(row.path if row.id is None else row.id)
         self._splits.append(SPLITS.index(row.split) if row.split else -1)
         self._which.append(len(self._files) - 1)
         self._numbers.append(row.number)
@@ -117,43 +131,123 @@ class Table:
 
         Args:
             folder: what the paths are relative to.
-            label_space: the labels and their order; None: those that were seen, in alphabetical order where all rows
-                are lists of tags.
+            label_space: the labels and their order where no labels.json says them; None: those that were seen, in
+                alphabetical order where all rows are lists of tags.
             images: the image of each row; None: the files that the paths name.
 
         Raises:
             TagformerError: an image named twice, no labels, or a label that the label space does not have.
         """
         origins = Origins(self._files, np.array(self._which), np.array(self._numbers), self._word)
-        _refuse_twins(self._paths, origins)
-        if label_space is None:
+        ids = self._ids if self._own_ids else self._paths
+        _refuse_twins(ids, origins, "id" if self._own_ids else "image")
+        sidecar = Sidecar.read(self._sidecar or self._files[0].with_name(SIDECAR))
+        if sidecar:
+            label_space = sidecar.label_space
+        elif label_space is None:
             if not self._columns:
                 raise TagformerError(f"{name} has no labels: no image has a tag, and no column is a label.")
             label_space = LabelSpace(tuple(sorted(self._columns)) if self._tagged else tuple(self._columns))
+        known = set(label_space.names)
+        for label, row in zip(self._columns, self._first, strict=True):
+            if label not in known:
+                where = f"in {sidecar.file}" if sidecar else f"among the {len(label_space)} labels"
+                raise TagformerError(
+                    f"{origins[row]}: label '{label}' is not {where}{nearest(label, label_space.names)}: "
+                    "mend the name, or add it there."
+                )
         places = [label_space.index(label) for label in self._columns]
         dataset = MultiLabelDataset(
             name=name,
             label_space=label_space,
             images=Files(folder, self._paths) if images is None else images,
             labels=self._rows.build(len(label_space), places),
-            ids=self._paths,
+            ids=ids,
             origins=origins,
-            exhaustive=self._tagged,
+            exhaustive=self._tagged if sidecar is None or sidecar.exhaustive is None else sidecar.exhaustive,
         )
         if split == "all":
             return dataset
         return dataset.subset(np.flatnonzero(np.array(self._splits) == SPLITS.index(split)))
 
 
-def _refuse_twins(paths: Strings, origins: Origins) -> None:
-    hashes = np.fromiter(map(hash, paths), dtype=np.int64, count=len(paths))
-    if len(np.unique(hashes)) == len(paths):
+@dataclass(frozen=True)
+class Sidecar:
+    """What a labels.json beside a table says: ``{"names": [...], "groups": {...}, "extra": [...]}``.
+
+    Attributes:
+        exhaustive: see `MultiLabelDataset`; None where the file does not say.
+    """
+
+    file: Path
+    label_space: LabelSpace
+    exhaustive: bool | None
+
+    @classmethod
+    def read(cls, file: Path) -> Sidecar | None:
+        """None where there is no such file.
+
+        Raises:
+            TagformerError: it is not JSON, or not of this form.
+        """
+        if not file.is_file():
+            return None
+        content = read_json(file)
+        if not isinstance(content, dict) or not _are_names(content.get("names")):
+            raise TagformerError(f"{file} has no list 'names': give the labels as {{\"names\": [...]}}.")
+        groups, extra = content.get("groups", {}), content.get("extra", [])
+        if not isinstance(groups, dict) or not all(map(_are_names, groups.values())):
+            raise TagformerError(f"{file}: 'groups' must give each group a list of labels.")
+        if not _are_names(extra):
+            raise TagformerError(f"{file}: 'extra' must be a list of labels.")
+        if content.get("exhaustive") not in (None, True, False):
+            raise TagformerError(f"{file}: 'exhaustive' must be true or false.")
+        try:
+            return cls(file, LabelSpace.from_dict(content), content.get("exhaustive"))
+        except TagformerError as error:
+            raise TagformerError(f"{file}: {error}") from error
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _refuse_twins(ids: Strings, origins: Origins, word: str) -> None:
+    hashes = np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids))
+    if len(np.unique(hashes)) == len(ids):
         return
     first: dict[str, int] = {}
-    for row, path in enumerate(paths):
-        if path in first:
+    for row, image_id in enumerate(ids):
+        if image_id in first:
             raise TagformerError(
-                f"{origins[row]}: image '{path}' stands already in {origins[first[path]]}: "
+                f"{origins[row]}: {word} '{image_id}' stands already in {origins[first[image_id]]}: "
                 "write each image once, with all its labels."
             )
-        first[path] = row
+        first[image_id] = row
+
+
+# What CSV and JSON lines share: one text file, or a folder of one for each split
+
+
+def splits_of(path: Path, suffix: str, read: Callable[[Path], Iterator[Row]]) -> tuple[str, ...]:
+    """The split files of a folder, or the splits that a file's rows name; () where there is neither."""
+    if path.is_dir():
+        return tuple(file.stem for file in split_files(path, suffix))
+    present = {row.split for row in read(path)}
+    return tuple(split for split in SPLITS if split in present)
+
+
+def load_table(
+    path: Path, split: str, suffix: str, read: Callable[[Path], Iterator[Row]], images: str | None
+) -> MultiLabelDataset:
+    """The data set in one file or in a folder's split files, whose splits share one label space.
+
+    Args:
+        read: gives the rows of a file.
+        images: folder that the paths are relative to; None: that of the files.
+    """
+    table = Table()
+    for file in split_files(path, suffix):
+        table.read(file, read(file))
+    own = path if path.is_dir() else path.parent
+    return table.build(str(path), own if images is None else Path(images), split)

@@ -10,6 +10,7 @@ from tagformer.metrics.decisions import (
     precision_recall,
     top_k,
 )
+from tagformer.metrics.groups import group_accuracy
 from tagformer.metrics.protocols import PROTOCOLS, Protocol
 from tagformer.metrics.ranking import area_under_roc, average_precision, precision_recall_curve
 from tagformer.metrics.scores import Scores, evaluate, label_frequency_baseline
@@ -33,6 +34,7 @@ __all__ = [
     "bootstrap_mAP",
     "evaluate",
     "fit_temperature",
+    "group_accuracy",
     "image_scores",
     "interval",
     "label_frequency_baseline",
