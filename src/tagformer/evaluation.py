@@ -183,9 +183,8 @@ def evaluate_model(
     bad = list(dataset.left_out)
     options = {"protocol": protocol, "threshold": threshold, "top_k": top_k}
     orders = {draw: draw_order(dataset.ids, space, seed=draw) for draw in range(draws if fractions else 0)}
-    loader: Iterable[Batch] = evaluation_loader(
-        dataset, evaluation_transform(image.size, image.resize), batch_size, workers, device.type == "cuda"
-    )
+    transform = evaluation_transform(image.size, image.resize) if model.uses_image else None
+    loader: Iterable[Batch] = evaluation_loader(dataset, transform, batch_size, workers, device.type == "cuda")
     for batch in loader:
         refuse_bad(batch.bad, on_bad_image)
         bad += batch.bad

@@ -54,6 +54,7 @@ def load_split(run: Run, spec: str | None = None, split: str | None = None, on_b
     spec = spec or settings.spec
     if spec is None:
         raise TagformerError(f"no data: {run.folder} names none; name it with --data FORMAT:PATH.")
+    on_bad_image = on_bad_image if run.uses_image else "keep"
     parsed = Spec.parse(spec)
     split = split or parsed.evaluation_split
     if split == "val" and parsed.splits and "val" not in parsed.splits and str(parsed) == settings.spec:

@@ -116,6 +116,11 @@ class Run:
         return MODELS[self.recipe.model.name].uses_known
 
     @property
+    def uses_image(self) -> bool:
+        """Whether the model looks at images; where it does not, no image file need exist."""
+        return self.recipe.uses_image
+
+    @property
     def uncalibrated_thresholds(self) -> torch.Tensor:
         """float32 (L,): the thresholds as probabilities at temperature 1, to hold against sigmoid(logits)."""
         if self.temperature == 1:

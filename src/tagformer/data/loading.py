@@ -73,9 +73,13 @@ class HandedBatch:
 
 
 class ImageItems(Dataset[Any]):
-    """Reads and transforms the images of a data set. An item is asked for by its index, or by (epoch, index)."""
+    """Reads and transforms the images of a data set. An item is asked for by its index, or by (epoch, index).
 
-    def __init__(self, dataset: MultiLabelDataset, transform: ImageTransform, seed: int = 0) -> None:
+    Args:
+        transform: None: the images are not looked at, and none need exist; each item is one black pixel.
+    """
+
+    def __init__(self, dataset: MultiLabelDataset, transform: ImageTransform | None, seed: int = 0) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
@@ -87,6 +91,8 @@ class ImageItems(Dataset[Any]):
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, Tensor | str]:
         """(index, uint8 image), or (index, what is wrong with it)."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
+        if self.transform is None:
+            return index, torch.zeros(3, 1, 1, dtype=torch.uint8)
         with seeded(derive_seed(self.seed, epoch, self.dataset.ids[index])):
             try:
                 return index, self.transform(open_picture(self.dataset.images[index]))
@@ -137,7 +143,8 @@ class ImageLoader(DataLoader[Any]):
             persistent_workers=persistent and workers > 0,
         )
         self.items = items
-        self._places = (workers, self.prefetch_factor or 0, batch_size, items.transform.size)
+        size = items.transform.size if items.transform else 1
+        self._places = (workers, self.prefetch_factor or 0, batch_size, size)
         self._pinned = pin_memory
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
@@ -177,7 +184,7 @@ class TrainingLoader(ImageLoader):
 
 def evaluation_loader(
     dataset: MultiLabelDataset,
-    transform: ImageTransform,
+    transform: ImageTransform | None,
     batch_size: int,
     workers: int,
     pin_memory: bool = False,

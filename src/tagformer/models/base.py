@@ -33,9 +33,11 @@ class MultiLabelModel(nn.Module):
         label_space: the L labels.
         backbone: its feature maps are what `encode` starts from; its ``mean`` and ``std`` normalise the images.
         uses_known: whether `decode` listens to `known`; a model that does not gives the same logits without it.
+        uses_image: whether `encode` looks at the images; for a model of labels alone none need be read.
     """
 
     uses_known: ClassVar[bool] = False
+    uses_image: bool = True
 
     def __init__(self, label_space: LabelSpace, backbone: Backbone) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tagformer.backbones import Backbone
 from tagformer.errors import TagformerError, nearest
-from tagformer.labels import LabelSpace
+from tagformer.labels import UNKNOWN, LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel
 from tagformer.models.encoder import EncoderLayer
 from tagformer.models.positions import LearnedPositions, sine_positions
@@ -147,13 +147,13 @@ class CTran(MultiLabelModel):
 
     def _tokens(self, features: Tensor, known: Tensor | None) -> Tensor:
         """(B, h * w + L, d): the image tokens, then the labels with their states, normalised."""
-        labels = self.label_embedding.weight.expand(len(features), -1, -1)
-        if known is not None:
-            rows = known.long() + 1  # -1, 0, 1 are rows 0, 1, 2
-            if self.state_embedding.num_embeddings > 3:
-                own = 2 * torch.arange(len(self.label_space), device=known.device)
-                rows = torch.where(rows > 0, rows + own, 0)
-            labels = labels + self.state_embedding(rows)
+        if known is None:
+            known = torch.full((len(features), len(self.label_space)), UNKNOWN, device=features.device)
+        rows = known.long() + 1  # -1, 0, 1 are rows 0, 1, 2
+        if self.state_embedding.num_embeddings > 3:
+            own = 2 * torch.arange(len(self.label_space), device=known.device)
+            rows = torch.where(rows > 0, rows + own, 0)
+        labels = self.label_embedding.weight + self.state_embedding(rows)
         return self.norm(torch.cat([features, labels.to(features.dtype)], dim=1))
 
     def _attention_bias(self, features: Tensor) -> Tensor | None:

@@ -64,6 +64,17 @@ class Recipe(Section):
                 raise TagformerError(f"{origin}: sources names '{key}', which is not a setting.") from error
         return recipe
 
+    @property
+    def uses_image(self) -> bool:
+        """Whether the model looks at images (``model.options.image``, for models that can do without)."""
+        return bool(self.model.options.get("image", True))
+
+    @property
+    def told_in_validation(self) -> float:
+        """The share of the labels that the model is told in validation; without an image it needs some."""
+        share = self.known.validation
+        return share if share is not None else 0.0 if self.uses_image else 0.5
+
     def overridden(self, assignments: Sequence[str]) -> Recipe:
         """The recipe with ``dotted.key=value`` assignments; values are read as YAML.
 

@@ -62,9 +62,9 @@ def precision_recall_chart(curves: Sequence[Curve], others: Sequence[Curve]) -> 
         for _, recall, precision in others:
             axes.plot(recall, precision, color="#d0d7de", linewidth=0.7)
         for number, (name, recall, precision) in enumerate(curves):
-            axes.plot(recall, precision, label=name, color=f"C{number}")
+            axes.plot(recall, precision, label=_short(name), color=f"C{number}")
         _percent_axes(axes, "recall", "precision")
-        figure.legend(loc="outside lower center", ncols=3)
+        figure.legend(loc="outside lower center", ncols=2)
         return svg()
 
 
@@ -116,7 +116,7 @@ def epochs_chart(curves: Sequence[Curve], label: str, from_zero: bool = False) -
 def matrix_chart(names: Sequence[str], values: np.ndarray) -> str:
     """A square matrix of shares (L, L), with the labels' names."""
     with _figure(WIDE, max(2.2, 0.2 * len(names)) + 1.2) as (figure, svg):
-        axes = figure.subplots()
+        axes, names = figure.subplots(), [_short(name, 22) for name in names]
         image = axes.imshow(values, vmin=0, vmax=1, cmap="Blues", aspect="auto")
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_xticks(range(len(names)), names, fontsize=8, rotation=90)
@@ -125,6 +125,12 @@ def matrix_chart(names: Sequence[str], values: np.ndarray) -> str:
         axes.tick_params(length=0)
         figure.colorbar(image, ax=axes, fraction=0.03, format=lambda value, _: f"{100 * value:.0f} %")
         return svg()
+
+
+def _short(name: str, limit: int = 28) -> str:
+    """A name cut in the middle, so that charts keep their room."""
+    end = limit // 2
+    return name if len(name) <= limit else f"{name[: limit - end - 1]}…{name[-end:]}"
 
 
 def _percent_axes(axes: Axes, x: str, y: str) -> None:

@@ -95,7 +95,8 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     data, training = recipe.data, recipe.training
     if data.spec is None:
         raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
-    train, val = load_training_data(data.spec, data.val_fraction, training.seed, data.on_bad_image)
+    on_bad_image = data.on_bad_image if recipe.uses_image else "keep"
+    train, val = load_training_data(data.spec, data.val_fraction, training.seed, on_bad_image)
     listener.say(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
     torch.manual_seed(derive_seed(training.seed, "weights"))
     checkpoint = out / CHECKPOINTS / LAST
@@ -173,13 +174,15 @@ def _write_or_check_labels(out: Path, label_space: LabelSpace) -> None:
 def _loaders(recipe: Recipe, train: MultiLabelDataset, val: MultiLabelDataset) -> tuple[TrainingLoader, Any]:
     image, data, seed = recipe.image, recipe.data, recipe.training.seed
     pin = torch.cuda.is_available()
-    transform = training_transform(
-        image.size, image.resize, image.crop, image.crop_scale, image.flip, image.rand_augment, image.cutout
-    )
+    transform = plain = None
+    if recipe.uses_image:
+        plain = evaluation_transform(image.size, image.resize)
+        transform = training_transform(
+            image.size, image.resize, image.crop, image.crop_scale, image.flip, image.rand_augment, image.cutout
+        )
     order = ClassAware(train) if data.sampling == "class_aware" else None
     batches = EpochBatches(len(train), data.batch_size, seed, order)
     loader = TrainingLoader(ImageItems(train, transform, seed), batches, data.workers, pin)
-    plain = evaluation_transform(image.size, image.resize)
     return loader, evaluation_loader(val, plain, data.batch_size, data.workers, pin)
 
 

@@ -14,7 +14,7 @@ from tagformer.data.loading import Batch, refuse_bad
 from tagformer.data.sampling import derive_seed
 from tagformer.data.transforms import normalise
 from tagformer.errors import TagformerError
-from tagformer.labels import label_mask_training, without_extra, without_known
+from tagformer.labels import draw_known, draw_order, label_mask_training, without_extra, without_known
 from tagformer.losses import asymmetric_loss, binary_cross_entropy, reduce
 from tagformer.metrics import MultiLabelScores
 from tagformer.models import MultiLabelModel
@@ -125,9 +125,15 @@ class TrainingModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         refuse_bad(batch.bad, self.recipe.data.on_bad_image)
         self.bad_images.update(batch.bad)
-        if len(batch):
-            logits = self.model(self.normalised(batch)).logits
-            self.validation.update(logits, self.targets(batch.labels, None), batch.ids)
+        if not len(batch):
+            return
+        known = None
+        if self.model.uses_known and self.recipe.told_in_validation:
+            order = draw_order(batch.ids, self.model.label_space)
+            known, _ = draw_known(batch.labels.cpu(), order, self.recipe.told_in_validation, "unknown")
+            known = known.to(self.device)
+        logits = self.model(self.normalised(batch), known).logits
+        self.validation.update(logits, self.targets(batch.labels, known), batch.ids)
 
     def on_validation_epoch_end(self) -> None:
         try:
