@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,74 @@ def test_a_record_says_where_it_was_written(tmp_path: Path) -> None:
     assert origins == [f"{file}, line 2", f"{file}, line 4"]
 
 
+# Ids
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "ids", "labels"),
+    [
+        ("path,id,tags", "a.jpg, x1 ,dog", ["x1"], ("dog",)),
+        ("id,split,path,tags", "x1,train,a.jpg,dog", ["x1"], ("dog",)),
+        ("id,path,dog", "x1,a.jpg,1", ["x1"], ("dog",)),
+        ("dog,id,path", "1,x1,a.jpg", ["x1"], ("dog",)),
+        ("path,id,dog", "a.jpg,0,1", ["a.jpg"], ("id", "dog")),
+        ("id,dog,path", "0,1,a.jpg", ["a.jpg"], ("id", "dog")),
+        ("id,image,tags", "x1,a.jpg,dog", ["a.jpg"], ("dog",)),
+        ("id,image,dog", "1,a.jpg,1", ["a.jpg"], ("id", "dog")),
+    ],
+)
+def test_a_column_id_beside_path_gives_ids_and_is_a_label_elsewhere(
+    tmp_path: Path, header: str, line: str, ids: list[str], labels: tuple[str, ...]
+) -> None:
+    dataset = load(write(tmp_path / "my.csv", header, line), "all", {})
+    assert dataset.ids == ids
+    assert dataset.label_space.names == labels
+    assert dataset.images == [tmp_path / "a.jpg"]
+
+
+def test_another_column_of_ids_can_be_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "image,dog,key", "a.jpg,1,x1", "a.jpg,0,x2")
+    dataset = load(file, "all", {"id": "key"})
+    assert rows(dataset) == {"x1": [1], "x2": [0]}
+    assert dataset.label_space.names == ("dog",)
+
+
+# labels.json
+
+
+def test_labels_json_gives_names_order_groups_and_extra_labels(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "path,cat,dog", "a.jpg,1,0", "b.jpg,,1")
+    content = {"names": ["dog", "wolf", "cat"], "groups": {"canids": ["dog", "wolf"]}, "extra": ["wolf"]}
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    dataset = load(file, "all", {})
+    assert dataset.label_space.to_dict() == content
+    assert rows(dataset) == {"a.jpg": [0, -1, 1], "b.jpg": [1, -1, -1]}
+    assert not dataset.exhaustive
+
+
+def test_labels_json_holds_for_all_splits_and_says_whether_tags_say_everything(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,tags", "a.jpg,dog")
+    write(tmp_path / "test.csv", "path,tags", "b.jpg,", "c.jpg,;")
+    (tmp_path / "labels.json").write_bytes(b'\xef\xbb\xbf{"names": ["dog", "cat"]}')
+    train, test = load(tmp_path, "train", {}), load(tmp_path, "test", {})
+    assert train.label_space.names == test.label_space.names == ("dog", "cat")
+    assert rows(train) == {"a.jpg": [1, 0]}
+    assert rows(test) == {"b.jpg": [-1, -1], "c.jpg": [0, 0]}
+    assert train.exhaustive
+    (tmp_path / "labels.json").write_text('{"names": ["dog", "cat"], "exhaustive": false}')
+    assert not load(tmp_path, "train", {}).exhaustive
+
+
+def test_a_label_that_labels_json_does_not_name_is_refused_where_it_stands(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,tags", "a.jpg,dog")
+    write(tmp_path / "test.csv", "path,tags", "b.jpg,dog", "c.jpg,dgo")
+    (tmp_path / "labels.json").write_text('{"names": ["dog"]}')
+    with pytest.raises(
+        TagformerError, match=r"test\.csv, line 3: label 'dgo' is not in .*labels\.json: .*; did you mean 'dog'\?$"
+    ):
+        load(tmp_path, "train", {})
+
+
 # Splits
 
 
@@ -196,6 +265,9 @@ def test_an_image_in_two_splits_of_a_folder_is_refused(tmp_path: Path) -> None:
         (["name,tags", "a.jpg,dog"], "line 1: no column of image paths among name, tags"),
         (["path", "a.jpg"], "line 1: no labels"),
         (["path,cat,cat", "a.jpg,1,1"], "line 1: duplicate column 'cat'"),
+        (["id,path,tags", "x,a.jpg,dog", " ,b.jpg,dog"], "line 3: no id"),
+        (["id,path,tags", "x,a.jpg,dog", "x,b.jpg,dog"], r"line 3: id 'x' stands already in .*my\.csv, line 2"),
+        (["path,dog,", "a.jpg,1,1"], "label 2 has an empty name"),
         (["path,tags"], "has no images"),
         (["path,tags", "a.jpg,"], "has no labels"),
         (["path,tags", 'a.jpg,"dog"s'], "line 2: not a valid CSV line"),
@@ -214,6 +286,8 @@ def test_a_faulty_table_is_refused_with_the_file_and_the_line(tmp_path: Path, li
     [
         ({"path": "phto"}, "line 1: no column 'phto'; did you mean 'photo'"),
         ({"path": "photo", "tags": "keyword"}, "line 1: no column 'keyword'; did you mean 'keywords'"),
+        ({"path": "photo", "tags": "keywords", "id": "key"}, r"line 1: no column 'key'\.$"),
+        ({"path": "photo", "tags": "keywords", "id": "phot"}, r"line 1: no column 'phot'; did you mean 'photo'\?$"),
         ({"path": "photo", "tags": "keywords", "empty": "no"}, "empty=no: use unknown or absent"),
     ],
 )
@@ -242,4 +316,10 @@ def test_an_empty_split_of_a_folder_is_refused_by_name(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", "path,tags", "a.jpg,dog")
     write(tmp_path / "test.csv", "path,tags")
     with pytest.raises(TagformerError, match=r"test\.csv has no images"):
+        load(tmp_path, "train", {})
+
+
+def test_a_row_of_another_split_than_its_file_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,tags,split", "a.jpg,dog,train", "b.jpg,dog,val")
+    with pytest.raises(TagformerError, match=r"train\.csv, line 3: split 'val' in a file of the split 'train'"):
         load(tmp_path, "train", {})

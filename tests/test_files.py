@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tagformer.errors import TagformerError
-from tagformer.files import read_json, replacing, write_json, write_text
+from tagformer.files import existing, read_json, replacing, write_json, write_text
 
 
 def test_json_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -53,6 +53,8 @@ def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
         (b'{"a": 1,\n"b": }', r"a\.json, line 2: not valid JSON"),
         (b"", r"a\.json, line 1: not valid JSON"),
         ('"Ä"'.encode("latin-1"), r"a\.json is not UTF-8 text"),
+        (b'{"id": ' + b"7" * 5000 + b"}", r"^cannot read .*a\.json \(Exceeds the limit .*\): write shorter numbers"),
+        (b"[" * 100_000, r"^cannot read .*a\.json \(maximum recursion depth .*\): .* fewer lists in lists\.$"),
     ],
 )
 def test_a_faulty_json_file_is_refused_by_name_and_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -66,3 +68,20 @@ def test_a_missing_json_file_and_a_folder_are_refused_by_name(tmp_path: Path) ->
         read_json(tmp_path / "none.json")
     with pytest.raises(TagformerError, match="cannot read"):
         read_json(tmp_path)
+
+
+def test_a_byte_order_mark_before_json_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_the_first_of_the_paths_that_is_there_is_found(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").touch()
+    assert existing(tmp_path, "a.txt", "b.txt", layout="X") == tmp_path / "b.txt"
+    (tmp_path / "a.txt").touch()
+    assert existing(tmp_path, "a.txt", "b.txt", layout="X") == tmp_path / "a.txt"
+    with pytest.raises(TagformerError, match=r"has neither c nor d/e: see the layout of CUB\.$") as caught:
+        existing(tmp_path, "c", "d/e", layout="CUB")
+    assert str(tmp_path) in str(caught.value)
+    with pytest.raises(TagformerError, match=r"has no c: see the layout of CUB\.$"):
+        existing(tmp_path, "c", layout="CUB")

@@ -33,8 +33,14 @@ def table(tmp_path: Path) -> Path:
 
 def test_labels_alone_are_learned_from_and_scored_without_any_image(table: Path, tmp_path: Path) -> None:
     recipe = load_recipe("labels-ctran").overridden(
-        ["training.epochs=3", "data.batch_size=8", "model.options.width=16", "model.options.dropout=0"]
-        + ["optimizer.lr=1e-2", f"data.spec={table}"]
+        [
+            "training.epochs=3",
+            "data.batch_size=8",
+            "model.options.width=16",
+            "model.options.dropout=0",
+            "optimizer.lr=1e-2",
+            f"data.spec={table}",
+        ]
     )
     fitted = fit(recipe, tmp_path / "run")
     run = Run.load(fitted.folder)

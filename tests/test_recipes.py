@@ -187,3 +187,39 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("name: Größe".encode("latin-1"))
     with pytest.raises(TagformerError, match=r"cannot read recipe .*latin\.yaml"):
         load_recipe(tmp_path / "latin.yaml")
+
+
+# Bases
+
+
+def test_a_recipe_lays_its_own_settings_over_those_of_its_base(tmp_path: Path) -> None:
+    text = "base: ctran-coco80\nname: mine\nsource: me\noptimizer: {lr: 5e-4}\nmodel: {options: {layers: 1}}\n"
+    mine, base = load_recipe(write(tmp_path, text)), load_recipe("ctran-coco80")
+    assert mine.optimizer.lr == 5e-4
+    assert mine.optimizer.name == base.optimizer.name == "adam"
+    assert mine.model.options == {**base.model.options, "layers": 1}
+    assert mine.image == base.image
+    assert base.figures
+    assert mine.figures == {}  # they were measured with the base's own settings
+
+
+def test_an_unknown_base_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TagformerError, match=r"unknown recipe 'ctran-coco8'.*ctran-coco80"):
+        load_recipe(write(tmp_path, "base: ctran-coco8\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    {
+        "ctran-coco80": (85.1, 85.2, 85.6, 86.0, 21.7),
+        "ctran-vg500": (38.4, 39.3, 40.4, 41.5, 24.6),
+        "ctran-news500": (18.1, 29.7, 35.5, 39.4, 33.3),
+        "ctran-coco1000": (34.3, 35.9, 37.4, 39.1, 27.8),
+    }.items(),
+)
+def test_ctran_s_recipes_state_the_paper_s_figures_and_settings(name: str, figures: tuple[float, ...]) -> None:
+    recipe = load_recipe(name)  # Tables 3 and 5; the settings of the authors' code
+    assert tuple(recipe.figures.values()) == figures
+    assert (recipe.image.size, recipe.image.crop, recipe.data.batch_size) == (576, "ctran", 16)
+    assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.loss.reduction) == ("adam", 1e-5, "sum")
+    assert (recipe.schedule.name, recipe.schedule.patience) == ("plateau", 5)

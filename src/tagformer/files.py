@@ -1,4 +1,4 @@
-"""Writing files so that nothing already written is lost: to a temporary name first, then renamed."""
+"""Writing files so that nothing already written is lost, to a temporary name first; reading and finding them."""
 
 from __future__ import annotations
 
@@ -53,13 +53,36 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        TagformerError: no such file, not UTF-8, or not JSON; the message names the file and the line.
+        TagformerError: no such file, not UTF-8, not JSON, or a number or a nesting beyond Python's limits; the message
+            names the file and, for what is not JSON, the line.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise TagformerError(f"cannot read {path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise TagformerError(f"{path} is not UTF-8 text: save it as UTF-8 JSON.") from error
     except json.JSONDecodeError as error:
         raise TagformerError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}).") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits, lists within lists
+        reason = str(error).split(";")[0]
+        raise TagformerError(
+            f"cannot read {path} ({reason}): write shorter numbers, and fewer lists in lists."
+        ) from error
+
+
+def existing(folder: Path, *names: str, layout: str) -> Path:
+    """The first of the paths below a folder that is there.
+
+    Args:
+        names: paths from the folder.
+        layout: what a user may look up, for the message: "NUS-WIDE".
+
+    Raises:
+        TagformerError: none of them is.
+    """
+    found = next((folder / name for name in names if (folder / name).exists()), None)
+    if found is None:
+        said = f"neither {' nor '.join(names)}" if len(names) > 1 else f"no {names[0]}"
+        raise TagformerError(f"{folder} has {said}: see the layout of {layout}.")
+    return found

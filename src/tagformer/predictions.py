@@ -18,6 +18,7 @@ from tagformer.errors import TagformerError
 from tagformer.evaluation import Evaluation, KnownPoint, evaluate_model
 from tagformer.files import replacing
 from tagformer.metrics import evaluate
+from tagformer.models.feedback import FeedbackPropagation
 from tagformer.run import Run, default_device
 
 FOLDER = "predictions"
@@ -75,6 +76,7 @@ def evaluate_run(
     scored: str = "fixed",
     known_groups: Sequence[int] = (),
     tell_extra: bool = False,
+    feedback: bool = False,
     protocol: str = "tagformer",
     threshold: float | torch.Tensor | None = None,
     top_k: int = 3,
@@ -88,21 +90,23 @@ def evaluate_run(
     Args:
         reuse: take what was kept, where the weights, the images and the labels are still the same and the known-label
             curve has the fractions asked for.
+        feedback: tell the model what is known by `FeedbackPropagation`, whatever it does with known labels itself.
         others: of `evaluate_model`.
 
     Raises:
         TagformerError, BadImageError: as `evaluate_model`.
     """
     path = run.folder / FOLDER / f"{data.split}.npz"
-    key = _key(run, data, tell_extra)
+    key = _key(run, data, tell_extra, feedback)
     setting = {"fractions": list(fractions), "draws": draws, "scored": scored} if fractions else None
     if reuse and path.is_file():
         kept = _read(path, key, setting)
         if kept is not None:
             own = kept.logits, kept.labels
             return replace(kept, regular=evaluate(*own, protocol=protocol, threshold=threshold, top_k=top_k))
+    model = run.model().to(default_device())
     evaluation = evaluate_model(
-        run.model().to(default_device()),
+        FeedbackPropagation(model) if feedback else model,
         data.dataset,
         run.recipe.image,
         fractions=fractions,
@@ -122,14 +126,14 @@ def evaluate_run(
     return evaluation
 
 
-def _key(run: Run, data: SplitOfRun, tell_extra: bool) -> str:
+def _key(run: Run, data: SplitOfRun, tell_extra: bool, feedback: bool) -> str:
     """A hash of everything that the predictions depend on."""
     content = hashlib.blake2b(digest_size=16)
     with run.weights.open("rb") as stream:
         while block := stream.read(1 << 20):
             content.update(block)
     dataset = data.dataset
-    told = [run.recipe.image.model_dump(mode="json"), run.recipe.model.model_dump(mode="json"), tell_extra]
+    told = [run.recipe.image.model_dump(mode="json"), run.recipe.model.model_dump(mode="json"), tell_extra, feedback]
     content.update(json.dumps([data.spec, list(dataset.ids), *told]).encode())
     content.update(dataset.labels.numpy().tobytes())
     return content.hexdigest()

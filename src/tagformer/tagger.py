@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tagformer.asking import expected_information_gain
 from tagformer.data.images import Picture, open_picture
 from tagformer.data.loading import Batch, evaluation_loader, refuse_bad
 from tagformer.data.record import MultiLabelDataset
@@ -21,6 +22,7 @@ from tagformer.data.transforms import evaluation_transform, normalise
 from tagformer.errors import TagformerError
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
 from tagformer.models import MultiLabelModel
+from tagformer.models.feedback import FeedbackPropagation
 from tagformer.recipes.settings import ImageSettings
 from tagformer.run import Run, default_device
 
@@ -95,6 +97,20 @@ class Prediction:
         }
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """A label to ask about.
+
+    Attributes:
+        gain: by how many bits the answer is expected to make the unknown labels less uncertain.
+        probability: of the label, by what is known so far.
+    """
+
+    name: str
+    gain: float
+    probability: float
+
+
 class Tagger:
     """A model ready for use, with its labels, thresholds and image transform.
 
@@ -125,13 +141,17 @@ class Tagger:
         self._features: OrderedDict[str, Tensor] = OrderedDict()
 
     @classmethod
-    def load(cls, run: str | Path, device: str | torch.device | None = None) -> Tagger:
+    def load(cls, run: str | Path, device: str | torch.device | None = None, feedback: bool = False) -> Tagger:
         """
+        Args:
+            feedback: tell the model what is known by `FeedbackPropagation`, which works with any model.
+
         Raises:
             TagformerError: not a run folder, or one without weights that fit.
         """
         loaded = Run.load(run)
-        return cls(loaded.model(), loaded.recipe.image, loaded.thresholds, device, temperature=loaded.temperature)
+        model = FeedbackPropagation(loaded.model()) if feedback else loaded.model()
+        return cls(model, loaded.recipe.image, loaded.thresholds, device, temperature=loaded.temperature)
 
     def known(self, states: Known | None) -> Tensor:
         """int8 (L,) from names.
@@ -143,7 +163,7 @@ class Tagger:
         if (known != UNKNOWN).any() and not self.model.uses_known:
             raise TagformerError(
                 f"the model '{type(self.model).__name__.lower()}' does not use known labels: "
-                "leave --known out, or train 'ctran'."
+                "leave --known out, use --feedback, or train 'ctran'."
             )
         return known
 
@@ -172,6 +192,31 @@ class Tagger:
             names = [str(image) if isinstance(image, str | Path) else "" for image in part]
             predictions += self._decoded(names, features, told)
         return predictions
+
+    @torch.inference_mode()
+    def suggest(self, image: AnyImage, known: Known | None = None, count: int = 5) -> list[Suggestion]:
+        """The labels to ask about next, the most telling first, by their expected information gain.
+
+        Args:
+            known: what is known already; extra labels may be asked about too.
+            count: how many to give at most.
+
+        Raises:
+            TagformerError: the model does not use known labels.
+            BadImageError: the image cannot be read.
+        """
+        told = self.known(known).to(self.device).unsqueeze(0)
+        if not self.model.uses_known:
+            raise TagformerError(
+                f"the model '{type(self.model).__name__.lower()}' does not use known labels, so no answer tells it "
+                "anything: train 'ctran'."
+            )
+        features = self._encoded([image])
+        gain = expected_information_gain(self.model, features, told, temperature=self.temperature)[0]
+        found = torch.sigmoid(self.model.decode(features, told).logits[0].float() / self.temperature)
+        best = gain.argsort(descending=True, stable=True)[:count].tolist()
+        names = self.label_space.names
+        return [Suggestion(names[i], gain[i].item(), found[i].item()) for i in best if torch.isfinite(gain[i])]
 
     @torch.inference_mode()
     def stream(

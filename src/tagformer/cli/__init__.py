@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tagformer.cli import data, evaluate, listing, predict, report, train, tune
+from tagformer.cli import data, evaluate, importing, listing, predict, report, simulate, train, tune
 from tagformer.errors import TagformerError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command("predict")(predict.predict)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.command("compare")(report.compare)
+app.command("simulate")(simulate.simulate)
+app.command("import")(importing.import_checkpoint)
 app.command("data")(data.describe)
 app.command("models")(listing.models)
 app.command("recipes")(listing.recipes)

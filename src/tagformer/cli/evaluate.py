@@ -26,6 +26,9 @@ def evaluate(
         str | None, typer.Option(help="Numbers of groups of extra labels to tell the model: 0,4,10,28.")
     ] = None,
     tell_extra: Annotated[bool, typer.Option("--tell-extra", help="Tell the model the extra labels.")] = False,
+    feedback: Annotated[
+        bool, typer.Option("--feedback", help="Tell what is known by feedback propagation, which works with any model.")
+    ] = False,
     protocol: Annotated[
         str, typer.Option(help="Whose conventions to score by: tagformer, mlgcn, asl, ctran, query2label, mmpretrain.")
     ] = "tagformer",
@@ -67,6 +70,7 @@ def evaluate(
             scored=scored,
             known_groups=_counts(known_groups),
             tell_extra=tell_extra,
+            feedback=feedback,
             protocol=protocol,
             threshold=loaded.uncalibrated_thresholds[loaded.label_space.is_target] if tuned else threshold,
             top_k=top_k,
@@ -78,8 +82,8 @@ def evaluate(
     target = out or run / METRICS
     write_json(target, {"data": chosen.spec, "split": chosen.split, **evaluation.to_dict()})
     print_scores(evaluation)
-    if fractions and not loaded.uses_known:
-        say("This model does not use known labels, so the curve is flat.")
+    if fractions and not loaded.uses_known and not feedback:
+        say("This model does not use known labels, so the curve is flat; try --feedback.")
     if evaluation.bad:
         say(f"{len(evaluation.bad)} bad images were left out, the first: {evaluation.bad[0]}")
     scores = evaluation.regular

@@ -30,6 +30,9 @@ def predict(
         list[str], typer.Argument(help="Files, folders, globs, or - for a list of paths on standard input.")
     ],
     known: Annotated[list[str] | None, typer.Option(help="Labels that are known: dog=yes,cat=no.")] = None,
+    feedback: Annotated[
+        bool, typer.Option("--feedback", help="Tell what is known by feedback propagation, which works with any model.")
+    ] = False,
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the run's thresholds.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="The most probable labels, whatever the threshold.")] = None,
     out: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file to write, instead of a table.")] = None,
@@ -50,7 +53,7 @@ def predict(
         raise TagformerError(f"--sheet {sheet}: the name must end in .png.")
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     told = parse_known(known or ())
-    tagger = Tagger.load(run)
+    tagger = Tagger.load(run, feedback=feedback)
     if threshold is not None:
         tagger.thresholds.fill_(threshold)
     tagger.known(told)  # refuse before the images are looked for

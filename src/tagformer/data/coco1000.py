@@ -27,6 +27,7 @@ from typing import Any
 
 from tagformer.data.coco import STEMS, by_id, categories, checked_annotations, concatenated, entries_of, read_lists
 from tagformer.data.compact import Files, SparseRows, Strings
+from tagformer.data.options import chosen
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import TagformerError
 from tagformer.labels import ABSENT, PRESENT, LabelSpace
@@ -94,9 +95,8 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
             option with another value.
     """
     assert path is not None
-    kind, count = options.get("objects", "include"), options.get("words", "1000")
-    if kind not in ("include", "extra", "none"):
-        raise TagformerError(f"option objects={kind}: use include, extra or none.")
+    kind = chosen(options, {"objects": ("include", "extra", "none")})["objects"]
+    count = options.get("words", "1000")
     if not re.fullmatch("[1-9][0-9]{0,8}", count):
         raise TagformerError(f"option words={count}: use a whole number from 1.")
     year = _year(path)

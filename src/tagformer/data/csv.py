@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagformer.data.options import chosen
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.table import PATH_COLUMNS, TAG_COLUMNS, Row, checked_split, load_table, splits_of
 from tagformer.errors import TagformerError, nearest
@@ -127,16 +128,14 @@ class _Layout:
         columns = {i: name for i, name in enumerate(header) if i not in (path, own_id, split)} if tags is None else {}
         if tags is None and not columns:
             raise TagformerError(f"{file}, line 1: no labels: add a column 'tags', or one column a label.")
-        empty = options.get("empty", "unknown")
-        if empty not in ("unknown", "absent"):
-            raise TagformerError(f"option empty={empty}: use unknown or absent.")
+        empty = chosen(options, {"empty": ("unknown", "absent")})["empty"]
         return cls(file, len(header), path, own_id, tags, split, columns, UNKNOWN if empty == "unknown" else ABSENT)
 
     @staticmethod
     def _find(file: Path, header: list[str], wanted: str | None, usual: Sequence[str]) -> int | None:
         if wanted is not None:
             if wanted not in header:
-                raise TagformerError(f"{file}, line 1: no column '{wanted}'{nearest(wanted, header)}.")
+                raise TagformerError(f"{file}, line 1: no column '{wanted}'{nearest(wanted, header) or '.'}")
             return header.index(wanted)
         return next((header.index(name) for name in usual if name in header), None)
 

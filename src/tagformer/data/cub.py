@@ -26,10 +26,11 @@ import numpy as np
 import torch
 
 from tagformer.data.compact import Files, Origins, SparseRows, Strings
-from tagformer.data.image_lists import read_names
+from tagformer.data.lists import read_names, read_pairs
+from tagformer.data.options import chosen
 from tagformer.data.record import MultiLabelDataset
-from tagformer.data.voc import chosen, read_pairs
 from tagformer.errors import TagformerError
+from tagformer.files import existing
 from tagformer.labels import UNKNOWN, LabelSpace
 
 TREE = (
@@ -56,6 +57,8 @@ CONCEPTS_112 = (  # numbers in attributes.txt
     *(212, 213, 214, 219, 221, 222, 226, 236, 237, 239, 240, 241, 243, 244, 245, 250, 254, 255, 260, 261, 263, 269),
     *(275, 278, 284, 290, 293, 294, 295, 299, 300, 305, 306, 309, 310, 311, 312),
 )
+ATTRIBUTES = ("attributes.txt", "attributes/attributes.txt", "../attributes.txt")
+LAYOUT = "CUB-200-2011"
 Value = TypeVar("Value")
 MAJORITY = 50  # per cent
 NOT_VISIBLE = 1  # the first of the four certainties
@@ -105,7 +108,7 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
         kinds = [class_names[number] for number in kept]
         columns.append((classes[:, None] == kept).astype(np.int8))
     if said["concepts"] != "none":
-        attributes = _read_numbered(_existing(root, "attributes.txt", "attributes/attributes.txt", "../attributes.txt"))
+        attributes = _read_numbered(existing(root, *ATTRIBUTES, layout=LAYOUT))
         if said["attributes"] == "class":
             states = _read_class_attributes(root, len(class_names), len(attributes))[classes]
         else:
@@ -139,14 +142,7 @@ def _label_space(root: Path, kinds: Sequence[str], concepts: Sequence[str], extr
 
 
 def _root(path: Path) -> Path:
-    return _existing(path, "images.txt", "CUB_200_2011/images.txt").parent
-
-
-def _existing(folder: Path, *names: str) -> Path:
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
-        raise TagformerError(f"{folder} has no {' or '.join(names)}: see the layout of CUB-200-2011.")
-    return found
+    return existing(path, "images.txt", "CUB_200_2011/images.txt", layout=LAYOUT).parent
 
 
 def _read_images(root: Path) -> dict[str, str]:

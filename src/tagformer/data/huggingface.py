@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from tagformer.data.jsonl import checked_id, class_names, read_annotation
+from tagformer.data.annotation import checked_id, class_names, read_annotation
 from tagformer.data.record import MultiLabelDataset
-from tagformer.data.stored import Cells
+from tagformer.data.stored import Cells, bytes_of
 from tagformer.data.table import SPLITS, Row, Table
 from tagformer.errors import TagformerError, nearest
-from tagformer.labels import LabelSpace
 
 TREE = "a folder that save_to_disk wrote, a folder or a name on the Hub that load_dataset takes"
 OPTIONS = {
@@ -56,7 +55,7 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
         sources.append(_ImageColumn(f"{path}, {own_split}", part, image))
     counts = [len(part) for part in parts.values()]
     images = Cells(sources, np.repeat(np.arange(len(parts)), counts), np.concatenate([*map(np.arange, counts)]))
-    return table.build(str(path), path, split, LabelSpace(classes) if classes else None, images)
+    return table.build(str(path), path, split, classes, images)
 
 
 def _load(path: Path, options: dict[str, str]) -> dict[str, Any]:
@@ -73,8 +72,11 @@ def _load(path: Path, options: dict[str, str]) -> dict[str, Any]:
         else:
             loaded = datasets.load_dataset(path.as_posix(), options.get("config"))
     except Exception as error:  # the library, its builders and its network raise errors of any kind
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise TagformerError(f"huggingface cannot load {path} ({reason or type(error).__name__}).") from error
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        advice = "see what the library datasets needs there"
+        if not path.exists():
+            advice = "there is no such folder here; for a name on the Hub check its spelling and the network"
+        raise TagformerError(f"huggingface cannot load {path} ({reason}): {advice}.") from error
     if not isinstance(loaded, dict):
         return {"train": loaded}
     parts: dict[str, Any] = {}
@@ -112,7 +114,7 @@ def _columns(path: Path, features: dict[str, Any], options: dict[str, str]) -> t
                 f"{path} has {found} (columns: {', '.join(features)}): name one with ?{option}=COLUMN."
             )
         if wanted not in features:
-            raise TagformerError(f"{path} has no column '{wanted}'{nearest(wanted, features)}.")
+            raise TagformerError(f"{path} has no column '{wanted}'{nearest(wanted, features) or '.'}")
         if wanted not in fitting:
             raise TagformerError(f"{path}: column '{wanted}' is {features[wanted]}: it must hold {what}.")
         return wanted
@@ -121,7 +123,7 @@ def _columns(path: Path, features: dict[str, Any], options: dict[str, str]) -> t
     labels = only("labels", is_labels, "lists of class indices or of text")
     own_id = options.get("id")
     if own_id is not None and own_id not in features:
-        raise TagformerError(f"{path} has no column '{own_id}'{nearest(own_id, features)}.")
+        raise TagformerError(f"{path} has no column '{own_id}'{nearest(own_id, features) or '.'}")
     own = items(features[labels])
     return image, labels, tuple(own.names) if isinstance(own, ClassLabel) else None
 
@@ -154,9 +156,9 @@ class _ImageColumn:
         return self._name
 
     def encoded(self, row: int) -> bytes:
-        cell = self._part[row][self._column]
-        if cell and cell["bytes"] is not None:
-            return bytes(cell["bytes"])
-        if cell and cell["path"]:
-            return Path(cell["path"]).read_bytes()
-        raise ValueError("the cell is empty")
+        """
+        Raises:
+            OSError, ValueError: the row cannot be read, or its cell holds no image.
+        """
+        cell = self._part[row][self._column] or {}
+        return bytes_of(cell.get("bytes"), Path(cell["path"]) if cell.get("path") else None)

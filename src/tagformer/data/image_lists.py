@@ -14,14 +14,13 @@ No file with the names of the 500 labels belongs to the layout; without one they
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tagformer.data.compact import Files, Origins, SparseRows, Strings
+from tagformer.data.lists import join_lists, read_label_space, read_names
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import TagformerError
 from tagformer.files import read_json
@@ -105,64 +104,6 @@ class ImageLists:
 
 VG500 = ImageLists("vg", "vg_category_500_labels_index.json", ("VG_100K", "VG_100K_2"))
 NEWS500 = ImageLists("news", "news_category_500_labels_index.json", ("images",))
-
-
-def read_names(file: Path) -> list[str]:
-    """The lines of a text file, without the white space around them.
-
-    Raises:
-        TagformerError: the file cannot be read, is not UTF-8, has no lines, or has an empty one before its last.
-    """
-    try:
-        content = file.read_bytes()
-        lines = [line.strip() for line in content.decode("utf-8-sig").rstrip().split("\n")]
-    except OSError as error:
-        raise TagformerError(f"cannot read {file}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise TagformerError(f"{file}, line {line} is not UTF-8 text: save the file as UTF-8.") from error
-    if lines == [""]:
-        raise TagformerError(f"{file} is empty: it needs a name on each line.")
-    if "" in lines:
-        raise TagformerError(f"{file}, line {lines.index('') + 1} is empty: write a name on each line.")
-    return lines
-
-
-def join_lists(files: Sequence[Path], lists: Sequence[Sequence[str]]) -> tuple[Strings, Origins]:
-    """The images that several lists name, one list after the other, and where each stands.
-
-    Args:
-        files: the lists' files, for messages.
-        lists: the paths in each, from `read_names`; a path from Windows gets ``/`` between its folders.
-
-    Raises:
-        TagformerError: an image is named twice.
-    """
-    names = Strings(name.replace("\\", "/") for own in lists for name in own)
-    which = np.repeat(np.arange(len(lists)), [len(own) for own in lists])
-    origins = Origins(files, which, np.concatenate([np.arange(1, len(own) + 1) for own in lists]))
-    _refuse_twins(names, origins)
-    return names, origins
-
-
-def read_label_space(file: Path, count: int) -> LabelSpace:
-    """The labels from a file with one name a line.
-
-    Raises:
-        TagformerError: as `read_names`; another number of names than `count`; a name that stands twice.
-    """
-    names = read_names(file)
-    if len(names) != count:
-        raise TagformerError(f"{file} has {len(names)} lines: it needs the names of the {count} labels, one a line.")
-    _refuse_twins(names, Origins([file], [0] * count, range(1, count + 1)))
-    return LabelSpace(tuple(names))
-
-
-def _refuse_twins(names: Iterable[str], origins: Origins) -> None:
-    first: dict[str, int] = {}
-    for row, name in enumerate(names):
-        if first.setdefault(name, row) != row:
-            raise TagformerError(f"{origins[row]}: '{name}' stands already in {origins[first[name]]}: remove one.")
 
 
 def _rows(

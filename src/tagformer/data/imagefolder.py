@@ -46,7 +46,8 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     """Load a tree of folders; see the module's text.
 
     Raises:
-        TagformerError: a label without images, images that lie beside the labels' folders, or no folders.
+        TagformerError: a label without images, images that lie beside the labels' folders, no folders, or a link to a
+            folder above it.
     """
     assert path is not None
     own = splits(path, options)
@@ -87,13 +88,23 @@ def _folders(folder: Path) -> list[str]:
     return folders
 
 
-def _images(root: Path, below: str) -> Iterator[str]:
-    """The images in a folder of `root` and in all folders below it, as paths from `root`, in alphabetical order."""
+def _images(root: Path, below: str, above: frozenset[Path] = frozenset()) -> Iterator[str]:
+    """The images in a folder of `root` and in all folders below it, as paths from `root`, in alphabetical order.
+
+    Args:
+        above: the folders that this one lies in, without links.
+
+    Raises:
+        TagformerError: a folder cannot be read, or is a link to one of those above it.
+    """
+    own = Path(os.path.realpath(root / below))
+    if own in above:
+        raise TagformerError(f"{root / below} lies in a folder that it links to: remove the link.")
     folders, images = _scan(root / below)
     for image in images:
         yield f"{below}/{image}"
     for folder in folders:
-        yield from _images(root, f"{below}/{folder}")
+        yield from _images(root, f"{below}/{folder}", above | {own})
 
 
 def _scan(folder: Path) -> tuple[list[str], list[str]]:

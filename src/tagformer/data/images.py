@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from tagformer.data.record import ImageSource, Rendered
+from tagformer.data.record import ImageSource, Rendered, Stored
 from tagformer.errors import BadImageError
 
 try:
@@ -58,28 +59,76 @@ class Picture:
         return cls(*upright.size, lambda scale: _tensor(np.array(upright)))
 
 
-def open_picture(source: ImageSource) -> Picture:
+def open_picture(source: ImageSource, data: bytes | None = None) -> Picture:
     """Read a file (or another source) and its header.
+
+    Args:
+        data: the encoded image, where it was read already.
 
     Raises:
         BadImageError: missing, empty, not an image, or larger than Pillow's limit for decompression bombs.
     """
     if isinstance(source, Rendered):
         return Picture.of(source.render())
-    with _reported(source):
-        data = source.read_bytes() if isinstance(source, Path) else source.read()
-        with Image.open(io.BytesIO(data)) as image:
-            turn, size = _turn(image), image.size
-            simple = image.format == "JPEG" and image.mode in ("RGB", "L")
+    data = encoded_bytes(source) if data is None else data
+    header = read_header(source, data)
+    simple = header.kind == "JPEG" and header.mode in ("RGB", "L")
 
     def decode(scale: float) -> Tensor:
         with _reported(source):
             if simple:
-                return _tensor(_turned(_jpeg_pixels(data, scale), turn))
+                return _tensor(_turned(_jpeg_pixels(data, scale), header.turn))
             return _tensor(np.array(load_image_bytes(data)))
 
-    width, height = reversed(size) if turn in _SIDEWAYS else size
-    return Picture(width, height, decode)
+    return Picture(header.width, header.height, decode)
+
+
+def encoded_bytes(source: Path | Stored) -> bytes:
+    """The encoded image itself.
+
+    Raises:
+        BadImageError: it cannot be read.
+    """
+    with _reported(source):
+        return source.read_bytes() if isinstance(source, Path) else source.read()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image's header says.
+
+    Attributes:
+        kind, mode: Pillow's names: "JPEG", "RGB".
+        width, height: in pixels, upright.
+        turn: what brings the image upright.
+    """
+
+    kind: str
+    mode: str
+    width: int
+    height: int
+    turn: Image.Transpose | None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is an upright JPEG, RGB or grey."""
+        return self.kind in ("JPEG", "MPO") and self.mode in ("RGB", "L") and self.turn is None
+
+
+def read_header(source: Path | Stored, data: bytes | None = None) -> Header:
+    """
+    Args:
+        data: the encoded image, where it was read already; otherwise no more of a file is read than its header.
+
+    Raises:
+        BadImageError: as `open_picture`.
+    """
+    with _reported(source):
+        file = source if data is None and isinstance(source, Path) else io.BytesIO(data or encoded_bytes(source))
+        with Image.open(file) as image:
+            turn = _turn(image)
+            width, height = reversed(image.size) if turn in _SIDEWAYS else image.size
+            return Header(image.format or "", image.mode, width, height, turn)
 
 
 def load_image(source: ImageSource) -> Image.Image:

@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from tagformer.data.compact import Files, SparseRows
-from tagformer.data.image_lists import join_lists, read_label_space, read_names
+from tagformer.data.lists import join_lists, read_label_space, read_names
+from tagformer.data.options import chosen
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import TagformerError
+from tagformer.files import existing
 from tagformer.labels import ABSENT, PRESENT
 
 TREE = (
@@ -32,6 +34,7 @@ OPTIONS = {
     "subset": "all (default), or labelled: only images with at least one of the 81 labels",
     "images": "folder of the images (default: Flickr/, or images/ where that is absent)",
 }
+LAYOUT = "NUS-WIDE"
 CONCEPTS = 81
 STEMS = {"train": "Train", "test": "Test"}
 
@@ -45,7 +48,7 @@ def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
     assert path is not None
     found = tuple(split for split in STEMS if _list_file(path, split).is_file())
     if not found:
-        raise TagformerError(f"{path} has no ImageList/TrainImagelist.txt (or Test): see the NUS-WIDE layout.")
+        raise TagformerError(f"{path} has no ImageList/TrainImagelist.txt (or Test): see the layout of {LAYOUT}.")
     return found
 
 
@@ -57,11 +60,11 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
             list of images, or with a line that is not 0 or 1.
     """
     assert path is not None
-    subset = options.get("subset", "all")
-    if subset not in ("all", "labelled"):
-        raise TagformerError(f"option subset={subset}: use all or labelled.")
-    label_space = read_label_space(_existing(path, "ConceptsList/Concepts81.txt", "Concepts81.txt"), CONCEPTS)
-    folder = _existing(path, "Groundtruth/TrainTestLabels", "TrainTestLabels")
+    subset = chosen(options, {"subset": ("all", "labelled")})["subset"]
+    label_space = read_label_space(
+        existing(path, "ConceptsList/Concepts81.txt", "Concepts81.txt", layout=LAYOUT), CONCEPTS
+    )
+    folder = existing(path, "Groundtruth/TrainTestLabels", "TrainTestLabels", layout=LAYOUT)
     wanted = [name for name in splits(path, options) if split in (name, "all")]
     lists = [_list_file(path, name) for name in wanted]
     parts = [read_names(file) for file in lists]
@@ -87,13 +90,6 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
 
 def _list_file(path: Path, split: str) -> Path:
     return path / "ImageList" / f"{STEMS[split]}Imagelist.txt"
-
-
-def _existing(path: Path, usual: str, other: str) -> Path:
-    found = next((path / name for name in (usual, other) if (path / name).exists()), None)
-    if found is None:
-        raise TagformerError(f"{path} has neither {usual} nor {other}: see the NUS-WIDE layout.")
-    return found
 
 
 def _read_rows(files: Sequence[Path], count: int) -> SparseRows:

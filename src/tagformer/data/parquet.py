@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from tagformer.data.jsonl import KEYS, STATES, checked_id, class_names, read_annotation
+from tagformer.data.annotation import KEYS, STATES, checked_id, class_names, read_annotation
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.stored import Cells, ParquetColumn
 from tagformer.data.table import PATH_COLUMNS, SPLITS, TAG_COLUMNS, Row, Table, checked_split
 from tagformer.errors import TagformerError, nearest
-from tagformer.labels import UNKNOWN, LabelSpace
+from tagformer.labels import UNKNOWN
 
 TREE = (
     "FILE.parquet, or a folder (or its data/) with {train,val,test}.parquet or {train,validation,test}-00000-of-00002."
@@ -67,7 +67,7 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     for layout in layouts:
         if layout.classes != first.classes or (layout.image is None) != (first.image is None):
             raise TagformerError(f"{layout.file} has other columns or class names than {first.file}: write them alike.")
-        table.read(layout.file, _rows(layout))
+        table.read(layout.file, _rows(layout), split=layout.own_split if path.is_dir() else "")
     images = None
     if first.image is not None:
         images = Cells(
@@ -75,7 +75,7 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
             np.repeat(np.arange(len(layouts)), [layout.rows for layout in layouts]),
             np.concatenate([np.arange(layout.rows) for layout in layouts]),
         )
-    return table.build(str(path), folder, split, LabelSpace(first.classes) if first.classes else None, images)
+    return table.build(str(path), folder, split, first.classes, images)
 
 
 def _files(path: Path) -> list[tuple[Path, str]]:
@@ -89,8 +89,8 @@ def _files(path: Path) -> list[tuple[Path, str]]:
             parts = [other for other in matches if (other[1], other[3]) == (match[1], match[3])]
             if match[3] and len(parts) != int(match[3]):
                 raise TagformerError(
-                    f"{folder} has {len(parts)} of the {int(match[3])} files of {match[1]}, as {match[0]}: "
-                    "fetch the others."
+                    f"{folder} has {len(parts)} files of {match[1]} where {match[0]} is one of {int(match[3])}: "
+                    "fetch those that lack, and remove those of another version."
                 )
         if matches:
             found = [(folder / match[0], _split(match[1])) for match in matches]
@@ -148,7 +148,7 @@ class _Layout:
             if wanted is None:
                 return next((name for name in usual if name in fields and fits(fields[name])), None)
             if wanted not in fields:
-                raise TagformerError(f"{file} has no column '{wanted}'{nearest(wanted, fields)}.")
+                raise TagformerError(f"{file} has no column '{wanted}'{nearest(wanted, fields) or '.'}")
             if not fits(fields[wanted]):
                 raise TagformerError(f"{file}: column '{wanted}' is of type {fields[wanted]}: it must be {what}.")
             return wanted
@@ -239,7 +239,7 @@ def _rows(layout: _Layout) -> Iterator[Row]:
                 for i in range(len(batch)):
                     number += 1
                     yield _row(layout, {name: column[i] for name, column in cells.items()}, number)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise TagformerError(
             f"cannot read {layout.file} after row {number} ({reason}): write or fetch it again."
@@ -255,12 +255,12 @@ def _row(layout: _Layout, cells: dict[str, Any], number: int) -> Row:
     if image_id is None and not path:
         image_id = f"{layout.file.name}:{number}"
     split = layout.own_split
-    if layout.split:
-        split = checked_split(cells[layout.split] or "", layout.file, origin)
+    if layout.split and cells[layout.split]:
+        split = checked_split(cells[layout.split], layout.file, origin)
     if not layout.lists:
         return Row(path or "", _states(layout, cells, origin), UNKNOWN, False, split, number, image_id)
     said = {key: cells[column] for key, column in layout.lists.items()}
-    if layout.classes and said["tags"] is not None:
+    if layout.classes is not None and said["tags"] is not None:
         said["tags"] = class_names(said["tags"], layout.classes, origin)
     labels, rest, tagged = read_annotation(said, origin)
     return Row(path or "", labels, rest, tagged, split, number, image_id)

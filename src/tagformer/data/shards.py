@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tagformer.data.annotation import checked_id, parse, read_annotation
 from tagformer.data.compact import Strings
 from tagformer.data.images import EXTENSIONS
-from tagformer.data.jsonl import checked_id, parse, read_annotation
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.stored import Members
 from tagformer.data.table import SIDECAR, SPLITS, Row, Table

@@ -1,4 +1,7 @@
-"""Encoded images that are no files of their own: rows of Parquet files and the like, members of tars."""
+"""Encoded images that are no files of their own: rows of Parquet files and the like, members of tars.
+
+They are read in forked loader processes too, so no open file is shared between two.
+"""
 
 from __future__ import annotations
 
@@ -66,14 +69,13 @@ class Cells(Column[Stored]):
 class ParquetColumn:
     """The column of images of one Parquet file; a few rows are held in memory at a time.
 
-    The file is opened in each process anew, and read on from the last row where the next one lies behind it in the
-    same row group. A cell whose bytes are null names a file, in `folder`.
+    Each process and each thread opens the file for itself, and reads on from its last row where the next one lies
+    behind it in the same row group. A cell whose bytes are null names a file, in `folder`.
     """
 
     def __init__(self, file: Path, column: str, folder: Path) -> None:
         self._file, self._column, self._folder = file, column, folder
-        self._process = -1
-        self._lock = threading.Lock()
+        self._readers = threading.local()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ParquetColumn, (self._file, self._column, self._folder)
@@ -86,35 +88,65 @@ class ParquetColumn:
         Raises:
             OSError, ValueError: the file cannot be read, or the cell holds no image.
         """
-        with self._lock:
-            if self._process != os.getpid():
-                self._open()
-            cell = self._cell(row)
+        reader: _Reader | None = getattr(self._readers, "own", None)
+        if reader is None or reader.process != os.getpid():
+            reader = self._readers.own = _Reader(self._file, self._column)
+        try:
+            cell = reader.cell(row)
+        except BaseException:
+            del self._readers.own  # it may stand anywhere now
+            raise
         data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
-        if data is None and path:
-            return (self._folder / path).read_bytes()
-        if data is None:
-            raise ValueError("the cell is empty")
-        return bytes(data)
+        return bytes_of(data, self._folder / path if path else None)
 
-    def _open(self) -> None:
-        self._opened = pq.ParquetFile(self._file, buffer_size=1 << 20)
+
+class _Reader:
+    """Reads cells of one column of a Parquet file, best in the order of the rows."""
+
+    def __init__(self, file: Path, column: str) -> None:
+        self.process = os.getpid()
+        self._column = column
+        self._opened = pq.ParquetFile(file, buffer_size=1 << 20)
         footer = self._opened.metadata
         self._ends = np.cumsum([footer.row_group(group).num_rows for group in range(footer.num_row_groups)])
         self._held: pa.Array = pa.array([])
-        self._start = self._stop = 0
-        self._process = os.getpid()
+        self._start = self._stop = 0  # the first row that is held, the end of its row group
 
-    def _cell(self, row: int) -> Any:
-        if not self._start <= row < self._stop:
-            group = int(np.searchsorted(self._ends, row, side="right"))
-            self._batches = self._opened.iter_batches(HELD, [group], [self._column], use_threads=False)
-            self._start, self._stop = int(self._ends[group - 1]) if group else 0, int(self._ends[group])
-            self._held = next(self._batches).column(self._column)
-        while row >= self._start + len(self._held):
-            self._start += len(self._held)
-            self._held = next(self._batches).column(self._column)
-        return self._held[row - self._start].as_py()
+    def cell(self, row: int) -> Any:
+        """
+        Raises:
+            OSError, ValueError: the row cannot be read; the reader is of no use afterwards.
+        """
+        try:
+            if not self._start <= row < self._stop:
+                group = int(np.searchsorted(self._ends, row, side="right"))
+                self._batches = self._opened.iter_batches(HELD, [group], [self._column], use_threads=False)
+                self._start, self._stop = int(self._ends[group - 1]) if group else 0, int(self._ends[group])
+                self._held = next(self._batches).column(self._column)
+            while row >= self._start + len(self._held):
+                self._start += len(self._held)
+                self._held = next(self._batches).column(self._column)
+            return self._held[row - self._start].as_py()
+        except pa.ArrowException as error:
+            raise ValueError(str(error)) from error
+        except (StopIteration, LookupError) as error:
+            raise ValueError("the file has changed since it was opened first") from error
+
+
+def bytes_of(data: bytes | None, file: Path | None) -> bytes:
+    """The encoded image of a cell: its bytes or, where it has none, the file that it names.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or the cell has neither.
+    """
+    if data is not None:
+        return bytes(data)
+    if file is None:
+        raise ValueError("the cell is empty")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"it names {file}: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)

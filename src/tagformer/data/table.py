@@ -89,17 +89,25 @@ class Table:
         self._tagged = True
         self._own_ids = False
         self._paths, self._ids, self._rows = Strings(), Strings(), RowsBuilder()
-        self._splits, self._which, self._numbers = array("b"), array("h"), array("q")
+        self._splits, self._which, self._numbers = array("b"), array("i"), array("q")
 
-    def read(self, file: Path, rows: Iterable[Row]) -> None:
+    def read(self, file: Path, rows: Iterable[Row], split: str = "") -> None:
         """Take the rows of one file.
 
+        Args:
+            split: the one that the file is for; "" where its rows may be of several, or of none.
+
         Raises:
-            TagformerError: there are none.
+            TagformerError: there are none, or one is of another split.
         """
         count = len(self._rows)
         self._files.append(file)
         for row in rows:
+            if split and row.split != split:
+                raise TagformerError(
+                    f"{file}, {self._word} {row.number}: split '{row.split}' in a file of the split '{split}': keep "
+                    "all splits in one file, or each in its own."
+                )
             self.add(row)
         if len(self._rows) == count:
             raise TagformerError(f"{file} has no images: it needs a {self._word} for each.")
@@ -124,37 +132,38 @@ class Table:
         name: str,
         folder: Path,
         split: str,
-        label_space: LabelSpace | None = None,
+        names: Sequence[str] | None = None,
         images: Sequence[ImageSource] | None = None,
     ) -> MultiLabelDataset:
         """The data set of one split (or ``all``).
 
         Args:
             folder: what the paths are relative to.
-            label_space: the labels and their order where no labels.json says them; None: those that were seen, in
+            names: the labels in their order, where no labels.json says them; None: those that were seen, in
                 alphabetical order where all rows are lists of tags.
             images: the image of each row; None: the files that the paths name.
 
         Raises:
-            TagformerError: an image named twice, no labels, or a label that the label space does not have.
+            TagformerError: an image named twice, no labels, a label that labels.json or `names` does not have, or rows
+                with and rows without a split.
         """
         origins = Origins(self._files, np.array(self._which), np.array(self._numbers), self._word)
         ids = self._ids if self._own_ids else self._paths
         _refuse_twins(ids, origins, "id" if self._own_ids else "image")
+        splits = np.array(self._splits)
+        if (splits < 0).any() and (splits >= 0).any():
+            raise TagformerError(
+                f"{origins[int(splits.argmin())]}: no split, but others have one: give all one, or none."
+            )
         sidecar = Sidecar.read(self._sidecar or self._files[0].with_name(SIDECAR))
-        if sidecar:
-            label_space = sidecar.label_space
-        elif label_space is None:
-            if not self._columns:
-                raise TagformerError(f"{name} has no labels: no image has a tag, and no column is a label.")
-            label_space = LabelSpace(tuple(sorted(self._columns)) if self._tagged else tuple(self._columns))
+        label_space = sidecar.label_space if sidecar else self._label_space(name, names)
         known = set(label_space.names)
         for label, row in zip(self._columns, self._first, strict=True):
             if label not in known:
                 where = f"in {sidecar.file}" if sidecar else f"among the {len(label_space)} labels"
                 raise TagformerError(
-                    f"{origins[row]}: label '{label}' is not {where}{nearest(label, label_space.names)}: "
-                    "mend the name, or add it there."
+                    f"{origins[row]}: label '{label}' is not {where}: mend the name, or add it there"
+                    f"{nearest(label, label_space.names) or '.'}"
                 )
         places = [label_space.index(label) for label in self._columns]
         dataset = MultiLabelDataset(
@@ -168,7 +177,17 @@ class Table:
         )
         if split == "all":
             return dataset
-        return dataset.subset(np.flatnonzero(np.array(self._splits) == SPLITS.index(split)))
+        return dataset.subset(np.flatnonzero(splits == SPLITS.index(split)))
+
+    def _label_space(self, name: str, names: Sequence[str] | None) -> LabelSpace:
+        if names is None:
+            names = sorted(self._columns) if self._tagged else list(self._columns)
+            if not names:
+                raise TagformerError(f"{name} has no labels: no image has a tag, and no column is a label.")
+        try:
+            return LabelSpace(tuple(names))
+        except TagformerError as error:
+            raise TagformerError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -200,10 +219,11 @@ class Sidecar:
             raise TagformerError(f"{file}: 'groups' must give each group a list of labels.")
         if not _are_names(extra):
             raise TagformerError(f"{file}: 'extra' must be a list of labels.")
-        if content.get("exhaustive") not in (None, True, False):
+        exhaustive = content.get("exhaustive")
+        if exhaustive is not None and not isinstance(exhaustive, bool):
             raise TagformerError(f"{file}: 'exhaustive' must be true or false.")
         try:
-            return cls(file, LabelSpace.from_dict(content), content.get("exhaustive"))
+            return cls(file, LabelSpace.from_dict(content), exhaustive)
         except TagformerError as error:
             raise TagformerError(f"{file}: {error}") from error
 
@@ -245,9 +265,12 @@ def load_table(
     Args:
         read: gives the rows of a file.
         images: folder that the paths are relative to; None: that of the files.
+
+    Raises:
+        TagformerError: what `read` raises, `Table.read` and `Table.build`.
     """
     table = Table()
     for file in split_files(path, suffix):
-        table.read(file, read(file))
+        table.read(file, read(file), split=file.stem if path.is_dir() else "")
     own = path if path.is_dir() else path.parent
     return table.build(str(path), own if images is None else Path(images), split)

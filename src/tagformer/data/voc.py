@@ -22,14 +22,15 @@ Sources: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 201
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 from tagformer.data.coco import size_class
 from tagformer.data.compact import Files, SparseRows
-from tagformer.data.image_lists import join_lists, read_names
+from tagformer.data.lists import join_lists, read_names, read_pairs
+from tagformer.data.options import chosen
 from tagformer.data.record import NO_SIZE, Box, MultiLabelDataset
 from tagformer.errors import TagformerError, nearest
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
@@ -114,42 +115,6 @@ def load(path: Path | None, split: str, options: dict[str, str], year: str) -> M
         boxes=[own.boxes for own in annotations] if located else None,
         origins=origins,
     )
-
-
-def chosen(options: Mapping[str, str], choices: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The value of each option; without one the first of its choices.
-
-    Raises:
-        TagformerError: another value.
-    """
-    said = {name: options.get(name, values[0]) for name, values in choices.items()}
-    for name, value in said.items():
-        if value not in choices[name]:
-            *most, last = choices[name]
-            raise TagformerError(f"option {name}={value}: use {', '.join(most)} or {last}.")
-    return said
-
-
-def read_pairs(file: Path, form: str, allowed: Container[str] | None = None) -> dict[str, str]:
-    """The lines "key value" of a file, each the next entry: entry n stands in line n.
-
-    Args:
-        form: what a line should be, for messages.
-        allowed: the values that there may be; None: any.
-
-    Raises:
-        TagformerError: as `read_names`; a line without a value, a value that is not allowed, a key that stands twice.
-    """
-    pairs: dict[str, str] = {}
-    for number, line in enumerate(read_names(file), 1):
-        key, *value = line.split(maxsplit=1)
-        if not value or (allowed is not None and value[0] not in allowed):
-            raise TagformerError(f"{file}, line {number}: '{line[:80]}': write {form}.")
-        if key in pairs:
-            first = list(pairs).index(key) + 1
-            raise TagformerError(f"{file}, line {number}: '{key}' stands already in line {first}: remove one.")
-        pairs[key] = value[0]
-    return pairs
 
 
 def _root(path: Path, year: str) -> Path:

@@ -12,11 +12,12 @@ from tagformer.labels import LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel
 from tagformer.models.ctran import CTran
 from tagformer.models.linear import Linear
+from tagformer.models.official import convert_checkpoint
 
 MODELS: dict[str, type[MultiLabelModel]] = {"ctran": CTran, "linear": Linear}
 DEFAULT_BACKBONE = "resnet50"
 
-__all__ = ["MODELS", "ModelOutput", "MultiLabelModel", "create_model", "list_models"]
+__all__ = ["MODELS", "ModelOutput", "MultiLabelModel", "convert_checkpoint", "create_model", "list_models"]
 
 
 def list_models() -> list[str]:

@@ -32,11 +32,13 @@ class Recipe(Section):
     Attributes:
         name, source: what it is, and where its settings come from (a paper, a code base, our own measurements).
         sources: where single values come from, by dotted key (``optimizer.lr: "paper, section 4.1"``).
+        figures: what the source reports for it, in its own words (``mAP, nothing known: 85.1``).
     """
 
     name: str = "custom"
     source: str = "the user"
     sources: dict[str, str] = Field(default_factory=dict)
+    figures: dict[str, float] = Field(default_factory=dict)
     data: DataSettings = DataSettings()
     image: ImageSettings = ImageSettings()
     model: ModelSettings = ModelSettings()
@@ -146,9 +148,16 @@ def list_recipes() -> dict[str, Recipe]:
 def load_recipe(name_or_file: str | Path) -> Recipe:
     """Read a built-in recipe by name, or any recipe from a YAML file.
 
+    A file may say ``base: NAME``, a built-in recipe: its own settings are laid over that one's.
+
     Raises:
         TagformerError: no such recipe, not YAML, an unknown key, or a value out of range.
     """
+    return Recipe.checked(_read(name_or_file), f"recipe {name_or_file}")
+
+
+def _read(name_or_file: str | Path) -> dict[str, Any]:
+    """The plain values of a recipe, with those of its base."""
     file = Path(name_or_file)
     if file.suffix not in (".yaml", ".yml"):
         folder = resources.files("tagformer.recipes")
@@ -172,7 +181,21 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
         raise TagformerError(f"recipe {name_or_file}{where}: not valid YAML.") from error
     if not isinstance(values, dict):
         raise TagformerError(f"recipe {name_or_file}: it must be a mapping of settings.")
-    return Recipe.checked(values, f"recipe {name_or_file}")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    inherited = _read(str(base))
+    inherited.pop("figures", None)
+    return _laid_over(inherited, values)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """The values of both, those above where both have one."""
+    merged = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            merged[key] = _laid_over(below[key], above[key])
+    return merged
 
 
 def _sentence(cls: type[BaseModel], error: ValidationError) -> str:

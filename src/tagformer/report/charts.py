@@ -98,6 +98,17 @@ def known_chart(fractions: Sequence[float], mean: Sequence[float], draws: Sequen
         return svg()
 
 
+def curves_chart(curves: Sequence[Curve], x: str, y: str) -> str:
+    """Several named curves."""
+    with _figure() as (figure, svg):
+        axes = figure.subplots()
+        for name, places, values in curves:
+            axes.plot(places, values, label=name)
+        axes.set(xlabel=x, ylabel=y)
+        axes.legend()
+        return svg()
+
+
 def epochs_chart(curves: Sequence[Curve], label: str, from_zero: bool = False) -> str:
     """Figures over the epochs."""
     with _figure(WIDE, 2.6) as (figure, svg):

@@ -1,0 +1,78 @@
+"""Which label to ask about next: the one whose answer is expected to say most about all that is still unknown.
+
+An entropy h(p) is in bits. What is uncertain about an image is the sum of h(p_i) over its unknown target labels i. The
+expected information gain of asking label j is how much of that an answer takes away on average, with the answers as
+likely as the model says: H - [p_j H(j present) + (1 - p_j) H(j absent)], where H(j ...) is the sum with j known too.
+It counts j's own uncertainty, if j is a target, and what j tells about the others.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tagformer.labels import ABSENT, PRESENT, UNKNOWN
+from tagformer.models import MultiLabelModel
+
+SHORTLIST = 16  # labels whose gain is worked out: the most uncertain, for no answer tells more than it is uncertain
+DECODED = 256  # sets of known labels that are decoded at a time
+
+
+def entropy_bits(probabilities: Tensor) -> Tensor:
+    """The entropy of a yes or no of these probabilities, in bits; same shape."""
+    return (torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)) / torch.log(torch.tensor(2.0))
+
+
+@torch.inference_mode()
+def expected_information_gain(
+    model: MultiLabelModel,
+    features: Tensor,
+    known: Tensor,
+    askable: Tensor | None = None,
+    shortlist: int | None = SHORTLIST,
+    temperature: float = 1.0,
+) -> Tensor:
+    """The gain of asking each label, in bits; see the module's text.
+
+    Args:
+        features: (B, ...) of the model's `encode`.
+        known: int8 (B, L), what is known already.
+        askable: bool (B, L), the labels that may be asked about; None: all that are unknown.
+        shortlist: of each image only so many labels, the most uncertain, are worked out; None: all.
+        temperature: the probabilities are sigmoid(logits / temperature).
+
+    Returns:
+        (B, L); -inf for labels that are known, may not be asked or are off the shortlist.
+    """
+    targets = model.label_space.is_target.to(known.device)
+
+    def probabilities(rows: Tensor, told: Tensor) -> Tensor:
+        parts = [
+            torch.sigmoid(model.decode(features[some], own).logits.float() / temperature)
+            for some, own in zip(rows.split(DECODED), told.split(DECODED), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def uncertainty(found: Tensor, told: Tensor) -> Tensor:
+        return (entropy_bits(found) * (targets & (told == UNKNOWN))).sum(1)
+
+    rows = torch.arange(len(features), device=known.device)
+    found = probabilities(rows, known)
+    before = uncertainty(found, known)
+    asked = known == UNKNOWN if askable is None else askable & (known == UNKNOWN)
+    own = entropy_bits(found).masked_fill(~asked, -1.0)
+    count = min(shortlist or known.shape[1], known.shape[1])
+    uncertain, columns = own.topk(count, dim=1)
+    row, place = torch.nonzero(uncertain >= 0, as_tuple=True)
+    column = columns[row, place]
+    gain = torch.full(known.shape, -torch.inf, device=known.device)
+    if not len(row):
+        return gain
+    after = torch.zeros(len(row), device=known.device)
+    for state in (PRESENT, ABSENT):
+        told = known[row].clone()
+        told[torch.arange(len(row), device=known.device), column] = state
+        chance = found[row, column] if state == PRESENT else 1 - found[row, column]
+        after += chance * uncertainty(probabilities(row, told), told)
+    gain[row, column] = before[row] - after
+    return gain

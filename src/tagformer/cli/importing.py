@@ -1,0 +1,50 @@
+"""``tagformer import``: a run folder from a checkpoint of the authors' own code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tagformer.cli.console import say
+from tagformer.errors import TagformerError
+
+
+def import_checkpoint(
+    kind: Annotated[str, typer.Argument(help="Whose code wrote it: ctran.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint.")],
+    labels: Annotated[
+        str, typer.Option(help="The labels in the checkpoint's order: a text file, a name a line; or FORMAT:PATH.")
+    ],
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    recipe: Annotated[str, typer.Option(help="The recipe that it was trained with.")] = "ctran-coco80",
+    heads: Annotated[int, typer.Option(min=1, help="Attention heads, which the weights do not show.")] = 4,
+) -> None:
+    """Make a run folder from a checkpoint of a paper's own code."""
+    from tagformer.data import load_dataset
+    from tagformer.data.lists import read_names
+    from tagformer.labels import LabelSpace
+    from tagformer.models.official import read_checkpoint
+    from tagformer.recipes import load_recipe
+    from tagformer.run import RECIPE, write_labels, write_weights
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise TagformerError(f"{out} is not empty: choose another --out.")
+    if ":" in labels and not Path(labels).exists():
+        label_space = load_dataset(labels, "all", on_bad_image="keep").label_space
+    else:
+        label_space = LabelSpace(tuple(read_names(Path(labels))))
+    settings = load_recipe(recipe)
+    backbone = settings.model.backbone
+    model, options = read_checkpoint(kind, checkpoint, label_space, heads=heads, backbone=backbone.name)
+    backbone.pretrained = False
+    settings.name, settings.source = checkpoint.stem, f"imported from {checkpoint.resolve()}"
+    settings.model.options |= options
+    settings.image.mean, settings.image.std = settings.image.statistics(model.backbone)
+    settings.save(out / RECIPE)
+    write_weights(out, model.state_dict())
+    write_labels(out, label_space)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    say(f"{out}: {type(model).__name__} with {len(label_space)} labels and {count / 1e6:.1f} M weights.")
+    say(f"Next: tagformer evaluate {out} --data FORMAT:PATH --known 0,25,50,75")
