@@ -1,33 +1,38 @@
 """Images a second from disk to a normalised batch, beside Pillow and torchvision's first transforms, in one run.
 
 ``python benchmarks/data.py [FOLDER]``: a folder of photographs (default: COCO's in ../shared/data/coco256; drawn ones
-without it). Both sides crop at random, flip and normalise, in as many loader processes as there are cores.
+without it). Both sides crop at random, flip and normalise, in as many loader processes as there are cores, in turns;
+the start of the processes is left out. Then the same from shards of 256 pixels, and what a large table costs.
 """
 
 from __future__ import annotations
 
+import csv
 import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 
+from tagformer.data import MultiLabelDataset, convert, load_dataset
 from tagformer.data.images import EXTENSIONS
-from tagformer.data.loading import Batch, ImageItems
-from tagformer.data.record import MultiLabelDataset
+from tagformer.data.loading import ImageItems, ImageLoader
 from tagformer.data.scenes import Scene
 from tagformer.data.transforms import normalise, training_transform
-from tagformer.labels import LabelSpace
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-AREA, BATCH, ROUNDS, EPOCHS = (0.6, 1.0), 32, 3, 3
+AREA, BATCH, ROUNDS = (0.6, 1.0), 32, 5
+WARM, TIMED = 12, 60  # batches of a round
 
 
 class PeersImages(Dataset[Tensor]):
@@ -39,72 +44,122 @@ class PeersImages(Dataset[Tensor]):
         self.transform = v1.Compose(steps)
 
     def __len__(self) -> int:
-        return len(self.paths) * EPOCHS
+        return BATCH * (WARM + TIMED)
 
     def __getitem__(self, index: int) -> Tensor:
         image: Tensor = self.transform(Image.open(self.paths[index % len(self.paths)]).convert("RGB"))
         return image
 
 
-class Repeated(ImageItems):
-    def __len__(self) -> int:
-        return len(self.dataset) * EPOCHS
-
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, Tensor | str]:
-        assert isinstance(key, int)
-        return super().__getitem__(divmod(key, len(self.dataset)))
+def peers(paths: list[Path], size: int, workers: int) -> Iterator[Tensor]:
+    yield from DataLoader(PeersImages(paths, size), BATCH, num_workers=workers)
 
 
-def our_batches(loader: Iterable[Batch]) -> None:
+def ours(dataset: MultiLabelDataset, size: int, workers: int) -> Iterator[Tensor]:
+    items = ImageItems(dataset, training_transform(size, crop_scale=AREA))
+    keys = [divmod(i, len(dataset)) for i in range(BATCH * (WARM + TIMED))]
+    batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
     out = None
-    for batch in loader:
+    for batch in ImageLoader(items, batches, BATCH, workers):
         out = normalise(batch.images, MEAN, STD, out)
+        yield out
 
 
-def speed(paths: list[Path], loader: Callable[[], Iterable[object]], consume: Callable[..., None]) -> float:
-    """Images a second, of the best of some rounds, the start of the loader processes left out."""
-    rates = []
-    for _ in range(ROUNDS):
-        batches = iter(loader())
-        first = next(batches)
-        began = time.perf_counter()
-        consume(batches)
-        rates.append((len(paths) * EPOCHS - len(first)) / (time.perf_counter() - began))  # type: ignore[arg-type]
-    return max(rates)
+def rate(batches: Iterable[Tensor]) -> float:
+    """Images a second once the processes are running."""
+    images, began = 0, 0.0
+    for number, batch in enumerate(batches):
+        if number == WARM:
+            images, began = 0, time.perf_counter()
+        images += len(batch)
+    return (images - BATCH) / (time.perf_counter() - began)
 
 
-def photographs(folder: Path, temporary: Path) -> list[Path]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    if not paths:
-        for number in range(256):
-            picture = Scene.drawn((0, 0, number), 0.2).render().resize((640, 480), Image.Resampling.BICUBIC)
-            picture.save(temporary / f"{number}.jpg", quality=90)
-        paths = sorted(temporary.glob("*.jpg"))
-    return paths
+def compare(name: str, left: Callable[[], Iterable[Tensor]], right: Callable[[], Iterable[Tensor]]) -> None:
+    """Both sides in turns, with the ratio of each turn."""
+    rates = [(rate(left()), rate(right())) for _ in range(ROUNDS)]
+    ratios = [a / b for a, b in rates]
+    first, second = (statistics.median(side) for side in zip(*rates, strict=True))
+    print(
+        f"{name}: ours {first:.0f} images/s, the peers' {second:.0f}: {statistics.median(ratios):.2f} times "
+        f"(rounds: {', '.join(f'{ratio:.2f}' for ratio in sorted(ratios))})"
+    )
+
+
+def photographs(folder: Path, temporary: Path) -> Path:
+    """A CSV of the images in a folder; of drawn ones where there are none."""
+    paths = sorted(path.resolve() for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    for number in range(0 if paths else 256):
+        picture = Scene.drawn((0, 0, number), 0.2).render().resize((640, 480), Image.Resampling.BICUBIC)
+        picture.save(temporary / f"{number}.jpg", quality=90)
+    paths = paths or sorted(temporary.glob("*.jpg"))
+    table = temporary / "images.csv"
+    table.write_text("path,tags\n" + "".join(f"{path},any\n" for path in paths))
+    return table
+
+
+DESCRIBE = ["-m", "tagformer", "data", "--no-read-images"]
+LOAD = """
+import sys
+from pathlib import Path
+from tagformer.data import load_dataset
+
+def memory():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return {key: int(value.split()[0]) / 1024 for key, value in (line.split(":") for line in lines) if key[:2] == "Vm"}
+
+Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
+before = memory()["VmRSS"]
+dataset = load_dataset(sys.argv[1], "all", on_bad_image="keep")
+after = memory()
+print(
+    f"  {len(dataset)} images x {len(dataset.label_space)} labels: {after['VmHWM'] - before:.0f} MB at most "
+    f"while it is loaded, {after['VmRSS'] - before:.0f} MB kept"
+)
+"""
+
+
+def write_table(file: Path, images: int, labels: int) -> Path:
+    """A CSV with three tags an image, of images that are not there."""
+    draws = np.random.default_rng(0).integers(labels, size=(images, 3))
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("path", "tags"))
+        writer.writerows(
+            (f"images/{i:07d}.jpg", ";".join(f"label{n:03d}" for n in set(row))) for i, row in enumerate(draws)
+        )
+    return file
 
 
 def main() -> None:
-    shared = Path(os.environ.get("TAGFORMER_SHARED", "../shared")) / "data" / "coco256"
     workers = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as temporary:
-        paths = photographs(Path(sys.argv[1]) if len(sys.argv) > 1 else shared, Path(temporary))
-        labels = torch.zeros(len(paths), 1, dtype=torch.int8)
-        dataset = MultiLabelDataset("bench", LabelSpace(("any",)), paths, labels, [str(path) for path in paths])
-        print(f"{len(paths)} images, {workers} loader processes")
+    shared = Path(os.environ.get("TAGFORMER_SHARED", "../shared")) / "data" / "coco256"
+    torch.set_num_threads(1)  # the loader processes have the cores
+    with tempfile.TemporaryDirectory() as name:
+        temporary = Path(name)
+        table = photographs(Path(sys.argv[1]) if len(sys.argv) > 1 else shared, temporary)
+        dataset = load_dataset(f"csv:{table}", "all")
+        paths = [path for path in dataset.images if isinstance(path, Path)]
+        print(f"{len(dataset)} photographs, {workers} loader processes")
         for size in (224, 448):
-            items = Repeated(dataset, training_transform(size, crop_scale=AREA))
-            ours = speed(
-                paths,
-                lambda items=items: DataLoader(items, BATCH, num_workers=workers, collate_fn=items.collate),  # type: ignore[misc]
-                our_batches,
-            )
-            peers = PeersImages(paths, size)
-            theirs = speed(
-                paths,
-                lambda peers=peers: DataLoader(peers, BATCH, num_workers=workers),  # type: ignore[misc]
-                lambda batches: [None for _ in batches],
-            )
-            print(f"  {size} pixels: ours {ours:.0f} images/s, the peers' {theirs:.0f}: {ours / theirs:.2f} times")
+            compare(
+                f"  {size} pixels", lambda s=size: ours(dataset, s, workers), lambda s=size: peers(paths, s, workers)
+            )  # type: ignore[misc]
+        convert(f"csv:{table}", f"shards:{temporary / 'shards'}", size=256)
+        shards = load_dataset(f"shards:{temporary / 'shards'}", "all")
+        compare(
+            "  224 pixels, ours from shards of 256 pixels",
+            lambda: ours(shards, 224, workers),
+            lambda: peers(paths, 224, workers),
+        )
+
+        for images in (1_000, 100_000):
+            large = write_table(temporary / f"{images}.csv", images, 500)
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *DESCRIBE, f"csv:{large}"], check=True, stdout=subprocess.DEVNULL)
+            print(f"  tagformer data on {images} rows x 500 labels: {time.perf_counter() - began:.1f} s")
+        large = write_table(temporary / "million.csv", 1_000_000, 500)
+        subprocess.run([sys.executable, "-c", LOAD, f"csv:{large}"], check=True)
 
 
 if __name__ == "__main__":

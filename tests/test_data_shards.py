@@ -11,11 +11,10 @@ import pytest
 import torch
 import webdataset
 
-from tagformer.data import MultiLabelDataset, load_dataset
+from tagformer.data import MultiLabelDataset, load_dataset, write_dataset
 from tagformer.data.images import load_image
 from tagformer.data.shards import load, splits
 from tagformer.data.table import Row, Table
-from tagformer.data.writers import write_shards
 from tagformer.errors import BadImageError, TagformerError
 from tests.stored_pictures import assert_shows, png
 
@@ -170,7 +169,8 @@ def test_shards_that_we_wrote_are_read_by_webdataset_and_by_us(tmp_path: Path) -
     own = load(
         write_samples(tmp_path / "my.tar", [{**said, "id": f"id {i}"} for i, said in enumerate(SAID)]), "all", {}
     )
-    write_shards({"train": own.subset(range(4)), "val": own.subset([5, 4])}, tmp_path / "out", shard_bytes=4000)
+    parts = {"train": own.subset(range(4)), "val": own.subset([5, 4])}
+    write_dataset(parts, f"shards:{tmp_path / 'out'}", part_bytes=4000)
     tars = sorted((tmp_path / "out").glob("train-*.tar"))
     assert len(tars) > 1
     theirs = webdataset.WebDataset([str(file) for file in tars], shardshuffle=False)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tagformer.backbones import Backbone
 from tagformer.errors import TagformerError
-from tagformer.labels import UNKNOWN, LabelSpace
+from tagformer.labels import UNKNOWN, LabelSpace, label_mask_training, without_known
+from tagformer.losses import asymmetric_loss, binary_cross_entropy
 from tagformer.models import MODELS, MultiLabelModel, create_model, list_models
 from tagformer.models.ctran import CTran
 from tagformer.models.linear import Linear
@@ -326,6 +327,42 @@ def test_each_state_of_each_label_changes_the_logits() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("state_embedding", ["additive", "per_label"])
+def test_permuting_the_labels_permutes_the_logits(state_embedding: str) -> None:
+    torch.manual_seed(0)
+    options = {"width": 16, "layers": 2, "state_embedding": state_embedding, "image_share": 0.5}
+    model, other = (create_model("ctran", list(names), "tiny", **options).eval() for names in ("abcd", "cadb"))
+    order = [other.label_space.index(name) for name in model.label_space.names]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    new = {key: value.clone() for key, value in state.items()}
+    for column, place in enumerate(order):
+        for key in ("label_embedding.weight", "classifier_weight", "classifier_bias"):
+            new[key][place] = state[key][column]
+        if state_embedding == "per_label":
+            for row in (1, 2):
+                new["state_embedding.weight"][2 * place + row] = state["state_embedding.weight"][2 * column + row]
+    other.load_state_dict(new)
+    images = torch.randn(3, 3, 32, 32)
+    known = torch.tensor([[1, 0, -1, -1], [-1, -1, 1, 0], [-1, 1, 1, -1]], dtype=torch.int8)
+    permuted = torch.empty_like(known)
+    permuted[:, order] = known
+    torch.testing.assert_close(other(images, permuted).logits[:, order], model(images, known).logits)
+
+
+def test_what_is_known_is_in_no_loss() -> None:
+    torch.manual_seed(0)
+    labels = torch.randint(0, 2, (6, 20), dtype=torch.int8)
+    known = label_mask_training(labels, 0.25)
+    logits = torch.randn(6, 20, requires_grad=True)
+    for loss in (binary_cross_entropy, asymmetric_loss):
+        logits.grad = None
+        loss(logits, without_known(labels, known), reduction="sum").backward()
+        assert logits.grad is not None
+        assert (logits.grad[known != UNKNOWN] == 0).all()
+        assert (logits.grad[known == UNKNOWN] != 0).all()
+        assert (known != UNKNOWN).any()
+
+
 def test_image_positions_have_no_order() -> None:
     model = ctran().eval()
     features = model.encode(images())

@@ -139,7 +139,7 @@ def test_a_crop_is_cut_from_the_reduced_image_at_the_same_place(tmp_path: Path) 
         reduced = transform(open_picture(path))
         torch.manual_seed(seed)
         full = transform(Picture.of(load_image(path)))
-        assert (reduced.int() - full.int()).abs().float().mean() < 2.5
+        assert (reduced.int() - full.int()).abs().float().mean() < 3  # another box differs by far more
 
 
 def test_bytes_that_only_begin_like_a_jpeg(tmp_path: Path) -> None:

@@ -195,12 +195,14 @@ def evaluate_model(
         features = model.encode(normalise(batch.images.to(device), *image.statistics(model.backbone)))
         extra = batch.labels.masked_fill(space.is_target, UNKNOWN)
         told = extra.to(device) if tell_extra else None
-        regular.add(model.decode(features, told).logits, batch.labels)
+        untold = model.decode(features, told).logits
+        regular.add(untold, batch.labels)
         for fraction, draw in settings:
             known, left = draw_known(batch.labels, orders[draw][batch.indices], fraction, scored)
-            if tell_extra:
-                known = torch.where(extra != UNKNOWN, extra, known)
-            logits = model.decode(features, known.to(device)).logits
+            logits = untold
+            if (known != UNKNOWN).any():
+                known = torch.where(extra != UNKNOWN, extra, known) if tell_extra else known
+                logits = model.decode(features, known.to(device)).logits
             sweep[fraction, draw].add(logits, batch.labels, left != UNKNOWN)
         for (count, draw), collected in by_groups.items():
             known = draw_groups(batch.labels, batch.ids, space, count, seed=draw)

@@ -24,7 +24,7 @@ app.command("report")(report.report)
 app.command("compare")(report.compare)
 app.command("simulate")(simulate.simulate)
 app.command("import")(importing.import_checkpoint)
-app.command("data")(data.describe)
+app.add_typer(data.app, name="data")
 app.command("models")(listing.models)
 app.command("recipes")(listing.recipes)
 

@@ -1,16 +1,18 @@
-"""``tagformer data``: what is in a data set, and what is wrong with it."""
+"""``tagformer data``: what is in a data set, and what is wrong with it; writing it in another format."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from tagformer.cli.console import console, progress_bar, say
+from tagformer.cli.console import Bar, check_choice, console, errors, progress_bar, say
 
 if TYPE_CHECKING:
     from tagformer.data import MultiLabelDataset
@@ -19,6 +21,22 @@ SHOWN = 25  # labels of the co-occurrence picture
 PICTURES = 36  # of the contact sheet
 
 
+class DescribeByDefault(typer.core.TyperGroup):
+    """A group in which ``tagformer data SPEC`` means ``tagformer data describe SPEC``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = args[:1] and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["describe", *args])
+
+
+app = typer.Typer(
+    cls=DescribeByDefault,
+    help="Describe a data set with 'tagformer data FORMAT:PATH', write it in another format with "
+    "'tagformer data convert FORMAT:PATH FORMAT:FOLDER', or list the formats with 'tagformer data'.",
+)
+
+
+@app.command()
 def describe(
     spec: Annotated[str | None, typer.Argument(help="FORMAT:PATH; without it the formats are listed.")] = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
@@ -58,6 +76,46 @@ def describe(
     _print_positives({name: found.positives for name, found in described.items()}, labels)
     if pictures is not None:
         _draw(splits, pictures)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="The data set, FORMAT:PATH.")],
+    target: Annotated[str, typer.Argument(help="FORMAT:FOLDER; the formats are csv, jsonl, parquet, coco and shards.")],
+    split: Annotated[str, typer.Option(help="train, val or test; all: every split that there is.")] = "all",
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Make images smaller: the pixels of the shorter side.")
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of the JPEGs, with --size.")] = 95,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read images; one for each CPU.")] = None,
+    on_bad_image: Annotated[str, typer.Option(help="error, or skip: leave out images that cannot be read.")] = "error",
+    overwrite: Annotated[bool, typer.Option(help="Replace what another conversion wrote to the folder.")] = False,
+) -> None:
+    """Write a data set in another format. Stopped and started again, it goes on where it was."""
+    from tagformer.data.convert import convert
+
+    check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
+    bars: list[Bar] = []
+    try:
+        with ExitStack() as stack:
+
+            def progress(done: int, total: int) -> None:
+                if not bars:  # only now the data are known to be in order
+                    bars.append(stack.enter_context(progress_bar("Converting images", total)))
+                bars[0](done)
+
+            written = convert(
+                source, target, split, size, quality, workers, on_bad_image, overwrite=overwrite, progress=progress
+            )
+    except KeyboardInterrupt:
+        errors.print("Stopped; the same command goes on where it was.")
+        raise typer.Exit(130) from None
+    counts = ", ".join(f"{count} {name}" if name != "all" else str(count) for name, count in written.images.items())
+    say(f"{written.spec}: {counts} images")
+    if written.left_out:
+        say(f"Left out: {len(written.left_out)} images that cannot be read.")
+        for problem in written.left_out[:5]:
+            say(f"  {problem}")
 
 
 def _splits(spec: str, split: str) -> dict[str, MultiLabelDataset]:
@@ -123,7 +181,10 @@ def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
 def _formats() -> None:
     from tagformer.data import FORMATS
 
-    say("Formats, as FORMAT:PATH?OPTION=VALUE&...; describe a data set with 'tagformer data FORMAT:PATH'.")
+    say(
+        "Formats, as FORMAT:PATH?OPTION=VALUE&...; describe a data set with 'tagformer data FORMAT:PATH', "
+        "write it in another format with 'tagformer data convert'."
+    )
     for name, entry in FORMATS.items():
         say(f"\n{name}: {entry.tree}")
         for option, meaning in entry.options.items():

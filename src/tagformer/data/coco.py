@@ -4,6 +4,10 @@ Labels are in the order of the category ids; names are the key. An image has a l
 category, crowds included, lies on it. The size of a label on an image is that of its largest single instance, so a
 label that only a crowd has is without one. Boxes are fractions of their image: a data set in which an image with
 objects has no width or height is without boxes.
+
+What our own files say beyond COCO is read too: an image's id under ``source_id``, the labels that nobody knows of it
+under ``unknown_category_ids``; groups and extra labels, and whether sizes and boxes are known, under ``tagformer``.
+Such a file may have the splits train, val and test in instances_{train,val,test}.json.
 """
 
 from __future__ import annotations
@@ -18,14 +22,19 @@ from tagformer.data.compact import Files, SparseRows, Strings
 from tagformer.data.record import LARGE, MEDIUM, NO_SIZE, SMALL, Box, MultiLabelDataset
 from tagformer.errors import TagformerError
 from tagformer.files import read_json
-from tagformer.labels import ABSENT, PRESENT, LabelSpace
+from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
 
-TREE = "annotations/instances_{train,val}{2014,2017}.json, {train,val}{2014,2017}/*.jpg; or one FILE.json"
+TREE = (
+    "annotations/instances_{train,val}{2014,2017}.json, {train,val}{2014,2017}/*.jpg; or one FILE.json; or what "
+    "'tagformer data convert' wrote"
+)
 OPTIONS = {
-    "annotated": "only (default): leave out images without an annotation; all: keep them",
+    "annotated": "only (default): leave out images without an annotation; all (default for our own files): keep them",
     "images": "folder of the images (default: the split's folder beside annotations/)",
 }
 YEARS = ("2017", "2014")
+SPLITS = ("train", "val", "test")
+WHOLE = "instances.json"  # without splits
 STEMS = {"train": "train", "test": "val"}
 SMALL_AREA, MEDIUM_AREA = 32**2, 96**2  # square pixels
 
@@ -45,7 +54,7 @@ def splits(path: Path | None, options: dict[str, str], year: str | None = None) 
         TagformerError: none of the files is there.
     """
     assert path is not None
-    return () if year is None and path.is_file() else tuple(_files(path, year))
+    return () if year is None and path.is_file() else tuple(name for name in _files(path, year) if name != "all")
 
 
 def load(path: Path | None, split: str, options: dict[str, str], year: str | None = None) -> MultiLabelDataset:
@@ -61,7 +70,8 @@ def load(path: Path | None, split: str, options: dict[str, str], year: str | Non
     parts = {}
     for name, file in _files(path, year).items():
         if split in (name, "all"):
-            folder = Path(options.get("images", path / file.stem.removeprefix("instances_")))
+            own = path if name == "all" else path / file.stem.removeprefix("instances_")
+            folder = Path(options.get("images", own))
             parts[name] = _load_json(file, folder, options)
     return concatenated(path, parts)
 
@@ -179,11 +189,14 @@ def checked_annotations(
 
 
 def _files(root: Path, year: str | None) -> dict[str, Path]:
-    """Split -> its instances file."""
+    """Split -> its instances file; "all" for the only one of a folder without splits."""
     years = YEARS if year is None else (year,)
     candidates = [
         {split: root / "annotations" / f"instances_{stem}{one}.json" for split, stem in STEMS.items()} for one in years
     ]
+    if year is None:
+        candidates.append({split: root / "annotations" / f"instances_{split}.json" for split in SPLITS})
+        candidates.append({"all": root / WHOLE})
     found = max(({name: file for name, file in own.items() if file.is_file()} for own in candidates), key=len)
     if not found:
         other = " (or val, or 2014)" if year is None else f" or instances_val{year}.json"
@@ -192,19 +205,21 @@ def _files(root: Path, year: str | None) -> dict[str, Path]:
 
 
 def _load_json(file: Path, folder: Path, options: dict[str, str]) -> MultiLabelDataset:
-    keep = options.get("annotated", "only")
-    if keep not in ("only", "all"):
+    keep = options.get("annotated")
+    if keep not in (None, "only", "all"):
         raise TagformerError(f"option annotated={keep}: use only or all.")
     content = read_lists(file, "instances", "images", "annotations", "categories")
     with entries_of(file, "instances"):
         return _convert(content, file, folder, keep)
 
 
-def _convert(content: dict[str, Any], file: Path, folder: Path, keep: str) -> MultiLabelDataset:
+def _convert(content: dict[str, Any], file: Path, folder: Path, keep: str | None) -> MultiLabelDataset:
     names, columns = categories(content, file)
     images = by_id(content, "images", file)
+    extras = content.get("tagformer")
     annotated = {annotation["image_id"] for annotation in content["annotations"]}
-    sizes: dict[Any, dict[int, int]] = {id_: {} for id_ in images if keep == "all" or id_ in annotated}
+    every = keep == "all" or (keep is None and extras is not None)
+    sizes: dict[Any, dict[int, int]] = {id_: {} for id_ in images if every or id_ in annotated}
     boxes: dict[Any, list[Box]] = {id_: [] for id_ in sizes}
     located = True
     for annotation in checked_annotations(content, file, images, columns):
@@ -220,13 +235,56 @@ def _convert(content: dict[str, Any], file: Path, folder: Path, keep: str) -> Mu
             boxes[image].append(Box(names[column], corners))
         else:
             located = False
+    label_space, exhaustive = LabelSpace(names), False
+    if extras is not None:
+        label_space = _label_space(names, extras, file)
+        exhaustive, located = extras.get("exhaustive") is True, located and extras.get("boxes") is not False
+    sized = extras is None or extras.get("sizes") is not False
     return MultiLabelDataset(
         name=str(file),
-        label_space=LabelSpace(names),
+        label_space=label_space,
         images=Files(folder, (images[id_]["file_name"] for id_ in sizes)),
-        labels=SparseRows.of(((dict.fromkeys(own, PRESENT), ABSENT) for own in sizes.values()), len(names)),
-        ids=Strings(str(id_) for id_ in sizes),
-        sizes=SparseRows.of(((own, NO_SIZE) for own in sizes.values()), len(names)),
+        labels=SparseRows.of((_states(own, images[id_], columns, file) for id_, own in sizes.items()), len(names)),
+        ids=_ids(images, sizes, file),
+        sizes=SparseRows.of(((own, NO_SIZE) for own in sizes.values()), len(names)) if sized else None,
         boxes=[tuple(own) for own in boxes.values()] if located else None,
         origins=Strings(f"{file}, image {id_}" for id_ in sizes),
+        exhaustive=exhaustive,
     )
+
+
+def _label_space(names: tuple[str, ...], extras: Mapping[str, Any], file: Path) -> LabelSpace:
+    try:
+        return LabelSpace(names, extras.get("groups", {}), tuple(extras.get("extra", ())))
+    except TagformerError as error:
+        raise TagformerError(f"{file}: {error}") from error
+
+
+def _states(
+    present: Collection[int], image: Mapping[str, Any], columns: Mapping[Any, int], file: Path
+) -> tuple[dict[int, int], int]:
+    """Column -> state, and the state of the other columns."""
+    unknown = image.get("unknown_category_ids", ())
+    for category in unknown:
+        if category not in columns:
+            raise TagformerError(f"{file}: image {image['id']} has no category {category} that could be unknown.")
+    if 2 * len(unknown) <= len(columns):
+        return {**{columns[category]: UNKNOWN for category in unknown}, **dict.fromkeys(present, PRESENT)}, ABSENT
+    known = set(columns.values()) - {columns[category] for category in unknown}
+    return {**dict.fromkeys(known, ABSENT), **dict.fromkeys(present, PRESENT)}, UNKNOWN
+
+
+def _ids(images: Mapping[Any, Mapping[str, Any]], taken: Collection[Any], file: Path) -> Strings:
+    """The ids of the images that are taken.
+
+    Raises:
+        TagformerError: one that is no text, or two that are the same.
+    """
+    ids = [images[id_].get("source_id", str(id_)) for id_ in taken]
+    for own in ids:
+        if not isinstance(own, str):
+            raise TagformerError(f"{file}: source_id {own!r}: it must be text.")
+    if len(set(ids)) < len(ids):
+        twice = next(id_ for id_, count in Counter(ids).items() if count > 1)
+        raise TagformerError(f"{file}: two images have the source_id '{twice}': ids must be unique.")
+    return Strings(ids)

@@ -37,11 +37,12 @@ def random_area(scale: Sequence[float]) -> Crop:
 
     def crop(width: int, height: int) -> Region:
         for _ in range(TRIES):
-            area = width * height * _uniform(scale[0], scale[1])
-            ratio = math.exp(_uniform(math.log(3 / 4), math.log(4 / 3)))
+            size, shape, across, down = torch.rand(4).tolist()  # one call: each costs as much as all the arithmetic
+            area = width * height * (scale[0] + size * (scale[1] - scale[0]))
+            ratio = math.exp((2 * shape - 1) * math.log(4 / 3))
             wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if 0 < wide <= width and 0 < high <= height:
-                return _integer(width - wide), _integer(height - high), wide, high
+                return int(across * (width - wide + 1)), int(down * (height - high + 1)), wide, high
         ratio = min(max(width / height, 3 / 4), 4 / 3)
         wide, high = min(width, round(height * ratio)), min(height, round(width / ratio))
         return (width - wide) // 2, (height - high) // 2, wide, high

@@ -50,6 +50,8 @@ def join_tags(names: Sequence[str]) -> str:
 
 def split_tags(cell: str) -> list[str]:
     """The names in a cell that `join_tags` wrote."""
+    if "\\" not in cell:
+        return [name for part in cell.split(";") if (name := part.strip())]
     parts = re.findall(r"((?:\\.|[^;])*)(?:;|$)", cell)
     return [name for part in parts if (name := re.sub(r"\\([;\\])", r"\1", part).strip())]
 
@@ -57,7 +59,7 @@ def split_tags(cell: str) -> list[str]:
 def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
     """The split files of a folder, or the values of a file's ``split`` column; () where there is neither."""
     assert path is not None
-    return splits_of(path, ".csv", lambda file: _read(file, options))
+    return splits_of(path, ".csv", lambda file: _splits_in(file, options))
 
 
 def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:
@@ -74,8 +76,23 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     return load_table(path, split, ".csv", lambda file: _read(file, options), options.get("images"))
 
 
+def _splits_in(file: Path, options: dict[str, str]) -> Iterator[str]:
+    """The split of each row; nothing where no column says it."""
+    for layout, cells, _ in _lines(file, options):
+        if layout.split is None:
+            return
+        if layout.split < len(cells):
+            yield cells[layout.split].strip()
+
+
 def _read(file: Path, options: dict[str, str]) -> Iterator[Row]:
     """The rows of one CSV file."""
+    for layout, cells, line in _lines(file, options):
+        yield layout.row(cells, line)
+
+
+def _lines(file: Path, options: dict[str, str]) -> Iterator[tuple[_Layout, list[str], int]]:
+    """The cells of each line that is not empty, with what they mean and its number."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True)
@@ -85,7 +102,7 @@ def _read(file: Path, options: dict[str, str]) -> Iterator[Row]:
             layout = _Layout.of(file, header, options)
             for cells in reader:
                 if cells:
-                    yield layout.row(cells, reader.line_num)
+                    yield layout, cells, reader.line_num
     except UnicodeDecodeError as error:
         raise TagformerError(f"{file} is not UTF-8 text: save it as a UTF-8 CSV.") from error
     except csv.Error as error:

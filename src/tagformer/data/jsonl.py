@@ -28,7 +28,7 @@ def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
         TagformerError: as `load`.
     """
     assert path is not None
-    return splits_of(path, ".jsonl", _read)
+    return splits_of(path, ".jsonl", lambda file: (row.split for row in _read(file)))
 
 
 def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:

@@ -39,7 +39,7 @@ OPTIONS = {
     "id": "name of the column of ids (default: id, where it holds text or numbers wider than 8 bits)",
     "images": "folder that the paths are relative to (default: the folder of the file)",
 }
-NAME = re.compile(r"(train|val|validation|test)(?:-(\d+)-of-(\d+)(?:-[0-9a-f]+)?)?\.parquet")
+NAME = re.compile(r"(train|val|validation|test|all)(?:-(\d+)-of-(\d+)(?:-[0-9a-f]+)?)?\.parquet")
 
 
 def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
@@ -94,12 +94,12 @@ def _files(path: Path) -> list[tuple[Path, str]]:
                 )
         if matches:
             found = [(folder / match[0], _split(match[1])) for match in matches]
-            return sorted(found, key=lambda item: (SPLITS.index(item[1]), item[0]))
+            return sorted(found, key=lambda item: (("", *SPLITS).index(item[1]), item[0]))
     raise TagformerError(f"{path} has no train.parquet, val.parquet, test.parquet or train-00000-of-00001.parquet.")
 
 
 def _split(word: str) -> str:
-    return "val" if word == "validation" else word
+    return {"validation": "val", "all": ""}.get(word, word)  # "all": data without splits
 
 
 def _open(file: Path) -> pq.ParquetFile:

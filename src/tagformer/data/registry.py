@@ -245,8 +245,10 @@ def _cut(places: Sequence[float], shares: dict[str, float]) -> dict[str, list[in
 
 
 def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> MultiLabelDataset:
+    if on_bad_image == "keep":
+        return dataset
     missing = [i for i, image in enumerate(dataset.images) if isinstance(image, Path) and not image.is_file()]
-    if not missing or on_bad_image == "keep":
+    if not missing:
         return dataset
     if on_bad_image == "skip":
         gone = set(missing)

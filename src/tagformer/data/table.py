@@ -249,11 +249,22 @@ def _refuse_twins(ids: Strings, origins: Origins, word: str) -> None:
 # What CSV and JSON lines share: one text file, or a folder of one for each split
 
 
-def splits_of(path: Path, suffix: str, read: Callable[[Path], Iterator[Row]]) -> tuple[str, ...]:
-    """The split files of a folder, or the splits that a file's rows name; () where there is neither."""
+def _whole(path: Path, suffix: str) -> Path:
+    """The file ``all`` of a folder that has no split files, as data without splits are written; otherwise `path`."""
+    whole = path / f"all{suffix}"
+    return whole if whole.is_file() and not any((path / f"{split}{suffix}").is_file() for split in SPLITS) else path
+
+
+def splits_of(path: Path, suffix: str, named: Callable[[Path], Iterator[str]]) -> tuple[str, ...]:
+    """The split files of a folder, or the splits that a file's rows name; () where there is neither.
+
+    Args:
+        named: gives the split of each row of a file.
+    """
+    path = _whole(path, suffix)
     if path.is_dir():
         return tuple(file.stem for file in split_files(path, suffix))
-    present = {row.split for row in read(path)}
+    present = set(named(path))
     return tuple(split for split in SPLITS if split in present)
 
 
@@ -269,7 +280,7 @@ def load_table(
     Raises:
         TagformerError: what `read` raises, `Table.read` and `Table.build`.
     """
-    table = Table()
+    table, path = Table(), _whole(path, suffix)
     for file in split_files(path, suffix):
         table.read(file, read(file), split=file.stem if path.is_dir() else "")
     own = path if path.is_dir() else path.parent

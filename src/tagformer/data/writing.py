@@ -1,172 +1,207 @@
-"""What the writers share: records with their images, where those go and what they are called, ids and labels.json."""
+"""Carrying out a conversion: images are made ready by several threads, and written in their order, part by part."""
 
 from __future__ import annotations
 
-import io
+import hashlib
 import itertools
+import json
 import os
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
-
-from tagformer.data.images import EXTENSIONS
-from tagformer.data.record import MultiLabelDataset, Record, Rendered
-from tagformer.data.table import SIDECAR, SPLITS
+from tagformer.data.compact import Strings
+from tagformer.data.conversion import Note, State
+from tagformer.data.images import encoded_bytes
+from tagformer.data.prepare import Prepared, as_it_is, file_name, resized
+from tagformer.data.record import Stored
+from tagformer.data.writers import Writer
+from tagformer.data.writers.base import Item
 from tagformer.errors import BadImageError, TagformerError
-from tagformer.files import replacing, write_json
-from tagformer.labels import UNKNOWN
 
-Encoded = Path | bytes  # where an image lies, or the encoded image itself
-Images = Callable[[MultiLabelDataset], Iterable[tuple[Record, Encoded]]]
-KINDS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}  # of Pillow; other kinds are called like their files
+PART_BYTES = 1 << 27
+AHEAD = 4  # images for each worker that are on their way at once
+Progress = Callable[[int, int], None]
 
 
-def in_place(dataset: MultiLabelDataset) -> Iterator[tuple[Record, Encoded]]:
-    """All records, the images as they are: files by their paths, others encoded.
+@dataclass(frozen=True)
+class Options:
+    """How images are written; see `convert.convert`."""
 
-    Raises:
-        BadImageError: a stored image cannot be read.
-    """
-    for index in range(len(dataset)):
-        record = dataset[index]
-        image = record.image
-        if isinstance(image, Path):
-            yield record, image
-        elif isinstance(image, Rendered):
-            buffer = io.BytesIO()
-            image.render().save(buffer, "PNG")
-            yield record, buffer.getvalue()
-        else:
-            try:
-                yield record, image.read()
-            except (OSError, ValueError) as error:
-                raise BadImageError(f"image {image} cannot be read ({error}).") from error
+    size: int | None = None
+    quality: int = 95
+    workers: int | None = None
+    on_bad_image: str = "error"
+    overwrite: bool = False
+    part_bytes: int = PART_BYTES
 
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("size", self.size, None),
+            ("quality", self.quality, 100),
+            ("workers", self.workers, None),
+            ("part_bytes", self.part_bytes, None),
+        ):
+            if value is not None and not 1 <= value <= (most or value):
+                raise TagformerError(f"{name} {value}: use a number from 1{f' to {most}' if most else ' on'}.")
+        if self.on_bad_image not in ("error", "skip"):
+            raise TagformerError(f"on_bad_image '{self.on_bad_image}': use error or skip.")
 
-class Job:
-    """The data sets to write, and where."""
+    def check(self, bad: Sequence[str]) -> None:
+        """
+        Args:
+            bad: one sentence for each image that cannot be read.
 
-    def __init__(
-        self, datasets: Mapping[str, MultiLabelDataset], target: Path, images: Images, relative: bool = False
-    ) -> None:
-        self._datasets, self._target, self._images, self._relative = datasets, target, images, relative
-        self._used: set[int] = set()
-        if set(datasets) != {"all"} and not (datasets and set(datasets) <= set(SPLITS)):
-            raise ValueError(f"the splits are {', '.join(datasets)}: give train, val and test, or all")
-        own = list(datasets.values())
-        self.label_space = own[0].label_space
-        if any(dataset.label_space != self.label_space for dataset in own):
-            raise ValueError("the splits have different labels")
-        hashes = np.concatenate([np.fromiter(map(hash, dataset.ids), np.int64, len(dataset)) for dataset in own])
-        self._shared_ids = len(np.unique(hashes)) < len(hashes)
-
-    @cached_property
-    def tagged(self) -> bool:
-        """Whether lists of tags say everything: of each image all labels are known, or none."""
-        for dataset in self._datasets.values():
-            unknown = dataset.label_rows.count_by_row(UNKNOWN)
-            if ((unknown > 0) & (unknown < len(self.label_space))).any():
-                return False
-        return True
-
-    def records(self, split: str, shared: bool = False) -> Iterator[tuple[str, Record, Encoded]]:
-        """Id, record and image of what is to be written; with `shared`, another split may have the same ids."""
-        prefix = f"{split}/" if self._shared_ids and not shared else ""
-        for record, image in self._images(self._datasets[split]):
-            yield _text(prefix + record.id), record, image
-
-    def path(self, image_id: str, image: Encoded, folder: str = "") -> str:
-        """What to write for an image's path, seen from `folder`; an encoded image is written to a file first."""
-        root = os.path.abspath(self._target / folder)
-        if isinstance(image, bytes):
-            image = self._placed(image_id, image, Path(root) / ("" if folder else "images"))
-        path = os.path.abspath(image)
-        if self._relative or path.startswith(os.path.abspath(self._target) + os.sep):
-            path = Path(os.path.relpath(path, root)).as_posix()
-        return _text(path)
-
-    def _placed(self, image_id: str, data: bytes, folder: Path) -> Path:
-        """Write an encoded image under its id's name."""
-        path = folder / file_name(image_id, header_of(data, image_id).extension)
-        for number in itertools.count(2):
-            place = hash(str(path).casefold())  # some file systems tell no cases apart
-            if place not in self._used:
-                break
-            path = path.with_stem(f"{path.stem}-{number}")
-        self._used.add(place)
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
-        return path
-
-    def finish(self, whole: str) -> Path:
-        """Write labels.json. Gives what the format's reader takes: the folder or, without splits, its file `whole`."""
-        exhaustive = all(dataset.exhaustive for dataset in self._datasets.values())
-        write_json(self._target / SIDECAR, {**self.label_space.to_dict(), "exhaustive": exhaustive})
-        return self._target / whole if "all" in self._datasets else self._target
+        Raises:
+            BadImageError: there is one, and it is not to be left out.
+        """
+        if bad and self.on_bad_image == "error":
+            problem = bad[0].rstrip(".")
+            raise BadImageError(f"{problem}: mend it, or leave such images out with --on-bad-image skip.")
 
 
-def _text(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise TagformerError(f"the name of image {value!r} is not UTF-8: rename the file.") from error
-    return value
+class Run:
+    """One go at a conversion."""
+
+    def __init__(self, writer: Writer, state: State, options: Options, progress: Progress | None) -> None:
+        self._writer, self._state, self._options, self._progress = writer, state, options, progress
+        self._datasets = writer.job.datasets
+        self._total, self._done = sum(map(len, self._datasets.values())), 0
+        self._names: dict[str, Strings] = {} if writer.stores else _file_names(writer)
+
+    def run(self) -> None:
+        notes: dict[str, list[Note]] = {}
+        for split in self._datasets:
+            notes[split] = self._write_parts(split)
+        problems = [problem for own in notes.values() for note in own for problem in note.left_out]
+        missing = [problem for dataset in self._datasets.values() for problem in dataset.left_out]
+        for split, own in notes.items():
+            parts = [note.file for note in own if note.images]
+            if not parts:
+                raise TagformerError(f"{self._datasets[split].name}: no image of split '{split}' can be read.")
+            self._writer.join(split, parts, self._state.staged)
+        sidecar = self._writer.sidecar()
+        if sidecar is not None:
+            with self._state.staged(self._writer.job.target / sidecar[0]) as file:
+                text = json.dumps(sidecar[1], indent=2, ensure_ascii=False) + "\n"
+                file.write_text(text, encoding="utf-8", newline="\n")
+        images = {split: sum(note.images for note in own) for split, own in notes.items()}
+        self._state.finish({"images": images, "missing": missing, "bad": problems})
+
+    def _write_parts(self, split: str) -> list[Note]:
+        """Write the parts of a split that are not there yet."""
+        dataset, notes = self._datasets[split], self._state.notes(split)
+        for note in notes:
+            self._options.check(note.left_out)
+        start = notes[-1].stop if notes else 0
+        self._report(start)
+        images = self._prepared(split, range(start, len(dataset)))
+        try:
+            while start < len(dataset):
+                note = self._write_part(split, len(notes), images)
+                self._state.add(note)
+                notes.append(note)
+                start = note.stop
+        finally:
+            images.close()
+        return notes
+
+    def _write_part(self, split: str, number: int, images: Iterator[tuple[int, Prepared | str]]) -> Note:
+        dataset, file = self._datasets[split], self._state.part(split, number)
+        count, left_out, row = 0, [], len(dataset) - 1
+        part = self._writer.open(self._state.temporary("part"), split)
+        try:
+            for row, image in images:
+                if isinstance(image, str):
+                    self._options.check([image])
+                    left_out.append(image)
+                else:
+                    record = dataset[row]
+                    part.add(Item(row, self._writer.id_of(split, record.id), record, image))
+                    count += 1
+                self._report(1)
+                if part.full:
+                    break
+        finally:
+            part.close()
+        self._state.temporary("part").replace(file)
+        return Note(file, row + 1, count, tuple(left_out))
+
+    def _report(self, images: int) -> None:
+        self._done += images
+        if self._progress:
+            self._progress(self._done, self._total)
+
+    def _prepared(self, split: str, rows: range) -> Generator[tuple[int, Prepared | str], None, None]:
+        """Each row with its image, or with what is wrong with it; some are read ahead."""
+        workers = self._options.workers or os.cpu_count() or 1
+        waiting: deque[tuple[int, Future[Prepared | str]]] = deque()
+        pool = ThreadPoolExecutor(workers)  # images are decoded, scaled and encoded outside the interpreter's lock
+        try:
+            for row in rows:
+                waiting.append((row, pool.submit(self._prepare, split, row, self._read_here(split, row))))
+                if len(waiting) >= AHEAD * workers:
+                    row, future = waiting.popleft()
+                    yield row, future.result()
+            while waiting:
+                row, future = waiting.popleft()
+                yield row, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read_here(self, split: str, row: int) -> bytes | str | None:
+        """The bytes of a stored image, which is best read in the order of the rows; or what is wrong with it."""
+        source = self._datasets[split].images[row]
+        if isinstance(source, Path) or not isinstance(source, Stored):
+            return None
+        try:
+            return encoded_bytes(source)
+        except BadImageError as error:
+            return self._named(split, row, error)
+
+    def _prepare(self, split: str, row: int, data: bytes | str | None) -> Prepared | str:
+        """In a thread: the image as it is to be written, on the disk where the format wants it there."""
+        if isinstance(data, str):
+            return data
+        source, size = self._datasets[split].images[row], self._options.size
+        try:
+            if size is None:
+                image = as_it_is(source, self._writer.stores, data)
+            else:
+                image = resized(source, size, self._options.quality, data)
+        except BadImageError as error:
+            return self._named(split, row, error)
+        if image.data is None or self._writer.stores:
+            return image
+        path = self._writer.folder(split) / (self._names[split][row] + image.extension)
+        temporary = self._state.temporary(f"{split}-{row}")
+        temporary.write_bytes(image.data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(path)
+        return Prepared(image.width, image.height, image.extension, path=path)
+
+    def _named(self, split: str, row: int, error: BadImageError) -> str:
+        """What is wrong with an image, and where it was written."""
+        origins = self._datasets[split].origins
+        return f"{origins[row]}: {error}" if origins else str(error)
 
 
-def file_name(image_id: str, extension: str) -> str:
-    """A path for an image that any file system takes, below the folder that it is for."""
-    stem, own = os.path.splitext(image_id)
-    parts = (stem if own.lower() in EXTENSIONS else image_id).split("/")
-    safe = [re.sub(r'[<>:"\\|?*\x00-\x1f]', "_", part).encode()[:200].decode(errors="ignore") for part in parts]
-    return ("/".join(part for part in safe if part not in ("", ".", "..")) or "_") + extension
-
-
-def encoded(image: Encoded) -> bytes:
-    """The encoded image itself, read from its file where it is a path.
-
-    Raises:
-        BadImageError: the file cannot be read.
-    """
-    if isinstance(image, bytes):
-        return image
-    try:
-        return image.read_bytes()
-    except OSError as error:
-        raise BadImageError(f"image {image} cannot be read ({error.strerror or error}).") from error
-
-
-class Header(NamedTuple):
-    """What an image's header says; the size is that of the upright image."""
-
-    extension: str
-    width: int
-    height: int
-
-
-def header_of(image: Encoded, image_id: str) -> Header:
-    """
-    Args:
-        image_id: for messages.
-
-    Raises:
-        BadImageError: not an image, or of a kind that the readers pass over.
-    """
-    name = f"of id '{image_id}'" if isinstance(image, bytes) else image
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as picture:
-                width, height = picture.size
-                sideways = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                extension = KINDS.get(picture.format or "", f".{(picture.format or '').lower()}")
-    except Exception as error:  # Pillow's parsers raise errors of any kind on broken files
-        raise BadImageError(f"image {name} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-    if extension not in EXTENSIONS:
-        raise BadImageError(f"image {name} is of a kind that is not read: convert it to JPEG or PNG.")
-    return Header(extension, height, width) if sideways else Header(extension, width, height)
+def _file_names(writer: Writer) -> dict[str, Strings]:
+    """Split -> the path of each image below the split's folder, without its extension; no two are the same."""
+    used: set[bytes] = set()
+    names: dict[str, Strings] = {}
+    for split, dataset in writer.job.datasets.items():
+        names[split] = Strings()
+        for image_id in dataset.ids:
+            own = name = file_name(writer.id_of(split, image_id))
+            for number in itertools.count(2):
+                place = f"{writer.folder(split)}/{name.casefold()}"  # some file systems tell no cases apart
+                key = hashlib.blake2b(place.encode("utf-8", "surrogateescape"), digest_size=12).digest()
+                if key not in used:
+                    break
+                name = f"{own}-{number}"
+            used.add(key)
+            names[split].append(name)
+    return names

@@ -1,0 +1,30 @@
+"""JSON lines: SPLIT.jsonl with an object an image."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tagformer.data.annotation import write_annotation
+from tagformer.data.writers.base import Item, Part, Staged, TextPart, Writer
+
+
+class JsonlWriter(Writer):
+    """See the module's text."""
+
+    def open(self, file: Path, split: str) -> Part:
+        return TextPart(file, lambda item: self._line(item, split))
+
+    def _line(self, item: Item, split: str) -> str:
+        path = self.path(item.image, split)
+        own_id = {} if item.id == path else {"id": item.id}
+        said = write_annotation(item.record.labels, self.job.label_space.names)
+        return json.dumps({**own_id, "path": path, **said}, ensure_ascii=False) + "\n"
+
+    def join(self, split: str, parts: Sequence[Path], staged: Staged) -> None:
+        with staged(self.job.target / f"{split}.jsonl") as file, file.open("wb") as stream:
+            for part in parts:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, stream)
