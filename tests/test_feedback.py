@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
 from tagformer.labels import UNKNOWN
 from tagformer.models import create_model
 from tagformer.models.feedback import FeedbackPropagation
+from tagformer.recipes import Recipe
+from tagformer.training.fit import fit
+from tests.conftest import CommandLine
 
 KNOWN = torch.tensor([[1, -1, 0], [-1, -1, -1], [-1, 0, -1]], dtype=torch.int8)
 
@@ -47,3 +55,30 @@ def test_known_labels_come_out_surer_and_weights_stay(name: str) -> None:
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key])
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_any_run_can_be_told_on_the_command_line(
+    tagformer: CommandLine, small_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    fit(small_recipe("model.name=linear", "model.options={}"), run)
+    code, said, _ = tagformer("evaluate", run, "--known", "0,50", "--workers", 0, "--draws", 1)
+    assert code == 0
+    assert "does not use known labels, so the curve is flat; try --feedback" in said
+    flat = json.loads((run / "metrics.json").read_text())["known"]
+    code, said, _ = tagformer("evaluate", run, "--known", "0,50", "--workers", 0, "--draws", 1, "--feedback")
+    assert code == 0
+    assert "flat" not in said
+    told = json.loads((run / "metrics.json").read_text())["known"]
+    assert told["scored"] == flat["scored"]
+    (flat_none, flat_half), (none, half) = ([point["mAP"] for point in curve["curve"]] for curve in (flat, told))
+    assert flat_none == flat_half == none
+    assert half != none
+
+    Image.new("RGB", (40, 40), (200, 30, 30)).save(tmp_path / "a.png")
+    code, _, error = tagformer("predict", run, tmp_path / "a.png", "--known", "ring=yes")
+    assert code == 2
+    assert "use --feedback" in error
+    code, said, error = tagformer("predict", run, tmp_path / "a.png", "--known", "ring=yes", "--feedback")
+    assert code == 0, error
+    assert "ring" in said

@@ -72,7 +72,7 @@ def describe(
     else:
         say("  bad images       not looked for")
     for warning in warnings:
-        say(f"Warning: {warning}.")
+        say(f"Warning: {warning}" + ("" if warning.endswith("...") else "."))
     _print_positives({name: found.positives for name, found in described.items()}, labels)
     if pictures is not None:
         _draw(splits, pictures)

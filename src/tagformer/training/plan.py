@@ -50,8 +50,9 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
             "feedforward": width // 4,
             "dropout": 0.1,
             "attention_dropout": 0.0,  # torch's fused attention has none on a CPU
+            "state_embedding": "per_label",
             "image_dropout": 0.15,
-            "image_share": 0.8,
+            "image_share": 0.8 if tokens >= MANY_TOKENS else 0.5,  # hundreds of labels drown the image's tokens
             "attention_gain": 4.0,
         }
     values = {
