@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score
 from tagformer.data import load_dataset
 from tagformer.errors import TagformerError
 from tagformer.evaluation import evaluate_model
-from tagformer.labels import UNKNOWN, LabelSpace, draw_groups, extra_groups
+from tagformer.labels import UNKNOWN, LabelSpace, draw_groups, extra_groups, extra_mask_training
 from tagformer.metrics import group_accuracy
 from tagformer.models import create_model
 from tagformer.recipes.settings import ImageSettings
@@ -85,3 +85,21 @@ def test_evaluation_tells_groups_and_scores_the_targets() -> None:
     written = plain.to_dict()["known_groups"]
     assert [point["count"] for point in written] == [0, 1, 2]
     assert written[0]["mAP"] == pytest.approx(plain.regular.mAP)
+
+
+def test_extra_mask_training_tells_from_none_to_all_groups_of_extra_labels_and_no_target() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (4000, 7), dtype=torch.int8, generator=generator)
+    labels[:, 4] = UNKNOWN
+    known = extra_mask_training(labels, SPACE, generator)
+    assert (known[:, :2] == UNKNOWN).all()
+    assert torch.equal(known[known != UNKNOWN], labels[known != UNKNOWN])
+    told = (known[:, [2, 5, 6]] != UNKNOWN).sum(1)  # one label of each group
+    assert torch.equal(known[:, 2] == UNKNOWN, known[:, 3] == UNKNOWN)
+    for count in range(4):
+        assert (told == count).float().mean().item() == pytest.approx(1 / 4, abs=0.03)
+    plain = LabelSpace(("a", "b", "c"), extra=("b", "c"))
+    alone = extra_mask_training(labels[:, :3], plain, generator)
+    assert ((alone[:, 1] == UNKNOWN) != (alone[:, 2] == UNKNOWN)).any()  # without groups each is its own
+    with pytest.raises(TagformerError, match="the data has no extra labels"):
+        extra_mask_training(labels[:, :2], LabelSpace(("a", "b")))

@@ -172,6 +172,24 @@ def label_mask_training(
     return labels.masked_fill(hidden.to(labels.device), UNKNOWN)
 
 
+def extra_mask_training(labels: Tensor, label_space: LabelSpace, generator: torch.Generator | None = None) -> Tensor:
+    """As `label_mask_training`, but only extra labels are told: from none of their groups to all of them.
+
+    An extra label of no group is a group of its own. The targets are always hidden, as where classes are asked for and
+    nobody could tell one of them.
+
+    Raises:
+        TagformerError: there are no extra labels.
+    """
+    columns = torch.nonzero(~label_space.is_target).flatten()
+    if not len(columns):
+        raise TagformerError("known.masking=extra_groups: the data has no extra labels; use labels or groups.")
+    _, groups = label_space.group_numbers[columns].unique(return_inverse=True)
+    known = torch.full_like(labels, UNKNOWN)
+    known[:, columns] = label_mask_training(labels[:, columns], 0.0, generator, groups)
+    return known
+
+
 def without_known(labels: Tensor, known: Tensor) -> Tensor:
     """`labels` (B, L) with everything that the model was told set to unknown: what is left to be predicted."""
     return labels.masked_fill(known != UNKNOWN, UNKNOWN)

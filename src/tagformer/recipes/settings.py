@@ -85,7 +85,8 @@ class KnownSettings(Section):
     label_mask_training: bool = True
     min_unknown: float = Field(0.25, ge=0, le=1)
     validation: float | None = Field(None, ge=0, lt=1)  # share told in validation; None: 0, or .5 without an image
-    masking: Literal["labels", "groups", "both"] = "labels"  # hide single labels, whole groups, or in turn
+    # Hide single labels, whole groups, or both in turn; extra_groups tells groups of extra labels alone.
+    masking: Literal["labels", "groups", "both", "extra_groups"] = "labels"
 
 
 class OptimizerSettings(Section):

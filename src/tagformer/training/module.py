@@ -14,7 +14,14 @@ from tagformer.data.loading import Batch, refuse_bad
 from tagformer.data.sampling import derive_seed
 from tagformer.data.transforms import normalise
 from tagformer.errors import TagformerError
-from tagformer.labels import draw_known, draw_order, label_mask_training, without_extra, without_known
+from tagformer.labels import (
+    draw_known,
+    draw_order,
+    extra_mask_training,
+    label_mask_training,
+    without_extra,
+    without_known,
+)
 from tagformer.losses import asymmetric_loss, binary_cross_entropy, reduce
 from tagformer.metrics import MultiLabelScores
 from tagformer.models import MultiLabelModel
@@ -94,6 +101,8 @@ class TrainingModule(LightningModule):
     def told(self, labels: Tensor) -> Tensor:
         """What the model is told of a batch, int8 (B, L); by groups in every other step where both are asked for."""
         settings = self.recipe.known
+        if settings.masking == "extra_groups":
+            return extra_mask_training(labels, self.model.label_space)
         by_group = settings.masking == "groups" or (settings.masking == "both" and bool(torch.rand(()) < 0.5))
         groups = self.model.label_space.group_numbers if by_group else None
         return label_mask_training(labels, settings.min_unknown, groups=groups)
