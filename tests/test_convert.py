@@ -399,6 +399,15 @@ def test_another_target_is_refused(table: Path, target: str, message: str) -> No
         convert(str(table), target)
 
 
+def test_a_folder_may_be_called_like_nobody_s_home(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    convert(str(table), "csv:~no-such-user/out")
+    assert (tmp_path / "~no-such-user" / "out" / "train.csv").is_file()
+    load_dataset("csv:~no-such-user/out", "train")
+
+
 def test_a_data_set_is_not_written_onto_itself(table: Path, tmp_path: Path) -> None:
     written = convert(str(table), f"csv:{tmp_path / 'out'}").spec
     for source in (written, f"csv:{tmp_path / 'out' / 'train.csv'}"):

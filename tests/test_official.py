@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -100,7 +101,9 @@ def state() -> State:
 @pytest.fixture(scope="module")
 def checkpoint(state: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("official") / "best_model.pt"
-    torch.save({"epoch": 7, "state_dict": {f"module.{key}": value for key, value in state.items()}}, file)
+    weights = {f"module.{key}": value for key, value in state.items()}
+    figures = {"valid_mAP": np.float64(0.8), "test_loss": np.float32(1.5)}  # that code saves them as NumPy's numbers
+    torch.save({"epoch": 7, "state_dict": weights, **figures}, file)
     return file
 
 
@@ -147,6 +150,23 @@ def test_a_run_folder_is_made_whose_labels_are_found_by_name(checkpoint: Path, t
         assert torch.equal(run.model().decode(features, known).logits, direct)
 
 
+def test_what_a_recipe_says_of_the_model_s_weights_gives_way_to_the_checkpoint(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    options = "{state_embedding: per_label, image_share: 0.5, dropout: 0.2}"
+    recipe = f"base: ctran-coco80\nname: mine\nmodel: {{options: {options}}}\n"
+    (tmp_path / "mine.yaml").write_text(recipe)
+    arguments = ["import", "ctran", checkpoint, "--labels", tmp_path / "names.txt", "--out", tmp_path / "run"]
+    arguments += ["--recipe", tmp_path / "mine.yaml"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    run = Run.load(tmp_path / "run")
+    shape = {"width": WIDTH, "layers": LAYERS, "heads": HEADS, "feedforward": WIDTH}
+    assert run.recipe.model.options == {"dropout": 0.2, **shape}
+    run.model()
+
+
 def without(key: str) -> Callable[[State], State]:
     return lambda state: {name: value for name, value in state.items() if name != key}
 
@@ -163,6 +183,8 @@ def without(key: str) -> Callable[[State], State]:
         ),
         (lambda state: state, NAMES[:4], r"has 5 labels, but 4 names are given"),
         (lambda state: {"state_dict": [1, 2]}, NAMES, r"holds no state dict"),
+        (lambda state: {1: torch.zeros(2)}, NAMES, r"holds no state dict"),
+        (lambda state: {"label_lt.weight": torch.zeros(2)}, NAMES, r"no weights for 'label_embedding"),
     ],
 )
 def test_what_does_not_fit_is_said(
@@ -178,8 +200,11 @@ def test_what_does_not_fit_is_said(
 def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"gone\.pt does not exist"):
         convert_checkpoint("ctran", tmp_path / "gone.pt", NAMES)
+    (tmp_path / "empty.pt").touch()
+    with pytest.raises(TagformerError, match=r"empty\.pt cannot be read \(EOFError\)"):
+        convert_checkpoint("ctran", tmp_path / "empty.pt", NAMES)
     (tmp_path / "text.pt").write_text("no weights")
-    with pytest.raises(TagformerError, match=r"text\.pt cannot be read"):
+    with pytest.raises(TagformerError, match=r"text\.pt cannot be read \(no weights, or other"):
         convert_checkpoint("ctran", tmp_path / "text.pt", NAMES)
     with pytest.raises(TagformerError, match="cannot import 'ctan'; did you mean 'ctran'"):
         convert_checkpoint("ctan", tmp_path / "text.pt", NAMES)

@@ -16,6 +16,7 @@ from tagformer.metrics import average_precision
 from tagformer.models import CTran, create_model
 from tagformer.recipes.settings import ImageSettings
 from tagformer.simulation import ORDERS, simulate
+from tests.conftest import CommandLine
 
 IMAGE = ImageSettings(size=32)
 
@@ -82,6 +83,8 @@ def test_labels_that_nobody_annotated_are_not_asked_about(dataset: MultiLabelDat
     for curve in found.curves:
         assert curve.mAP[2:] == (1.0,) * 3  # two answers are all there are
         assert all(share != share for share in curve.correct)  # no image is annotated in full
+    assert found.to_dict()["curves"][0]["correct"] == [None] * 5
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_what_cannot_be_simulated_is_said(dataset: MultiLabelDataset, model: CTran) -> None:
@@ -91,7 +94,7 @@ def test_what_cannot_be_simulated_is_said(dataset: MultiLabelDataset, model: CTr
         simulate(model, dataset, IMAGE, questions=1, orders=["clever"])
 
 
-def test_the_command_writes_figures_and_a_picture(tagformer, small_run: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_command_writes_figures_and_a_picture(tagformer: CommandLine, small_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "asked"
     code, said, _ = tagformer("simulate", small_run, "--questions", 3, "--images", 6, "--out", out, "--workers", 0)
     assert code == 0, said
@@ -102,4 +105,40 @@ def test_the_command_writes_figures_and_a_picture(tagformer, small_run: Path, tm
     assert (out / "simulation.svg").read_text().startswith("<svg")
     code, _, error = tagformer("simulate", small_run, "--orders", "clever", "--out", out)
     assert code == 2
-    assert "unknown order 'clever'" in error
+    assert error == "tagformer: --orders clever: use random or uncertain or informative.\n"
+    code, _, error = tagformer("simulate", small_run, "--out", out / "simulation.json")
+    assert code == 2
+    assert "simulation.json is a file: name a folder for --out" in error
+
+
+def test_an_order_named_twice_is_drawn_once(dataset: MultiLabelDataset, model: CTran) -> None:
+    twice = simulate(model, dataset, IMAGE, questions=1, orders=["random", "random"], seeds=[0, 0], workers=0)
+    assert twice == simulate(model, dataset, IMAGE, questions=1, orders=["random"], workers=0)
+
+
+def test_images_are_taken_evenly_over_the_split(
+    tagformer: CommandLine, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    subset = MultiLabelDataset.subset
+
+    def noted(self: MultiLabelDataset, rows: list[int]) -> MultiLabelDataset:
+        seen.append(rows)
+        return subset(self, rows)
+
+    monkeypatch.setattr(MultiLabelDataset, "subset", noted)
+    orders = ("--questions", 1, "--orders", " uncertain,uncertain", "--workers", 0)
+    code, _, error = tagformer("simulate", small_run, *orders, "--images", 9, "--out", tmp_path / "asked")
+    assert code == 0, error
+    count = len(load_dataset("scenes?images=96&faint=0", "test"))
+    assert 9 < count < 18
+    assert seen[-1] == [number * count // 9 for number in range(9)]
+    assert len(json.loads((tmp_path / "asked" / "simulation.json").read_text())["curves"]) == 1
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_answers_are_right_at_any_threshold(dataset: MultiLabelDataset, model: CTran, threshold: float) -> None:
+    count = len(dataset.label_space)
+    bars = torch.full((count,), threshold)
+    found = simulate(model, dataset, IMAGE, questions=count, orders=["random"], thresholds=bars, workers=0)
+    assert found.curves[0].correct[-1] == 1.0

@@ -14,7 +14,8 @@ from torch import Tensor
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN
 from tagformer.models import MultiLabelModel
 
-SHORTLIST = 16  # labels whose gain is worked out: the most uncertain, for no answer tells more than it is uncertain
+# Labels whose gain is worked out: the most uncertain; of any other label an answer tells at most its own entropy.
+SHORTLIST = 16
 DECODED = 256  # sets of known labels that are decoded at a time
 
 

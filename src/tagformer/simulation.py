@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,8 +65,9 @@ class Simulation:
         return Curve(order, mean(maps), mean(correct))
 
     def to_dict(self) -> dict[str, Any]:
-        """A form for JSON."""
-        curves = [{"order": c.order, "mAP": list(c.mAP), "correct": list(c.correct)} for c in self.curves]
+        """A form for JSON; null where there is no figure."""
+        plain = lambda values: [None if math.isnan(value) else value for value in values]  # noqa: E731
+        curves = [{"order": c.order, "mAP": plain(c.mAP), "correct": plain(c.correct)} for c in self.curves]
         return {"images": self.images, "questions": self.questions, "curves": curves}
 
 
@@ -111,7 +113,8 @@ def simulate(
     model.eval()
     thresholds = torch.full((len(model.label_space),), 0.5) if thresholds is None else thresholds
     targets = model.label_space.is_target
-    runs = [(order, seed) for order in orders for seed in (seeds if order == "random" else seeds[:1])]
+    named = dict.fromkeys(orders)
+    runs = [(order, seed) for order in named for seed in dict.fromkeys(seeds if order == "random" else seeds[:1])]
     logits: dict[tuple[str, int], list[Tensor]] = {run: [] for run in runs}
     labels: list[Tensor] = []
     done = 0
@@ -134,6 +137,7 @@ def simulate(
         raise TagformerError(f"{dataset.name}: not one of its images can be read.")
     truth = torch.cat(labels)
     bars = torch.logit(thresholds[targets].double()).float() * temperature
+    bars = bars.clamp(1 - CERTAIN, CERTAIN)  # at a threshold of 0 or 1 too, answers are right
     curves = [_curve(order, torch.cat(logits[order, seed], 1), truth, bars) for order, seed in runs]
     return Simulation(tuple(curves), len(truth), questions)
 

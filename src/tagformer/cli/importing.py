@@ -10,6 +10,8 @@ import typer
 from tagformer.cli.console import say
 from tagformer.errors import TagformerError
 
+FREE = ("image", "dropout", "attention_dropout")  # options of a recipe that no weights depend on
+
 
 def import_checkpoint(
     kind: Annotated[str, typer.Argument(help="Whose code wrote it: ctran.")],
@@ -40,7 +42,8 @@ def import_checkpoint(
     model, options = read_checkpoint(kind, checkpoint, label_space, heads=heads, backbone=backbone.name)
     backbone.pretrained = False
     settings.name, settings.source = checkpoint.stem, f"imported from {checkpoint.resolve()}"
-    settings.model.options |= options
+    kept = {key: value for key, value in settings.model.options.items() if key in FREE}
+    settings.model.name, settings.model.options = kind, kept | options
     settings.image.mean, settings.image.std = settings.image.statistics(model.backbone)
     settings.save(out / RECIPE)
     write_weights(out, model.state_dict())

@@ -11,6 +11,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from tagformer.cli.console import check_choice, console, percent, progress_bar, say
+from tagformer.errors import TagformerError
 
 
 def simulate(
@@ -38,13 +39,17 @@ def simulate(
     from tagformer.simulation import ORDERS, simulate
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
+    asked = list(dict.fromkeys(order.strip() for order in orders.split(",")))
+    for order in asked:
+        check_choice("--orders", order, tuple(ORDERS))
+    if out.exists() and not out.is_dir():
+        raise TagformerError(f"{out} is a file: name a folder for --out.")
     loaded = Run.load(run)
     chosen = load_split(loaded, data, split, on_bad_image)
-    step = max(1, len(chosen.dataset) // images)
-    dataset = chosen.dataset.subset(list(range(0, len(chosen.dataset), step))[:images])
+    every, some = len(chosen.dataset), min(images, len(chosen.dataset))
+    dataset = chosen.dataset.subset([number * every // some for number in range(some)])
     model = loaded.model().to(default_device())
     count = questions or max(1, int(loaded.label_space.is_target.sum()) // 2)
-    asked = orders.split(",")
     with progress_bar("Asking", len(dataset) * (len(asked) + (draws - 1) * ("random" in asked))) as bar:
         found = simulate(
             FeedbackPropagation(model) if feedback else model,

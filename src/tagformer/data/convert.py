@@ -116,7 +116,7 @@ def parse_target(target: str) -> tuple[str, Path]:
         raise TagformerError(f"cannot write '{target}': name a folder, without options, as {format_}:FOLDER.")
     if Path(path).suffix in (".csv", ".jsonl", ".parquet", ".json", ".tar"):
         raise TagformerError(f"cannot write '{target}': name a folder, as {format_}:{Path(path).with_suffix('')}.")
-    return format_, Path(path).expanduser()
+    return format_, Path(os.path.expanduser(path))  # unlike Path's own, it takes a '~name' that is no user
 
 
 def _write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -126,8 +127,8 @@ class Spec:
         if name != "scenes" and not path:
             raise TagformerError(f"data '{text}' has no path: write {name}:PATH.")
         for option in FILE_OPTIONS & options.keys() if path else ():
-            options[option] = str(Path(options[option]).expanduser().resolve())
-        located = Path(path).expanduser() if path else None
+            options[option] = str(Path(os.path.expanduser(options[option])).resolve())
+        located = Path(os.path.expanduser(path)) if path else None
         if located is not None and not located.exists() and not FORMATS[name].names:
             raise TagformerError(f"data '{text}': {located} does not exist.")
         return cls(name, located, options)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +26,12 @@ CTRAN_NAMES = (
     (r"self_attn_layers\.(\d+)\.transformer_layer\.(.+)", r"encoder.\1.\2"),
     (r"output_linear\.(weight|bias)", r"classifier_\1"),
 )
+SCALAR: Any = np.float64(0).__reduce__()[0]  # what makes a number of NumPy when a file is read
+NUMBERS: list[Any] = [  # the figures that the authors' code keeps beside its weights
+    *((SCALAR, f"{module}.multiarray.scalar") for module in ("numpy.core", "numpy._core")),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)),
+]
 UNUSED = re.compile(r"backbone\.base_network\.fc\.(weight|bias)")  # torchvision's classifier, which C-Tran leaves out
 
 
@@ -79,7 +87,7 @@ def _ctran(
         else:
             raise TagformerError(f"{path} is no checkpoint of C-Tran's published model: its key '{key}' has no place.")
     for key in ("label_embedding.weight", "encoder.0.linear1.weight"):
-        if key not in renamed:
+        if key not in renamed or renamed[key].ndim != 2:
             raise TagformerError(f"{path} is no checkpoint of C-Tran: it has no weights for '{key}'.")
     count, width = renamed["label_embedding.weight"].shape
     if count != len(labels):
@@ -110,13 +118,18 @@ def _state_of(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise TagformerError(f"checkpoint {path} does not exist.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMBERS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises errors of any kind
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, UnpicklingError):  # whose text is torch's advice
+            reason = "no weights, or other objects beside them"
         raise TagformerError(f"checkpoint {path} cannot be read ({reason}): give a file of weights alone.") from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise TagformerError(f"checkpoint {path} holds no state dict: give the file with the model's weights.")
     return {key.removeprefix("module."): value for key, value in content.items()}

@@ -8,12 +8,13 @@ its rows, so one that is there need not be written again.
 from __future__ import annotations
 
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -131,7 +132,7 @@ class Writer(ABC):
 
     Attributes:
         stores: the images' bytes are in the format's own files; otherwise these name image files.
-        prefixed: ids that two splits share are preceded by the split: ``train/10``.
+        prefixed: where two splits share an id, every id is preceded by its split: ``train/10``.
     """
 
     stores: ClassVar[bool] = False
@@ -190,6 +191,13 @@ class Writer(ABC):
     def root(self, split: str) -> Path:
         """What the reader takes paths relative to."""
         return self.job.target
+
+
+def append(parts: Sequence[Path], stream: IO[bytes]) -> None:
+    """Copy each part to the end of an open file."""
+    for part in parts:
+        with part.open("rb") as source:
+            shutil.copyfileobj(source, stream)
 
 
 def move(parts: Sequence[Path], places: Sequence[Path]) -> None:

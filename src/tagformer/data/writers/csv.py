@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from tagformer.data.csv import join_tags
 from tagformer.data.table import TAG_COLUMNS
-from tagformer.data.writers.base import Item, Part, Staged, TextPart, Writer
+from tagformer.data.writers.base import Item, Part, Staged, TextPart, Writer, append
 from tagformer.errors import TagformerError
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN
 
@@ -52,9 +51,7 @@ class CsvWriter(Writer):
         header = ["id", "path", *(["tags"] if self.job.tagged else self.job.label_space.names)]
         with staged(self.job.target / f"{split}.csv") as file, file.open("wb") as stream:
             stream.write(_csv_line(header).encode())
-            for part in parts:
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, stream)
+            append(parts, stream)
 
 
 def _csv_line(cells: Sequence[str]) -> str:

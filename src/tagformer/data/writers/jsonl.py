@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from tagformer.data.annotation import write_annotation
-from tagformer.data.writers.base import Item, Part, Staged, TextPart, Writer
+from tagformer.data.writers.base import Item, Part, Staged, TextPart, Writer, append
 
 
 class JsonlWriter(Writer):
@@ -25,6 +24,4 @@ class JsonlWriter(Writer):
 
     def join(self, split: str, parts: Sequence[Path], staged: Staged) -> None:
         with staged(self.job.target / f"{split}.jsonl") as file, file.open("wb") as stream:
-            for part in parts:
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, stream)
+            append(parts, stream)
