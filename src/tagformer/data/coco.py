@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tagformer.data.compact import Files, SparseRows, Strings
-from tagformer.data.record import LARGE, MEDIUM, NO_SIZE, SMALL, Box, MultiLabelDataset
+from tagformer.data.record import LARGE, MEDIUM, NO_SIZE, SMALL, SPLITS, Box, MultiLabelDataset
 from tagformer.errors import TagformerError
 from tagformer.files import read_json
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
@@ -33,7 +33,6 @@ OPTIONS = {
     "images": "folder of the images (default: the split's folder beside annotations/)",
 }
 YEARS = ("2017", "2014")
-SPLITS = ("train", "val", "test")
 WHOLE = "instances.json"  # without splits
 STEMS = {"train": "train", "test": "val"}
 SMALL_AREA, MEDIUM_AREA = 32**2, 96**2  # square pixels

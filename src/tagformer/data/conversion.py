@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tagformer.data.coco import WHOLE
-from tagformer.data.table import SIDECAR, SPLITS
+from tagformer.data.record import SPLITS
+from tagformer.data.table import SIDECAR
 from tagformer.errors import TagformerError
 from tagformer.files import read_json, write_json
 
@@ -65,6 +66,8 @@ class State:
                 raise TagformerError(f"{self.target} holds other files, as {sorted(others)[0]}: name an empty folder.")
         else:
             before = read_json(self._command)
+            if not isinstance(before, dict):
+                raise TagformerError(f"{self._command} is damaged: name another folder, or empty this one.")
             same = before == command
             if not same and not overwrite:
                 raise TagformerError(
@@ -141,8 +144,9 @@ class State:
             files += self.target.glob(f"{split}-??????.tar")
         for file in files:
             file.unlink(missing_ok=True)
-        for name in command["image_folders"]:
-            shutil.rmtree(self.target / name, ignore_errors=True)
+        for name in ("images", *splits):
+            if name in command.get("image_folders", ()):
+                shutil.rmtree(self.target / name, ignore_errors=True)
 
 
 WORDS = ("source", "format", "split", "size", "quality", "part_bytes")
@@ -152,5 +156,5 @@ def _differing(before: Mapping[str, Any], command: Mapping[str, Any]) -> str:
     """What differs between two commands, in words."""
     named = [word for word in WORDS if before.get(word) != command[word]]
     if named:
-        return ", ".join(f"{word} {'none' if before.get(word) is None else before[word]}" for word in named)
+        return ", ".join(f"{word} {before.get(word) or 'none'}" for word in named)
     return "the same options, of data or by a version of this program that have changed since"

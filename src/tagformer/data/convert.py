@@ -19,7 +19,7 @@ from tagformer.data.conversion import State
 from tagformer.data.record import MultiLabelDataset, Stored
 from tagformer.data.registry import Spec, load_dataset
 from tagformer.data.writers import WRITERS, Job
-from tagformer.data.writing import PART_BYTES, Options, Progress, Run
+from tagformer.data.writing import PART_BYTES, ConversionPass, Options, Progress
 from tagformer.errors import TagformerError, nearest
 
 
@@ -146,7 +146,7 @@ def _write(
         if state.finished:
             state.tidy()
         else:
-            Run(writer, state, options, progress).run()
+            ConversionPass(writer, state, options, progress).run()
         return _result(state, f"{format_}:{folder}", options)
     except OSError as error:
         where = error.filename or folder

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tagformer.data.annotation import checked_id, class_names, read_annotation
-from tagformer.data.record import MultiLabelDataset
+from tagformer.data.record import SPLITS, MultiLabelDataset
 from tagformer.data.stored import Cells, bytes_of
-from tagformer.data.table import SPLITS, Row, Table
+from tagformer.data.table import Row, Table
 from tagformer.errors import TagformerError, nearest
 
 TREE = "a folder that save_to_disk wrote, a folder or a name on the Hub that load_dataset takes"

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from tagformer.data.compact import Files, RowsBuilder, Strings
 from tagformer.data.images import EXTENSIONS
-from tagformer.data.record import MultiLabelDataset
-from tagformer.data.table import SPLITS
+from tagformer.data.record import SPLITS, MultiLabelDataset
 from tagformer.errors import TagformerError
 from tagformer.labels import ABSENT, PRESENT, LabelSpace
 

@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from tagformer.data.annotation import KEYS, STATES, checked_id, class_names, read_annotation
-from tagformer.data.record import MultiLabelDataset
+from tagformer.data.record import SPLITS, MultiLabelDataset
 from tagformer.data.stored import Cells, ParquetColumn
-from tagformer.data.table import PATH_COLUMNS, SPLITS, TAG_COLUMNS, Row, Table, checked_split
+from tagformer.data.table import PATH_COLUMNS, TAG_COLUMNS, Row, Table, checked_split
 from tagformer.errors import TagformerError, nearest
 from tagformer.labels import UNKNOWN
 

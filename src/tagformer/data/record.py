@@ -17,6 +17,7 @@ from tagformer.labels import ABSENT, UNKNOWN, LabelSpace
 
 # The size of an (image, label) pair's largest instance, as COCO's areas: < 32^2 small, < 96^2 medium.
 NO_SIZE, SMALL, MEDIUM, LARGE = 0, 1, 2, 3
+SPLITS = ("train", "val", "test")
 
 
 @runtime_checkable

@@ -27,11 +27,9 @@ from tagformer.data import (
     voc,
 )
 from tagformer.data.image_lists import NEWS500, VG500
-from tagformer.data.record import MultiLabelDataset
+from tagformer.data.record import SPLITS, MultiLabelDataset
 from tagformer.errors import BadImageError, TagformerError, nearest
 from tagformer.labels import PRESENT
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from pathlib import Path
 from tagformer.data.annotation import checked_id, parse, read_annotation
 from tagformer.data.compact import Strings
 from tagformer.data.images import EXTENSIONS
-from tagformer.data.record import MultiLabelDataset
+from tagformer.data.record import SPLITS, MultiLabelDataset
 from tagformer.data.stored import Members
-from tagformer.data.table import SIDECAR, SPLITS, Row, Table
+from tagformer.data.table import SIDECAR, Row, Table
 from tagformer.errors import TagformerError
 
 TREE = (

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from tagformer.data.compact import Files, Origins, RowsBuilder, Strings
-from tagformer.data.record import ImageSource, MultiLabelDataset
+from tagformer.data.record import SPLITS, ImageSource, MultiLabelDataset
 from tagformer.errors import TagformerError, nearest
 from tagformer.files import read_json
 from tagformer.labels import LabelSpace
 
-SPLITS = ("train", "val", "test")
 PATH_COLUMNS = ("path", "image", "file", "filename")
 TAG_COLUMNS = ("tags", "labels")
 SIDECAR = "labels.json"

@@ -62,8 +62,8 @@ class Options:
             raise BadImageError(f"{problem}: mend it, or leave such images out with --on-bad-image skip.")
 
 
-class Run:
-    """One go at a conversion."""
+class ConversionPass:
+    """One go at a conversion, from where the last one stopped."""
 
     def __init__(self, writer: Writer, state: State, options: Options, progress: Progress | None) -> None:
         self._writer, self._state, self._options, self._progress = writer, state, options, progress

@@ -43,7 +43,7 @@ class FeedbackPropagation(MultiLabelModel):
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
         """Features (B, ...) and known labels (B, L) to logits (B, L)."""
-        if known is None or (known == UNKNOWN).all():
+        if known is None or (known == UNKNOWN).all() or not features[0].numel():
             return self.model.decode(features)
         with torch.inference_mode(False), torch.enable_grad():
             start = features.detach().clone().float()

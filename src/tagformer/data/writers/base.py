@@ -19,8 +19,8 @@ from typing import IO, Any, ClassVar, NamedTuple
 import numpy as np
 
 from tagformer.data.prepare import Prepared
-from tagformer.data.record import MultiLabelDataset, Record
-from tagformer.data.table import SIDECAR, SPLITS
+from tagformer.data.record import SPLITS, MultiLabelDataset, Record
+from tagformer.data.table import SIDECAR
 from tagformer.errors import TagformerError
 from tagformer.labels import UNKNOWN, LabelSpace
 
