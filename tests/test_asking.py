@@ -102,6 +102,20 @@ def test_only_askable_labels_and_the_shortlist_are_worked_out() -> None:
     assert (expected_information_gain(Joint(space), weights, everything) == -torch.inf).all()
 
 
+def test_getting_surer_whatever_the_answer_was_is_no_information() -> None:
+    """A model that doubles its other logits when it is told anything learns nothing about them from an answer."""
+
+    class Boastful(Joint):
+        def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
+            assert known is not None
+            return ModelOutput(features * (1 + (known != UNKNOWN).any(dim=1, keepdim=True)))
+
+    logits = torch.tensor([[0.5, -1.0, 2.0, -3.0]])
+    known = torch.full((1, 4), UNKNOWN, dtype=torch.int8)
+    gain = expected_information_gain(Boastful(LabelSpace(("a", "b", "c", "d"))), logits, known, shortlist=None)
+    torch.testing.assert_close(gain, entropy_bits(torch.sigmoid(logits)), rtol=0, atol=1e-5)
+
+
 def test_entropy_in_bits() -> None:
     torch.testing.assert_close(
         entropy_bits(torch.tensor([0.0, 0.5, 1.0, 0.25])), torch.tensor([0.0, 1.0, 0.0, h(0.25)])

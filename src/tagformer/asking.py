@@ -1,9 +1,13 @@
 """Which label to ask about next: the one whose answer is expected to say most about all that is still unknown.
 
-An entropy h(p) is in bits. What is uncertain about an image is the sum of h(p_i) over its unknown target labels i. The
-expected information gain of asking label j is how much of that an answer takes away on average, with the answers as
-likely as the model says: H - [p_j H(j present) + (1 - p_j) H(j absent)], where H(j ...) is the sum with j known too.
-It counts j's own uncertainty, if j is a target, and what j tells about the others.
+An entropy h(p) is in bits. What an answer to label j says about a label i is their mutual information under the model,
+I(i; j) = h(m_i) - [p_j h(p_i given j present) + (1 - p_j) h(p_i given j absent)], where the mean m_i weighs the two
+probabilities of i as the answers are likely. The expected information gain of asking j is the sum of I(i; j) over the
+unknown target labels i, with I(j; j) = h(p_j).
+
+For a consistent model m_i is p_i, what the model says before the question, and the gain is how much of the uncertainty
+an answer takes away on average. A network told more is often surer of everything, whatever the answer was; measured
+against p_i that would count as information, measured against m_i it does not.
 """
 
 from __future__ import annotations
@@ -54,26 +58,28 @@ def expected_information_gain(
         ]
         return torch.cat(parts)
 
-    def uncertainty(found: Tensor, told: Tensor) -> Tensor:
-        return (entropy_bits(found) * (targets & (told == UNKNOWN))).sum(1)
-
     rows = torch.arange(len(features), device=known.device)
     found = probabilities(rows, known)
-    before = uncertainty(found, known)
     asked = known == UNKNOWN if askable is None else askable & (known == UNKNOWN)
-    own = entropy_bits(found).masked_fill(~asked, -1.0)
+    own = entropy_bits(found)
     count = min(shortlist or known.shape[1], known.shape[1])
-    uncertain, columns = own.topk(count, dim=1)
+    uncertain, columns = own.masked_fill(~asked, -1.0).topk(count, dim=1)
     row, place = torch.nonzero(uncertain >= 0, as_tuple=True)
     column = columns[row, place]
     gain = torch.full(known.shape, -torch.inf, device=known.device)
     if not len(row):
         return gain
-    after = torch.zeros(len(row), device=known.device)
+    mean = torch.zeros(len(row), known.shape[1], device=known.device)
+    left = torch.zeros_like(mean)
     for state in (PRESENT, ABSENT):
         told = known[row].clone()
         told[torch.arange(len(row), device=known.device), column] = state
         chance = found[row, column] if state == PRESENT else 1 - found[row, column]
-        after += chance * uncertainty(probabilities(row, told), told)
-    gain[row, column] = before[row] - after
+        given = probabilities(row, told)
+        mean += chance[:, None] * given
+        left += chance[:, None] * entropy_bits(given)
+    others = targets & (known[row] == UNKNOWN)
+    others[torch.arange(len(row), device=known.device), column] = False
+    about_others = ((entropy_bits(mean.clamp(max=1)) - left) * others).sum(1)
+    gain[row, column] = own[row, column] * targets[column] + about_others
     return gain

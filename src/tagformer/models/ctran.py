@@ -45,8 +45,8 @@ class CTran(MultiLabelModel):
             learning from the image starts slowly.
 
     Raises:
-        TagformerError: the heads do not divide the width, an image share that is not between 0 and 1, an unknown state
-            embedding or position.
+        TagformerError: no layer, heads that do not divide the width, an image share that is not between 0 and 1, an
+            unknown state embedding or position.
     """
 
     uses_known = True
@@ -71,6 +71,8 @@ class CTran(MultiLabelModel):
         super().__init__(label_space, backbone)
         channels, count = backbone.channels[-1], len(label_space)
         width = width or channels
+        if layers < 1:
+            raise TagformerError(f"ctran: there must be at least one layer, not {layers}.")
         if width % heads:
             raise TagformerError(f"ctran: {heads} heads do not divide the width {width}: choose another of the two.")
         if image_share is not None and not 0 < image_share < 1:
@@ -125,11 +127,11 @@ class CTran(MultiLabelModel):
             kept = torch.rand(len(features), 1, 1, device=features.device) >= self.image_dropout
             features = features * kept
         tokens, bias = self._tokens(features, known), self._attention_bias(features)
-        for layer in self.encoder:
+        for layer in self.encoder[:-1]:
             tokens = layer(tokens, bias)
+        tokens = self.encoder[-1](tokens, bias, last=len(self.label_space))  # of the image's tokens nothing is asked
         with torch.autocast(tokens.device.type, enabled=False):  # logits are ranked: they stay in float32
-            labels = tokens[:, -len(self.label_space) :].float()
-            logits = torch.einsum("bld,ld->bl", labels, self.classifier_weight)
+            logits = torch.einsum("bld,ld->bl", tokens.float(), self.classifier_weight)
         return ModelOutput(logits + self.classifier_bias)
 
     def attention(self, features: Tensor, known: Tensor | None = None) -> Tensor:

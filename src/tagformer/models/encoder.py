@@ -20,33 +20,42 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         if attention_dropout is not None:
             self.self_attn.dropout = attention_dropout
 
-    def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, tokens: Tensor, bias: Tensor | None = None, last: int | None = None) -> Tensor:  # type: ignore[override]
         """
         Args:
             tokens: (B, T, d).
             bias: added to the attention's logits before the softmax; broadcast to (B, heads, T, T).
+            last: only so many of the last tokens are wanted; None: all T.
 
         Returns:
-            (B, T, d).
+            (B, T, d), or (B, last, d).
         """
-        tokens = self.norm1(tokens + self.dropout1(self._attended(tokens, bias)))
-        return self.norm2(tokens + self._ff_block(tokens))
+        wanted = tokens if last is None else tokens[:, -last:]
+        wanted = self.norm1(wanted + self.dropout1(self.heard(wanted, tokens, bias)))
+        return self.norm2(wanted + self._ff_block(wanted))
+
+    def heard(self, query: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The multi-head attention of query tokens (B, Q, d) to tokens (B, T, d), projected: (B, Q, d)."""
+        attention = self.self_attn
+        weight, offset, width = attention.in_proj_weight, attention.in_proj_bias, attention.embed_dim
+        if query is tokens:
+            q, k, v = self._heads(F.linear(tokens, weight, offset), 3)
+        else:
+            (q,) = self._heads(F.linear(query, weight[:width], offset[:width]), 1)
+            k, v = self._heads(F.linear(tokens, weight[width:], offset[width:]), 2)
+        dropout = attention.dropout if self.training else 0.0
+        bias = None if bias is None else bias.to(q.dtype)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return attention.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def attention(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         """The attention weights (B, heads, T, T) of the same tokens; each row sums to 1."""
-        query, key, _ = self._projected(tokens)
+        attention = self.self_attn
+        query, key, _ = self._heads(F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias), 3)
         logits = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
         return torch.softmax(logits if bias is None else logits + bias, dim=3)
 
-    def _projected(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Query, key and value, each (B, heads, T, d / heads)."""
-        attention = self.self_attn
-        projected = F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
-        return tuple(part.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in projected.chunk(3, 2))
-
-    def _attended(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
-        query, key, value = self._projected(tokens)
-        dropout = self.self_attn.dropout if self.training else 0.0
-        bias = None if bias is None else bias.to(query.dtype)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
-        return self.self_attn.out_proj(mixed.transpose(1, 2).flatten(2))
+    def _heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, T, parts * d) to `parts` times (B, heads, T, d / heads)."""
+        heads = self.self_attn.num_heads
+        return tuple(part.unflatten(2, (heads, -1)).transpose(1, 2) for part in projected.chunk(parts, 2))
