@@ -13,7 +13,9 @@ from tagformer.evaluation import evaluate_model
 from tagformer.labels import UNKNOWN, LabelSpace, draw_groups, extra_groups, extra_mask_training
 from tagformer.metrics import group_accuracy
 from tagformer.models import create_model
+from tagformer.recipes import Recipe
 from tagformer.recipes.settings import ImageSettings
+from tagformer.training.module import TrainingModule
 
 
 def test_accuracy_is_that_of_the_highest_label_of_each_group() -> None:
@@ -45,6 +47,7 @@ SPACE = LabelSpace(
     groups={"class": ("robin", "crow"), "colour": ("black", "red"), "size": ("big", "small"), "noise": ("loud",)},
     extra=("red", "black", "big", "small", "loud"),
 )
+GROUPS = ((0, 1), (2, 3), (4, 5))
 
 
 def test_groups_of_extra_labels_are_told_whole_and_nested() -> None:
@@ -103,3 +106,28 @@ def test_extra_mask_training_tells_from_none_to_all_groups_of_extra_labels_and_n
     assert ((alone[:, 1] == UNKNOWN) != (alone[:, 2] == UNKNOWN)).any()  # without groups each is its own
     with pytest.raises(TagformerError, match="the data has no extra labels"):
         extra_mask_training(labels[:, :2], LabelSpace(("a", "b")))
+
+
+def test_training_tells_labels_groups_and_extra_groups_as_the_recipe_says() -> None:
+    model = create_model("ctran", SPACE, "tiny", width=16, layers=1)
+    labels = torch.randint(0, 2, (40, 7), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
+
+    def kinds(masking: object) -> set[str]:
+        """What the told batches of 60 steps look like."""
+        torch.manual_seed(0)
+        settings = {"known": {"masking": masking, "min_unknown": 0}, "model": {"backbone": {"name": "tiny"}}}
+        module = TrainingModule(model, Recipe.model_validate(settings), 1)
+        found = set()
+        for _ in range(60):
+            told = module.told(labels) != UNKNOWN
+            whole = all((told[:, list(c)].all(1) == told[:, list(c)].any(1)).all() for c in GROUPS)
+            found.add("labels" if not whole else "groups" if told[:, :2].any() else "extra_groups")
+        return found
+
+    assert kinds("labels") == {"labels"}
+    assert kinds("groups") == {"groups"}
+    assert kinds(["extra_groups"]) == {"extra_groups"}
+    assert kinds(["labels", "extra_groups"]) == {"labels", "extra_groups"}
+    for wrong in ("both", []):
+        with pytest.raises(ValueError, match="masking"):
+            kinds(wrong)

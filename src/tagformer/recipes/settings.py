@@ -85,8 +85,13 @@ class KnownSettings(Section):
     label_mask_training: bool = True
     min_unknown: float = Field(0.25, ge=0, le=1)
     validation: float | None = Field(None, ge=0, lt=1)  # share told in validation; None: 0, or .5 without an image
-    # Hide single labels, whole groups, or both in turn; extra_groups tells groups of extra labels alone.
-    masking: Literal["labels", "groups", "both", "extra_groups"] = "labels"
+    # What is hidden or told: single labels, whole groups, or groups of extra labels alone; of several, one each step.
+    masking: tuple[Literal["labels", "groups", "extra_groups"], ...] = Field(("labels",), min_length=1)
+
+    @field_validator("masking", mode="before")
+    @classmethod
+    def _one_masking(cls, values: Any) -> Any:
+        return (values,) if isinstance(values, str) else values
 
 
 class OptimizerSettings(Section):

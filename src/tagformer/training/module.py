@@ -99,12 +99,13 @@ class TrainingModule(LightningModule):
         return loss
 
     def told(self, labels: Tensor) -> Tensor:
-        """What the model is told of a batch, int8 (B, L); by groups in every other step where both are asked for."""
-        settings = self.recipe.known
-        if settings.masking == "extra_groups":
-            return extra_mask_training(labels, self.model.label_space)
-        by_group = settings.masking == "groups" or (settings.masking == "both" and bool(torch.rand(()) < 0.5))
-        groups = self.model.label_space.group_numbers if by_group else None
+        """What the model is told of a batch, int8 (B, L); where several maskings are asked for, one is drawn."""
+        settings, label_space = self.recipe.known, self.model.label_space
+        count = len(settings.masking)
+        masking = settings.masking[int(torch.randint(count, ())) if count > 1 else 0]
+        if masking == "extra_groups":
+            return extra_mask_training(labels, label_space)
+        groups = label_space.group_numbers if masking == "groups" else None
         return label_mask_training(labels, settings.min_unknown, groups=groups)
 
     def normalised(self, batch: Batch) -> Tensor:
