@@ -18,7 +18,11 @@ from tagformer.recipes.settings import OptimizerSettings
 from tagformer.training.optim import create_optimizer
 
 LABELS = 6
-SMALL: dict[str, dict[str, Any]] = {"ctran": {"width": 16, "layers": 2}}
+SMALL: dict[str, dict[str, Any]] = {
+    "cat": {"width": 16, "layers": 1, "heads": 2},
+    "ctran": {"width": 16, "layers": 2},
+    "fpn": {"width": 16},
+}
 
 
 def small(name: str, seed: int = 0) -> MultiLabelModel:
@@ -271,12 +275,14 @@ def test_attention_weights_are_those_that_the_layers_use(options: dict[str, Any]
     torch.testing.assert_close(attention.sum(-1), torch.ones(attention.shape[:-1]))
     before = model._tokens(features, some_known()[:2])
     layer = model.encoder[0]
-    _, _, value = layer._projected(before)
+    weight, bias = (part.chunk(3)[2] for part in (layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias))
+    value = (before @ weight.T + bias).unflatten(2, (layer.self_attn.num_heads, -1)).transpose(1, 2)
     mixed = layer.self_attn.out_proj((attention[0] @ value).transpose(1, 2).flatten(2))
     first = layer.norm1(before + mixed)
     expected = layer.norm2(first + layer.linear2(layer.linear1(first).relu()))
-    bias = model._attention_bias(features)
-    torch.testing.assert_close(layer(before, bias), expected, rtol=1e-4, atol=1e-5)
+    share = model._attention_bias(features)
+    torch.testing.assert_close(layer(before, share), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer(before, share, last=LABELS), expected[:, -LABELS:], rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()

@@ -10,11 +10,13 @@ from tagformer.backbones import Backbone, create_backbone
 from tagformer.errors import TagformerError, nearest
 from tagformer.labels import LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel
+from tagformer.models.cat import CAT
 from tagformer.models.ctran import CTran
+from tagformer.models.fpn import FPN
 from tagformer.models.linear import Linear
 from tagformer.models.official import convert_checkpoint
 
-MODELS: dict[str, type[MultiLabelModel]] = {"ctran": CTran, "linear": Linear}
+MODELS: dict[str, type[MultiLabelModel]] = {"cat": CAT, "ctran": CTran, "fpn": FPN, "linear": Linear}
 DEFAULT_BACKBONE = "resnet50"
 
 __all__ = ["MODELS", "ModelOutput", "MultiLabelModel", "convert_checkpoint", "create_model", "list_models"]

@@ -1,0 +1,59 @@
+"""Backbone and feature pyramid, a classifier on each level: CAT's stronger baseline."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork
+
+from tagformer.backbones import Backbone
+from tagformer.errors import TagformerError
+from tagformer.labels import LabelSpace
+from tagformer.models.base import ModelOutput, MultiLabelModel
+
+
+class FPN(MultiLabelModel):
+    """A feature pyramid on the backbone's coarsest maps S3, S4, S5, and a linear classifier on each of P3, P4, P5.
+
+    Each classifier sees its level's maximum over positions; their logits are summed ("Backbone+FPN" in Table 3 of CAT).
+    It does not use known labels.
+
+    Args:
+        width: channels of every level (1024 in the paper).
+        levels: how many levels, from the coarsest on.
+
+    Raises:
+        TagformerError: the backbone has fewer maps than that.
+    """
+
+    def __init__(self, label_space: LabelSpace, backbone: Backbone, width: int = 1024, levels: int = 3) -> None:
+        super().__init__(label_space, backbone)
+        if levels > len(backbone.channels):
+            raise TagformerError(
+                f"a pyramid of {levels} levels cannot be built: "
+                f"the backbone gives {len(backbone.channels)} feature maps."
+            )
+        self.levels = levels
+        self.pyramid = FeaturePyramidNetwork(list(backbone.channels[-levels:]), width)
+        # The sum of the classifiers has one bias: that of the first.
+        self.classifiers = nn.ModuleList(nn.Linear(width, len(label_space), bias=i == 0) for i in range(levels))
+
+    @property
+    def output_bias(self) -> nn.Parameter:
+        return self.classifiers[0].bias  # type: ignore[return-value]
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Images (B, 3, H, W) to the maps (B, C, h, w) that are pooled and classified, from fine to coarse."""
+        features = self.backbone(images)[-self.levels :]
+        return list(self.pyramid({str(level): feature for level, feature in enumerate(features)}).values())
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to each level's maximum over positions (B, levels, C), from fine to coarse."""
+        return torch.stack([level.amax(dim=(2, 3)) for level in self.maps(images)], dim=1)
+
+    def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
+        """Pooled levels (B, levels, C) to logits (B, L), in float32; `known` changes nothing."""
+        with torch.autocast(features.device.type, enabled=False):
+            levels = features.float().unbind(dim=1)
+            parts = [classify(level) for classify, level in zip(self.classifiers, levels, strict=True)]
+            return ModelOutput(torch.stack(parts).sum(dim=0))
