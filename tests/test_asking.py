@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tagformer import Tagger
-from tagformer.asking import entropy_bits, expected_information_gain
+from tagformer.asking import entropy_bits, expected_information_gain, label_weights
 from tagformer.errors import TagformerError
 from tagformer.labels import UNKNOWN, LabelSpace
 from tagformer.models import ModelOutput, MultiLabelModel, create_model
@@ -44,8 +44,8 @@ def h(p: float) -> float:
     return 0.0 if p in (0.0, 1.0) else -p * math.log2(p) - (1 - p) * math.log2(1 - p)
 
 
-def worked_gain(weights: list[float], told: dict[int, int], label: int, targets: list[int]) -> float:
-    """The sum over targets i of I(y_i; y_label | told), by its definition; I(y; y) = h(y)."""
+def worked_gain(weights: list[float], told: dict[int, int], label: int, worth: dict[int, float]) -> float:
+    """The sum over targets i of worth_i I(y_i; y_label | told), by its definition; I(y; y) = h(y)."""
 
     def chance(conditions: dict[int, int]) -> float:
         return sum(
@@ -53,27 +53,31 @@ def worked_gain(weights: list[float], told: dict[int, int], label: int, targets:
         )
 
     total, base = 0.0, chance(told)
-    for target in targets:
+    for target in worth:
         if target in told:
             continue
         if target == label:
-            total += h(chance({**told, label: 1}) / base)
+            total += worth[target] * h(chance({**told, label: 1}) / base)
             continue
         for a, b in itertools.product((0, 1), repeat=2):
             both = chance({**told, target: a, label: b}) / base
             alone = chance({**told, target: a}) * chance({**told, label: b}) / base**2
-            total += both * math.log2(both / alone)
+            total += worth[target] * both * math.log2(both / alone)
     return total
 
 
+@pytest.mark.parametrize("weights_of_labels", [None, [0.5, 2.0, 1.0, 0.25]], ids=["alike", "weighted"])
 @pytest.mark.parametrize("extra", [(), ("d",)])
-def test_the_gain_is_the_mutual_information_with_all_that_is_unknown(extra: tuple[str, ...]) -> None:
+def test_the_gain_is_the_mutual_information_with_all_that_is_unknown(
+    extra: tuple[str, ...], weights_of_labels: list[float] | None
+) -> None:
     space = LabelSpace(("a", "b", "c", "d"), extra=extra)
     weights = torch.rand(3, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 3
     weights /= weights.sum(1, keepdim=True)
     known = torch.tensor([[-1, -1, -1, -1], [-1, 1, -1, -1], [0, 1, -1, -1]], dtype=torch.int8)
-    gain = expected_information_gain(Joint(space), weights, known, shortlist=None)
-    targets = [column for column in range(4) if space.names[column] not in extra]
+    bits = None if weights_of_labels is None else torch.tensor(weights_of_labels)
+    gain = expected_information_gain(Joint(space), weights, known, shortlist=None, weights=bits)
+    worth = {i: (weights_of_labels or [1.0] * 4)[i] for i in range(4) if space.names[i] not in extra}
     for row in range(3):
         told = {column: state for column, state in enumerate(known[row].tolist()) if state != UNKNOWN}
         for column in range(4):
@@ -81,7 +85,7 @@ def test_the_gain_is_the_mutual_information_with_all_that_is_unknown(extra: tupl
                 assert gain[row, column] == -torch.inf
             else:
                 assert gain[row, column].item() == pytest.approx(
-                    worked_gain(weights[row].tolist(), told, column, targets), abs=1e-5
+                    worked_gain(weights[row].tolist(), told, column, worth), abs=1e-5
                 )
 
 
@@ -114,6 +118,12 @@ def test_getting_surer_whatever_the_answer_was_is_no_information() -> None:
     known = torch.full((1, 4), UNKNOWN, dtype=torch.int8)
     gain = expected_information_gain(Boastful(LabelSpace(("a", "b", "c", "d"))), logits, known, shortlist=None)
     torch.testing.assert_close(gain, entropy_bits(torch.sigmoid(logits)), rtol=0, atol=1e-5)
+
+
+def test_bits_about_rare_labels_are_worth_more() -> None:
+    weights = label_weights(torch.tensor([0.08, 0.48, 0.18]))
+    torch.testing.assert_close(weights / weights[1], torch.tensor([5.0, 1.0, 2.5]))
+    assert weights.mean().item() == pytest.approx(1)
 
 
 def test_entropy_in_bits() -> None:

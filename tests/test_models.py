@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tagformer.backbones import Backbone
+from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import TagformerError
 from tagformer.labels import UNKNOWN, LabelSpace, label_mask_training, without_known
 from tagformer.losses import asymmetric_loss, binary_cross_entropy
@@ -456,8 +458,9 @@ def test_ctran_on_resnet101_has_the_papers_size() -> None:
 def test_a_model_can_start_from_the_labels_frequencies(name: str) -> None:
     model = create_model(name, 3, "tiny", **({"width": 16, "heads": 2} if name == "ctran" else {})).eval()
     labels = torch.tensor([[1, 0, -1], [1, 0, -1], [0, 0, 1], [1, -1, -1]], dtype=torch.int8)
+    data = MultiLabelDataset("four images", model.label_space, [Path("unread.jpg")] * 4, labels, list("abcd"))
     before = model(torch.zeros(1, 3, 64, 64)).logits - model.output_bias
-    model.start_from_frequencies((labels == 1).sum(0), (labels == 0).sum(0))
+    model.start_from_frequencies(data.frequencies)
     # (3 + .5) / (4 + 1), (0 + .5) / (3 + 1), (1 + .5) / (1 + 1)
     torch.testing.assert_close(torch.sigmoid(model.output_bias), torch.tensor([0.7, 0.125, 0.75]))
     torch.testing.assert_close(model(torch.zeros(1, 3, 64, 64)).logits - model.output_bias, before)

@@ -5,6 +5,9 @@ I(i; j) = h(m_i) - [p_j h(p_i given j present) + (1 - p_j) h(p_i given j absent)
 probabilities of i as the answers are likely. The expected information gain of asking j is the sum of I(i; j) over the
 unknown target labels i, with I(j; j) = h(p_j).
 
+A mean over labels, as mAP is, asks as much of a rare label as of a common one, though rare labels have few bits to
+give. `label_weights` evens that out: the more images have a label, the less one bit about it counts.
+
 For a consistent model m_i is p_i, what the model says before the question, and the gain is how much of the uncertainty
 an answer takes away on average. A network told more is often surer of everything, whatever the answer was; measured
 against p_i that would count as information, measured against m_i it does not.
@@ -20,12 +23,19 @@ from tagformer.models import MultiLabelModel
 
 # Labels whose gain is worked out: the most uncertain; of any other label an answer tells at most its own entropy.
 SHORTLIST = 16
+RARE = 0.02  # below this frequency rarer labels count hardly more
 DECODED = 256  # sets of known labels that are decoded at a time
 
 
 def entropy_bits(probabilities: Tensor) -> Tensor:
     """The entropy of a yes or no of these probabilities, in bits; same shape."""
     return (torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)) / torch.log(torch.tensor(2.0))
+
+
+def label_weights(frequencies: Tensor) -> Tensor:
+    """What a bit about each label is worth, (L,) with mean 1: in inverse proportion to its frequency + 2 %."""
+    weights = 1 / (frequencies + RARE)
+    return weights / weights.mean()
 
 
 @torch.inference_mode()
@@ -36,8 +46,9 @@ def expected_information_gain(
     askable: Tensor | None = None,
     shortlist: int | None = SHORTLIST,
     temperature: float = 1.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """The gain of asking each label, in bits; see the module's text.
+    """The gain of asking each label, in bits of that worth; see the module's text.
 
     Args:
         features: (B, ...) of the model's `encode`.
@@ -45,11 +56,14 @@ def expected_information_gain(
         askable: bool (B, L), the labels that may be asked about; None: all that are unknown.
         shortlist: of each image only so many labels, the most uncertain, are worked out; None: all.
         temperature: the probabilities are sigmoid(logits / temperature).
+        weights: (L,) of `label_weights`; None: all alike.
 
     Returns:
         (B, L); -inf for labels that are known, may not be asked or are off the shortlist.
     """
-    targets = model.label_space.is_target.to(known.device)
+    worth = model.label_space.is_target.to(known.device).float()
+    if weights is not None:
+        worth = worth * weights.to(known.device)
 
     def probabilities(rows: Tensor, told: Tensor) -> Tensor:
         parts = [
@@ -61,7 +75,7 @@ def expected_information_gain(
     rows = torch.arange(len(features), device=known.device)
     found = probabilities(rows, known)
     asked = known == UNKNOWN if askable is None else askable & (known == UNKNOWN)
-    own = entropy_bits(found)
+    own = entropy_bits(found) * (1 if weights is None else weights.to(known.device))
     count = min(shortlist or known.shape[1], known.shape[1])
     uncertain, columns = own.masked_fill(~asked, -1.0).topk(count, dim=1)
     row, place = torch.nonzero(uncertain >= 0, as_tuple=True)
@@ -78,8 +92,7 @@ def expected_information_gain(
         given = probabilities(row, told)
         mean += chance[:, None] * given
         left += chance[:, None] * entropy_bits(given)
-    others = targets & (known[row] == UNKNOWN)
-    others[torch.arange(len(row), device=known.device), column] = False
-    about_others = ((entropy_bits(mean.clamp(max=1)) - left) * others).sum(1)
-    gain[row, column] = own[row, column] * targets[column] + about_others
+    tells = (entropy_bits(mean.clamp(max=1)) - left) * (known[row] == UNKNOWN)
+    tells[torch.arange(len(row), device=known.device), column] = entropy_bits(found[row, column])
+    gain[row, column] = (tells * worth).sum(1)
     return gain

@@ -2,7 +2,7 @@
 
 ========================  ==============================================================================
 ``recipe.yaml``           every setting of the run, the image transform included
-``labels.json``           the label space, the activation, the temperature and the thresholds
+``labels.json``           the label space, its frequencies, the activation, the temperature and the thresholds
 ``model.safetensors``     the best weights
 ``metrics.json``          the last evaluation
 ``predictions/``          what the model said of a split, from which reports and comparisons are made
@@ -65,6 +65,7 @@ class Run:
     Attributes:
         thresholds: float32 (L,), the calibrated probability from which each label counts as predicted.
         temperature: the probabilities are sigmoid(logits / temperature).
+        frequencies: float32 (L,), of the labels in the training data; None where that is not known (imported runs).
     """
 
     folder: Path
@@ -72,6 +73,7 @@ class Run:
     label_space: LabelSpace
     thresholds: torch.Tensor
     temperature: float = 1.0
+    frequencies: torch.Tensor | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
@@ -88,13 +90,17 @@ class Run:
             label_space = LabelSpace.from_dict(content)
             thresholds = torch.tensor(content["thresholds"], dtype=torch.float32)
             temperature = float(content.get("temperature", 1.0))
+            frequencies = content.get("frequencies")
+            frequencies = None if frequencies is None else torch.tensor(frequencies, dtype=torch.float32)
         except (KeyError, TypeError, ValueError) as error:
             raise TagformerError(f"{folder / LABELS} is not a label file of a run ({error}).") from error
         if len(thresholds) != len(label_space):
             raise TagformerError(f"{folder / LABELS}: {len(thresholds)} thresholds for {len(label_space)} labels.")
+        if frequencies is not None and len(frequencies) != len(label_space):
+            raise TagformerError(f"{folder / LABELS}: {len(frequencies)} frequencies for {len(label_space)} labels.")
         if not temperature > 0:
             raise TagformerError(f"{folder / LABELS}: the temperature must be above 0, not {temperature}.")
-        return cls(folder, load_recipe(folder / RECIPE), label_space, thresholds, temperature)
+        return cls(folder, load_recipe(folder / RECIPE), label_space, thresholds, temperature, frequencies)
 
     @property
     def weights(self) -> Path:
@@ -150,7 +156,11 @@ class Run:
 
 
 def write_labels(
-    folder: Path, label_space: LabelSpace, thresholds: torch.Tensor | None = None, temperature: float = 1.0
+    folder: Path,
+    label_space: LabelSpace,
+    thresholds: torch.Tensor | None = None,
+    temperature: float = 1.0,
+    frequencies: torch.Tensor | None = None,
 ) -> None:
     """Write ``labels.json``; the thresholds are 0.5 where none are given."""
     thresholds = torch.full((len(label_space),), 0.5) if thresholds is None else thresholds
@@ -160,6 +170,8 @@ def write_labels(
         "temperature": temperature,
         "thresholds": thresholds.tolist(),
     }
+    if frequencies is not None:
+        content["frequencies"] = [round(value, 6) for value in frequencies.tolist()]
     write_json(folder / LABELS, content)
 
 

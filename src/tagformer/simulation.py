@@ -82,6 +82,7 @@ def simulate(
     seeds: Sequence[int] = (0,),
     thresholds: Tensor | None = None,
     temperature: float = 1.0,
+    weights: Tensor | None = None,
     batch_size: int = 32,
     workers: int = 2,
     on_bad_image: str = "error",
@@ -97,6 +98,7 @@ def simulate(
         orders: names of `ORDERS`. Only ``random`` differs between the seeds.
         thresholds: (L,), from which probability a label counts as predicted; None: 0.5.
         temperature: the probabilities are sigmoid(logits / temperature).
+        weights: (L,), what a bit about each label is worth to ``informative``, see `asking.label_weights`.
         progress: called with the number of images done, each counted once for every order and seed.
 
     Raises:
@@ -128,7 +130,7 @@ def simulate(
         labels.append(batch.labels[:, targets])
         for order, seed in runs:
             ranks = _ranks(draw_order(batch.ids, model.label_space, seed), truth) if order == "random" else None
-            steps = _asked(model, features, truth, order, ranks, questions, temperature)
+            steps = _asked(model, features, truth, order, ranks, questions, temperature, weights)
             logits[order, seed].append(torch.stack(steps)[:, :, targets])
             done += len(batch)
             if progress:
@@ -150,6 +152,7 @@ def _asked(
     ranks: Tensor | None,
     questions: int,
     temperature: float,
+    weights: Tensor | None,
 ) -> list[Tensor]:
     """The logits (B, L) after 0, 1, 2, ... answers; those of answered labels are certain."""
     known = torch.full_like(truth, UNKNOWN)
@@ -167,7 +170,7 @@ def _asked(
         elif order == "uncertain":
             score = entropy_bits(torch.sigmoid(logits / temperature))
         else:
-            score = expected_information_gain(model, features, known, askable, temperature=temperature)
+            score = expected_information_gain(model, features, known, askable, temperature=temperature, weights=weights)
         score = score.masked_fill(told | ~askable, -torch.inf)
         chosen = score.argmax(1)
         rows = every[torch.isfinite(score[every, chosen])]

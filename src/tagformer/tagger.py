@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tagformer.asking import expected_information_gain
+from tagformer.asking import expected_information_gain, label_weights
 from tagformer.data.images import Picture, open_picture
 from tagformer.data.loading import Batch, evaluation_loader, refuse_bad
 from tagformer.data.record import MultiLabelDataset
-from tagformer.data.transforms import evaluation_transform, normalise
+from tagformer.data.transforms import RESIZES, evaluation_transform, normalise
 from tagformer.errors import TagformerError
+from tagformer.explaining import Explanation
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
 from tagformer.models import MultiLabelModel
 from tagformer.models.feedback import FeedbackPropagation
@@ -102,7 +103,8 @@ class Suggestion:
     """A label to ask about.
 
     Attributes:
-        gain: by how many bits the answer is expected to make the unknown labels less uncertain.
+        gain: how many bits the answer is expected to tell about the unknown labels; a bit about a rare label counts
+            more, see `asking.label_weights`.
         probability: of the label, by what is known so far.
     """
 
@@ -129,12 +131,14 @@ class Tagger:
         device: str | torch.device | None = None,
         cache_size: int = 64,
         temperature: float = 1.0,
+        frequencies: Tensor | None = None,
     ) -> None:
         self.device = torch.device(device) if device else default_device()
         self.model = model.eval().to(self.device)
         self.label_space = model.label_space
         self.thresholds = thresholds
         self.temperature = temperature
+        self.label_weights = None if frequencies is None else label_weights(frequencies)
         self.image = image
         self.cache_size = cache_size
         self._transform = evaluation_transform(image.size, image.resize)
@@ -151,7 +155,14 @@ class Tagger:
         """
         loaded = Run.load(run)
         model = FeedbackPropagation(loaded.model()) if feedback else loaded.model()
-        return cls(model, loaded.recipe.image, loaded.thresholds, device, temperature=loaded.temperature)
+        return cls(
+            model,
+            loaded.recipe.image,
+            loaded.thresholds,
+            device,
+            temperature=loaded.temperature,
+            frequencies=loaded.frequencies,
+        )
 
     def known(self, states: Known | None) -> Tensor:
         """int8 (L,) from names.
@@ -212,11 +223,46 @@ class Tagger:
                 "anything: train 'ctran'."
             )
         features = self._encoded([image])
-        gain = expected_information_gain(self.model, features, told, temperature=self.temperature)[0]
+        gain = expected_information_gain(
+            self.model, features, told, temperature=self.temperature, weights=self.label_weights
+        )[0]
         found = torch.sigmoid(self.model.decode(features, told).logits[0].float() / self.temperature)
         best = gain.argsort(descending=True, stable=True)[:count].tolist()
         names = self.label_space.names
         return [Suggestion(names[i], gain[i].item(), found[i].item()) for i in best if torch.isfinite(gain[i])]
+
+    @torch.no_grad()
+    def explain(self, image: AnyImage, labels: Sequence[str] = (), known: Known | None = None) -> Explanation:
+        """Where in an image labels are seen; see the model's `heat_maps`.
+
+        Args:
+            labels: their names; none: those that are predicted, or the most probable one where none is.
+
+        Raises:
+            TagformerError: an unknown label, or a model that does not look at images.
+            BadImageError: the image cannot be read.
+        """
+        told = self.known(known)
+        picture = _open(image)
+        pixels = self._transform(picture).unsqueeze(0).to(self.device)
+        images = normalise(pixels, *self.image.statistics(self.model.backbone))
+        prediction = self._decoded([""], self.model.encode(images), told)[0]
+        ranked = {tag.name: tag for tag in prediction.ranked}
+        for name in labels:
+            if not self.label_space.is_target[self.label_space.index(name)]:
+                raise TagformerError(f"'{name}' is an extra label: the model is told it and never says it.")
+        chosen = [ranked[name] for name in labels] or prediction.tags or prediction.ranked[:1]
+        columns = [self.label_space.index(tag.name) for tag in chosen]
+        spoken = told.to(self.device).unsqueeze(0) if self.model.uses_known else None
+        maps = self.model.heat_maps(images, columns, spoken)[0].float().cpu()
+        left, top, width, height = RESIZES[self.image.resize](picture.width, picture.height)
+        region = (
+            left / picture.width,
+            top / picture.height,
+            (left + width) / picture.width,
+            (top + height) / picture.height,
+        )
+        return Explanation(tuple(chosen), maps, region)
 
     @torch.inference_mode()
     def stream(

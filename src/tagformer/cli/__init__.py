@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tagformer.cli import data, evaluate, importing, listing, predict, report, simulate, train, tune
+from tagformer.cli import data, evaluate, explain, importing, listing, predict, report, simulate, train, tune
 from tagformer.errors import TagformerError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.command("compare")(report.compare)

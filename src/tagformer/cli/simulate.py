@@ -31,6 +31,7 @@ def simulate(
     on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
 ) -> None:
     """Ask a simulated annotator about each image, in several orders, and draw what the answers are worth."""
+    from tagformer.asking import label_weights
     from tagformer.files import write_text
     from tagformer.models.feedback import FeedbackPropagation
     from tagformer.predictions import load_split
@@ -60,6 +61,7 @@ def simulate(
             seeds=range(draws),
             thresholds=loaded.thresholds,
             temperature=loaded.temperature,
+            weights=None if loaded.frequencies is None else label_weights(loaded.frequencies),
             batch_size=batch_size,
             workers=workers,
             on_bad_image=on_bad_image,

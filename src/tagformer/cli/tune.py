@@ -49,7 +49,7 @@ def tune(
     tuned = tuning.tune(evaluation, beta, precision)
     thresholds = torch.full((len(loaded.label_space),), 0.5)
     thresholds[loaded.label_space.is_target] = tuned.thresholds.values
-    write_labels(run, loaded.label_space, thresholds, tuned.temperature)
+    write_labels(run, loaded.label_space, thresholds, tuned.temperature, loaded.frequencies)
 
     table = Table(box=SIMPLE)
     for column in ("%", "macro-F1", "CP", "CR", "OF1", "calibration error"):

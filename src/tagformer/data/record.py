@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tagformer.data.compact import Rows, SparseRows, take
 from tagformer.errors import TagformerError
-from tagformer.labels import ABSENT, UNKNOWN, LabelSpace
+from tagformer.labels import ABSENT, PRESENT, UNKNOWN, LabelSpace
 
 # The size of an (image, label) pair's largest instance, as COCO's areas: < 32^2 small, < 96^2 medium.
 NO_SIZE, SMALL, MEDIUM, LARGE = 0, 1, 2, 3
@@ -116,6 +116,15 @@ class MultiLabelDataset:
     def sizes(self) -> Tensor | None:
         """int8 (N, L), made anew; None where the format has no sizes."""
         return None if self.size_rows is None else self.size_rows.dense()
+
+    @property
+    def frequencies(self) -> Tensor:
+        """float32 (L,): of the images on which a label is annotated, the share that has it.
+
+        Smoothed by half an image, so that none is 0 or 1; 1/2 where nothing is annotated.
+        """
+        present, absent = self.label_rows.count(PRESENT), self.label_rows.count(ABSENT)
+        return (present + 0.5) / (present + absent + 1)
 
     def __len__(self) -> int:
         return len(self.images)

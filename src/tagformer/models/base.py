@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -56,22 +57,48 @@ class MultiLabelModel(nn.Module):
         """``decode(encode(images), known)``."""
         return self.decode(self.encode(images), known)
 
+    def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
+        """Where in the images these labels are seen: (B, K, h, w) for K columns of labels, the higher the more.
+
+        Here, for any model: the gradient-weighted class activation map of the backbone's last feature map (Selvaraju et
+        al., Grad-CAM, ICCV 2017). Some models have better ones. Values can be compared within a map, not between maps.
+
+        Args:
+            images: normalised (B, 3, H, W).
+            labels: columns of the labels.
+            known: int8 (B, L), as `decode` takes it.
+        """
+        kept: list[Tensor] = []
+
+        def keep(_: nn.Module, __: Any, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            kept.append(maps[-1].detach().requires_grad_())
+            return (*maps[:-1], kept[0])
+
+        hook = self.backbone.register_forward_hook(keep)
+        try:
+            with torch.enable_grad():
+                logits = self(images, known).logits
+                gradients = [torch.autograd.grad(logits[:, i].sum(), kept[0], retain_graph=True)[0] for i in labels]
+        finally:
+            hook.remove()
+        weights = torch.stack(gradients, dim=1).mean(dim=(3, 4))
+        return torch.einsum("bkc,bchw->bkhw", weights, kept[0].detach()).clamp(min=0)
+
     @property
     def output_bias(self) -> nn.Parameter:
         """The bias (L,) of the logits."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def start_from_frequencies(self, present: Tensor, absent: Tensor) -> None:
+    def start_from_frequencies(self, frequencies: Tensor) -> None:
         """Set the bias so that an untrained model gives each label about its frequency in the training data.
 
-        With hundreds of rare labels this saves the steps in which a model learns that most are absent. The frequencies
-        are smoothed by half an image, so that none is 0 or 1.
+        With hundreds of rare labels this saves the steps in which a model learns that most are absent.
 
         Args:
-            present, absent: (L,), on how many images each label is known to be present and to be absent.
+            frequencies: (L,), each above 0 and below 1; see `MultiLabelDataset.frequencies`.
         """
-        self.output_bias.copy_(torch.logit((present + 0.5) / (present + absent + 1)))
+        self.output_bias.copy_(torch.logit(frequencies))
 
     @classmethod
     def options(cls) -> dict[str, Any]:

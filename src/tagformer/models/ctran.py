@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +113,9 @@ class CTran(MultiLabelModel):
         """Images (B, 3, H, W) to the image tokens (B, h * w, d)."""
         if not self.uses_image:
             return images.new_zeros(len(images), 0, self.label_embedding.embedding_dim)
-        features = self.backbone(images)[-1]
+        return self._image_tokens(self.backbone(images)[-1])
+
+    def _image_tokens(self, features: Tensor) -> Tensor:
         height, width = features.shape[2:]
         tokens = self.projection(features.flatten(2).transpose(1, 2))
         if self.position == "sine":
@@ -146,6 +149,19 @@ class CTran(MultiLabelModel):
             weights.append(layer.attention(tokens, bias))
             tokens = layer(tokens, bias)
         return torch.stack(weights)
+
+    def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
+        """How much of its attention each label gives to each position of the image, the mean over layers and heads.
+
+        Raises:
+            TagformerError: the model has no image tokens.
+        """
+        if not self.uses_image:
+            raise TagformerError("ctran: a model without an image has no heat maps.")
+        features = self.backbone(images)[-1]
+        positions = features.shape[2] * features.shape[3]
+        attention = self.attention(self._image_tokens(features), known).mean(dim=(0, 2))
+        return attention[:, positions:, :positions][:, list(labels)].unflatten(2, features.shape[2:])
 
     def _tokens(self, features: Tensor, known: Tensor | None) -> Tensor:
         """(B, h * w + L, d): the image tokens, then the labels with their states, normalised."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +42,10 @@ class FeedbackPropagation(MultiLabelModel):
     def encode(self, images: Tensor) -> Tensor:
         """As the model's own."""
         return self.model.encode(images)
+
+    def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
+        """As the model's own, with nothing known."""
+        return self.model.heat_maps(images, labels)
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
         """Features (B, ...) and known labels (B, L) to logits (B, L)."""

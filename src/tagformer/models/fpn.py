@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
@@ -57,3 +59,9 @@ class FPN(MultiLabelModel):
             levels = features.float().unbind(dim=1)
             parts = [classify(level) for classify, level in zip(self.classifiers, levels, strict=True)]
             return ModelOutput(torch.stack(parts).sum(dim=0))
+
+    def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
+        """The class activation maps of the finest level: each label's weights at every position of it (B, K, h, w)."""
+        finest = self.maps(images)[0]
+        weight: Tensor = self.classifiers[0].weight  # type: ignore[assignment]
+        return torch.einsum("kc,bchw->bkhw", weight[list(labels)], finest)

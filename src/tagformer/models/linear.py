@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -34,3 +36,10 @@ class Linear(MultiLabelModel):
         """Pooled features (B, C) to logits (B, L), in float32; `known` changes nothing."""
         with torch.autocast(features.device.type, enabled=False):
             return ModelOutput(self.classifier(self.dropout(features.float())))
+
+    def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
+        """The class activation maps (Zhou et al., CVPR 2016): each label's weights at every position (B, K, h, w).
+
+        Their mean over positions is the logit without its bias.
+        """
+        return torch.einsum("kc,bchw->bkhw", self.classifier.weight[list(labels)], self.backbone(images)[-1])

@@ -23,7 +23,6 @@ from tagformer.data.registry import load_training_data
 from tagformer.data.sampling import ClassAware, EpochBatches, derive_seed
 from tagformer.data.transforms import evaluation_transform, training_transform
 from tagformer.errors import TagformerError
-from tagformer.labels import ABSENT, PRESENT, LabelSpace
 from tagformer.recipes import Recipe
 from tagformer.run import (
     BEST,
@@ -105,7 +104,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
         listener.say(f"Fetching the pretrained weights of {settings.name}, unless they are in the cache ...")
     model = model_from_recipe(recipe, train.label_space, load_weights=not checkpoint.is_file())
     if recipe.model.start_from_frequencies:
-        model.start_from_frequencies(train.label_rows.count(PRESENT), train.label_rows.count(ABSENT))
+        model.start_from_frequencies(train.frequencies)
     backbone = model.backbone
     weights = settings.weights or settings.pretrained
     if weights and not checkpoint.is_file() and not settings.freeze_norm and has_folded_norms(backbone):
@@ -114,7 +113,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     recipe.image.mean, recipe.image.std = recipe.image.statistics(backbone)
     if not resume or not (out / RECIPE).is_file():
         recipe.save(out / RECIPE)
-    _write_or_check_labels(out, train.label_space)
+    _write_or_check_labels(out, train)
 
     loader, val_loader = _loaders(recipe, train, val)
     batches = len(loader)
@@ -164,10 +163,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
-def _write_or_check_labels(out: Path, label_space: LabelSpace) -> None:
+def _write_or_check_labels(out: Path, train: MultiLabelDataset) -> None:
     if not (out / LABELS).is_file():
-        write_labels(out, label_space)
-    elif Run.load(out).label_space != label_space:
+        write_labels(out, train.label_space, frequencies=train.frequencies)
+    elif Run.load(out).label_space != train.label_space:
         raise TagformerError(f"{out} was begun with other labels than its data has now: train into another --out.")
 
 

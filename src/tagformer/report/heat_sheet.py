@@ -1,0 +1,74 @@
+"""Heat maps over the image that they explain (CAT, Fig. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+
+from tagformer.explaining import Explanation
+from tagformer.report.contact_sheet import MISSED, PLAIN, RIGHT, WRONG, Line, write_contact_sheet
+
+SIDE = 170  # pixels of a picture's longer side on the sheet
+COLOURS = colormaps["turbo"]
+OPACITY = 0.55
+
+
+def overlay(picture: Image.Image, explanation: Explanation, number: int) -> Image.Image:
+    """The picture beneath one label's map, stretched from its lowest to its highest value."""
+    width, height = picture.size
+    left, top, right, bottom = (
+        round(fraction * size)
+        for fraction, size in zip(explanation.region, (width, height, width, height), strict=True)
+    )
+    heat = explanation.maps[number]
+    span = (heat.max() - heat.min()).clamp(min=1e-12)
+    shade = Image.fromarray(((heat - heat.min()) / span).numpy().astype(np.float32))
+    values = np.clip(np.asarray(shade.resize((right - left, bottom - top), Image.Resampling.BICUBIC)), 0, 1)
+    coloured = np.asarray(COLOURS(values)[..., :3] * 255, dtype=np.float32)
+    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32).copy()
+    part = pixels[top:bottom, left:right]
+    pixels[top:bottom, left:right] = (1 - OPACITY) * part + OPACITY * coloured
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def write_heat_sheet(
+    path: Path,
+    pictures: Sequence[Image.Image],
+    explanations: Sequence[Sequence[Explanation]],
+    truths: Sequence[Sequence[str] | None],
+    names: Sequence[str],
+) -> None:
+    """Write a PNG with a row of heat maps for each picture and each model.
+
+    Args:
+        explanations: for each picture one of each model.
+        truths: for each picture the labels that are there; None where that is not known.
+        names: the models' names.
+    """
+    columns = 1 + max((len(one.tags) for several in explanations for one in several), default=0)
+    tiles: list[Image.Image] = []
+    lines: list[list[Line]] = []
+    for picture, several, truth in zip(pictures, explanations, truths, strict=True):
+        small = picture.convert("RGB")
+        small.thumbnail((2 * SIDE, 2 * SIDE))
+        for name, one in zip(names, several, strict=True):
+            blank = [Image.new("RGB", (1, 1), "white")] * (columns - 1 - len(one.tags))
+            tiles += [small, *(overlay(small, one, number) for number in range(len(one.tags))), *blank]
+            lines += [[(name, PLAIN)], *([caption(one, number, truth)] for number in range(len(one.tags)))]
+            lines += [[] for _ in blank]
+    write_contact_sheet(path, tiles, lines, columns, SIDE)
+
+
+def caption(explanation: Explanation, number: int, truth: Sequence[str] | None) -> Line:
+    """A map's label with its probability: missed ones in red as in the paper, wrong ones in brown, right ones green."""
+    tag = explanation.tags[number]
+    text = f"{tag.name} {tag.probability:.0%}"
+    if truth is None:
+        return (text, PLAIN)
+    if tag.name not in truth:
+        return (f"{text} (wrong)", MISSED) if tag.predicted else (text, PLAIN)
+    return (text, RIGHT) if tag.predicted else (f"{text} (missed)", WRONG)

@@ -1,0 +1,194 @@
+"""Heat maps: what they are, that they point, the sheet and the arrays."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tagformer import Tagger
+from tagformer.errors import TagformerError
+from tagformer.explaining import Explanation, chance
+from tagformer.models import MODELS, create_model
+from tagformer.models.base import MultiLabelModel
+from tagformer.models.feedback import FeedbackPropagation
+from tagformer.report.contact_sheet import MISSED, PLAIN, RIGHT, WRONG
+from tagformer.report.heat_sheet import caption, overlay
+from tagformer.tagger import Tag
+from tests.conftest import CommandLine
+
+SMALL = {"cat": {"width": 16, "heads": 2}, "ctran": {"width": 16}, "fpn": {"width": 16}, "linear": {}}
+
+
+def small(name: str, **options: object) -> MultiLabelModel:
+    torch.manual_seed(0)
+    return create_model(name, 4, "tiny", **{**SMALL[name], **options}).eval()
+
+
+def images(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_has_a_map_for_each_label_asked_for(name: str) -> None:
+    model = small(name)
+    with torch.no_grad():
+        maps, one = model.heat_maps(images(), [2, 0]), model.heat_maps(images()[1:], [0])
+    side = 16 if name in ("cat", "fpn") else 4  # P3 where the model has it
+    assert maps.shape == (2, 2, side, side)
+    assert not maps.requires_grad
+    torch.testing.assert_close(maps[1:, 1:], one, rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_mean_of_a_class_activation_map_is_the_logit_of_the_linear_model() -> None:
+    model = small("linear")
+    maps = model.heat_maps(images(), range(4))
+    torch.testing.assert_close(maps.mean(dim=(2, 3)) + model.output_bias, model(images()).logits)
+
+
+def test_the_gradient_s_map_of_the_linear_model_is_its_class_activation_map() -> None:
+    """Grad-CAM of a globally averaged map and a linear layer is the CAM over the number of positions, cut at zero."""
+    model = small("linear")
+    found = MultiLabelModel.heat_maps(model, images(), range(4))
+    expected = model.heat_maps(images(), range(4)).clamp(min=0) / 16
+    torch.testing.assert_close(found, expected.detach())
+    with torch.no_grad():
+        torch.testing.assert_close(MultiLabelModel.heat_maps(model, images(), range(4)), found)
+
+
+@torch.no_grad()
+def test_c_tran_s_map_is_its_attention_and_listens_to_known_labels() -> None:
+    model = small("ctran")
+    known = torch.tensor([[1, -1, -1, 0]] * 2, dtype=torch.int8)
+    maps = model.heat_maps(images(), [3, 1], known)
+    attention = model.attention(model.encode(images()), known)  # type: ignore[operator]
+    expected = attention.mean(dim=(0, 2))[:, [16 + 3, 16 + 1], :16].reshape(2, 2, 4, 4)
+    torch.testing.assert_close(maps, expected)
+    assert not torch.allclose(maps, model.heat_maps(images(), [3, 1]))
+    with pytest.raises(TagformerError, match="no heat maps"):
+        small("ctran", image=False).heat_maps(images(), [0])
+
+
+@torch.no_grad()
+def test_feedback_propagation_shows_the_model_s_own_maps() -> None:
+    model = small("linear")
+    known = torch.tensor([[1, -1, -1, 0]] * 2, dtype=torch.int8)
+    torch.testing.assert_close(
+        FeedbackPropagation(model).heat_maps(images(), [1], known), model.heat_maps(images(), [1])
+    )
+
+
+def explanation(maps: torch.Tensor, region: tuple[float, float, float, float] = (0, 0, 1, 1)) -> Explanation:
+    tags = tuple(Tag(name, p, 0.5, known=False) for name, p in (("dog", 0.9), ("cat", 0.1)))
+    return Explanation(tags[: len(maps)], maps, region)
+
+
+def test_the_peak_and_the_pointing_game() -> None:
+    heat = torch.zeros(1, 4, 5)
+    heat[0, 3, 1] = 2  # the middle of that position is x = 1.5 / 5, y = 3.5 / 4
+    one = explanation(heat)
+    assert one.peak(0) == pytest.approx((0.3, 0.875))
+    assert one.hits(0, [(0.6, 0.0, 1.0, 1.0), (0.2, 0.8, 0.4, 0.9)])
+    assert not one.hits(0, [(0.31, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.87)])
+    assert explanation(heat, (0.25, 0.0, 0.75, 1.0)).peak(0) == pytest.approx((0.25 + 0.5 * 0.3, 0.875))
+
+
+def test_chance_is_the_joint_area_of_the_boxes() -> None:
+    assert chance([(0, 0, 0.5, 0.5)]) == pytest.approx(0.25)
+    assert chance([(0, 0, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75)]) == pytest.approx(0.25 + 0.25 - 0.0625)
+    assert chance([]) == 0
+
+
+def test_the_overlay_is_red_where_the_map_is_high_and_blue_where_it_is_low() -> None:
+    heat = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    picture = Image.new("RGB", (40, 40), (128, 128, 128))
+    pixels = np.asarray(overlay(picture, explanation(heat), 0)).astype(int)
+    high, low = pixels[2, 2], pixels[37, 37]
+    assert high[0] > high[2] + 50
+    assert low[2] > low[0]
+    inside = np.asarray(overlay(picture, explanation(heat, (0.5, 0.0, 1.0, 1.0)), 0))
+    assert (inside[:, :20] == 128).all()
+    assert (inside[:, 20:] != 128).any(axis=2).all()
+    flat = np.asarray(overlay(picture, explanation(torch.full((1, 2, 2), 3.0)), 0))
+    assert (flat == flat[0, 0]).all()
+
+
+def test_captions_say_what_is_right_wrong_and_missed() -> None:
+    one = explanation(torch.zeros(2, 2, 2))
+    assert caption(one, 0, None) == ("dog 90%", PLAIN)
+    assert caption(one, 0, ["dog"]) == ("dog 90%", RIGHT)
+    assert caption(one, 0, ["cat"]) == ("dog 90% (wrong)", MISSED)
+    assert caption(one, 1, ["cat"]) == ("cat 10% (missed)", WRONG)
+    assert caption(one, 1, []) == ("cat 10%", PLAIN)
+
+
+def test_a_tagger_explains_what_it_predicts_or_what_it_is_asked(small_run: Path) -> None:
+    tagger = Tagger.load(small_run)
+    picture = Image.new("RGB", (80, 60), (120, 90, 30))
+    tagger.thresholds.fill_(1.1)
+    prediction = tagger.predict(picture)[0]
+    (best,) = tagger.explain(picture).tags
+    assert best == prediction.ranked[0]
+    tagger.thresholds.fill_(0)
+    assert list(tagger.explain(picture).tags) == prediction.ranked
+    names = tagger.label_space.names
+    asked = tagger.explain(picture, [names[2], names[0]])
+    assert [tag.name for tag in asked.tags] == [names[2], names[0]]
+    assert asked.maps.shape[0] == 2
+    assert asked.region == (0, 0, 1, 1)
+    with pytest.raises(TagformerError, match="unknown label"):
+        tagger.explain(picture, ["zebra"])
+    with pytest.raises(TagformerError, match="is an extra label"):
+        tagger.explain(picture, [tagger.label_space.extra[0]])
+
+
+def test_explain_writes_a_sheet_and_arrays_of_the_test_split(
+    tagformer: CommandLine, small_run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "why"
+    code, _, error = tagformer(
+        "explain", small_run, "--out", out, "--count", "3", "--labels", "disc,ring", "--beside", small_run
+    )
+    assert code == 0, error
+    assert Image.open(out / "heat_maps.png").width > 3 * 170
+    with np.load(out / "heat_maps.npz") as arrays:
+        assert {key.split("/")[0] for key in arrays} == {"0", "1", "2"}
+        assert arrays["2/0/labels"].tolist() == ["disc", "ring"]
+        assert arrays["2/0/maps"].shape[0] == 2
+        assert arrays["2/0/region"].tolist() == [0, 0, 1, 1]
+
+
+def test_two_runs_stand_below_each_other(tagformer: CommandLine, small_run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(small_run, other)
+    rows = []
+    for number, beside in enumerate(([], ["--beside", other])):
+        out = tmp_path / f"why{number}"
+        code, _, error = tagformer("explain", small_run, "--out", out, "--count", "2", "--labels", "disc", *beside)
+        assert code == 0, error
+        rows.append(Image.open(out / "heat_maps.png").height)
+    assert rows[1] == pytest.approx(2 * rows[0], abs=20)
+    with np.load(out / "heat_maps.npz") as arrays:
+        assert (arrays["1/0/maps"] == arrays["1/1/maps"]).all()
+
+
+def test_explain_takes_images_and_refuses_what_makes_no_sense(
+    tagformer: CommandLine, small_run: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (50, 40), (200, 90, 30)).save(tmp_path / "a.png")
+    code, _, error = tagformer("explain", small_run, tmp_path / "a.png", "--out", tmp_path / "why", "--most", "1")
+    assert code == 0, error
+    with np.load(tmp_path / "why" / "heat_maps.npz") as arrays:
+        assert str(arrays["0/image"]) == str(tmp_path / "a.png")
+        assert len(arrays["0/0/labels"]) == 1
+    code, _, error = tagformer("explain", small_run, tmp_path / "a.png", "--out", tmp_path / "why", "--split", "test")
+    assert code == 2
+    assert "not both" in error
+    code, _, error = tagformer("explain", small_run, "--out", tmp_path / "a.png")
+    assert code == 2
+    assert "is a file" in error
