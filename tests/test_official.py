@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from tagformer.cli import app
+from tagformer.data.lists import read_label_space
 from tagformer.errors import TagformerError
 from tagformer.labels import LabelSpace
 from tagformer.models import CTran, convert_checkpoint, create_model
@@ -195,6 +196,12 @@ def test_what_does_not_fit_is_said(
     torch.save(full, tmp_path / "file.pt")
     with pytest.raises(TagformerError, match=message):
         convert_checkpoint("ctran", tmp_path / "file.pt", names)
+
+
+def test_a_name_that_stands_twice_in_the_list_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("dog\ncat\ndog\n")
+    with pytest.raises(TagformerError, match=r"names\.txt, line 3: 'dog' stands already in .*names\.txt, line 1"):
+        read_label_space(tmp_path / "names.txt")
 
 
 def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from tagformer.errors import TagformerError, nearest
 
 if TYPE_CHECKING:
     from tagformer.evaluation import Evaluation, GroupsPoint
+    from tagformer.predictions import SplitOfRun
+    from tagformer.run import Run
 
 console = Console(highlight=False, markup=False, emoji=False)  # names of labels and files are printed as they are
 errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -52,6 +54,18 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=errors.is_terminal) as progress:
         yield Bar(progress, progress.add_task(title, total=total))
+
+
+def split_to_score(run: Run, data: str | None, split: str | None, on_bad_image: str = "error") -> SplitOfRun:
+    """As `predictions.load_split`, and say which of the model's labels the data does not have."""
+    from tagformer.predictions import load_split
+
+    chosen = load_split(run, data, split, on_bad_image)
+    if chosen.missing:
+        meaning = "absent" if chosen.exhaustive else "unknown"
+        example = f"for example '{min(chosen.missing)}'"
+        say(f"{len(chosen.missing)} of the model's labels are not in {chosen.spec} and count as {meaning}, {example}.")
+    return chosen
 
 
 def percent(value: float) -> str:

@@ -163,16 +163,13 @@ def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
     write_text(chart, matrix_chart(names, shares.numpy()))
 
     images, lines = [], []
-    step = max(1, len(dataset) // PICTURES)
-    for row in range(0, len(dataset), step):
+    for record in dataset.evenly(PICTURES):
         try:
-            images.append(load_image(dataset.images[row]))
+            images.append(load_image(record.image))
         except BadImageError:
             continue  # named above
-        present = dataset.label_space.names_of(dataset.label_rows[row])
+        present = dataset.label_space.names_of(record.labels)
         lines.append([(name, PLAIN) for name in present] or [("no label", PLAIN)])
-        if len(images) == PICTURES:
-            break
     sheet = folder / "contact-sheet.png"
     write_contact_sheet(sheet, images, lines)
     say(f"Pictures: {chart} (of the images with the row's label, how many have the column's), {sheet}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tagformer.cli.console import check_choice, print_scores, progress_bar, say
+from tagformer.cli.console import check_choice, print_scores, progress_bar, say, split_to_score
 from tagformer.errors import TagformerError
 
 
@@ -45,7 +45,7 @@ def evaluate(
     """Score a run on a data set, and write metrics.json."""
     from tagformer.files import write_json
     from tagformer.metrics import PROTOCOLS
-    from tagformer.predictions import evaluate_run, load_split
+    from tagformer.predictions import evaluate_run
     from tagformer.run import METRICS, Run
 
     check_choice("--scored", scored, ("fixed", "unknown"))
@@ -55,11 +55,7 @@ def evaluate(
         raise TagformerError("--tuned and --threshold contradict each other: leave one out.")
     fractions = _fractions(known)
     loaded = Run.load(run)
-    chosen = load_split(loaded, data, split, on_bad_image)
-    if chosen.missing:
-        meaning = "absent" if chosen.exhaustive else "unknown"
-        example = f"for example '{min(chosen.missing)}'"
-        say(f"{len(chosen.missing)} of the model's labels are not in {chosen.spec} and count as {meaning}, {example}.")
+    chosen = split_to_score(loaded, data, split, on_bad_image)
     with progress_bar("Evaluating", len(chosen.dataset)) as bar:
         evaluation = evaluate_run(
             loaded,

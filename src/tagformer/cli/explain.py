@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import progress_bar, say
+from tagformer.cli.console import progress_bar, say, split_to_score
 from tagformer.cli.predict import find_images
 from tagformer.errors import TagformerError
 
@@ -88,11 +88,8 @@ def _named(images: list[str]) -> Chosen:
 def _of_split(run: Run, data: str | None, split: str | None, count: int) -> Chosen:
     """So many images of a split, evenly over it, with the labels that they have."""
     from tagformer.labels import PRESENT
-    from tagformer.predictions import load_split
 
-    dataset = load_split(run, data, split).dataset
-    some = min(count, len(dataset))
-    records = [dataset[number * len(dataset) // some] for number in range(some)]
+    records = list(split_to_score(run, data, split).dataset.evenly(count))
     names, targets = run.label_space.names, run.label_space.is_target
     present = [(record.labels == PRESENT) & targets for record in records]
     truths = [[name for name, there in zip(names, row.tolist(), strict=True) if there] for row in present]

@@ -25,8 +25,7 @@ def import_checkpoint(
 ) -> None:
     """Make a run folder from a checkpoint of a paper's own code."""
     from tagformer.data import load_dataset
-    from tagformer.data.lists import read_names
-    from tagformer.labels import LabelSpace
+    from tagformer.data.lists import read_label_space
     from tagformer.models.official import read_checkpoint
     from tagformer.recipes import load_recipe
     from tagformer.run import RECIPE, write_labels, write_weights
@@ -36,7 +35,7 @@ def import_checkpoint(
     if ":" in labels and not Path(labels).exists():
         label_space = load_dataset(labels, "all", on_bad_image="keep").label_space
     else:
-        label_space = LabelSpace(tuple(read_names(Path(labels))))
+        label_space = read_label_space(Path(labels))
     settings = load_recipe(recipe)
     backbone = settings.model.backbone
     model, options = read_checkpoint(kind, checkpoint, label_space, heads=heads, backbone=backbone.name)

@@ -9,7 +9,7 @@ import typer
 from rich import table as rich
 from rich.box import SIMPLE
 
-from tagformer.cli.console import check_choice, console, percent, progress_bar, say
+from tagformer.cli.console import check_choice, console, percent, progress_bar, say, split_to_score
 from tagformer.errors import TagformerError
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ def _evaluated(
     run: Run, data: str | None, split: str | None, curve: bool, batch_size: int, workers: int, on_bad_image: str
 ) -> tuple[SplitOfRun, Evaluation]:
     """What a run says of a split, read back where it is still true."""
-    from tagformer.predictions import evaluate_run, load_split
+    from tagformer.predictions import evaluate_run
 
-    chosen = load_split(run, data, split, on_bad_image)
+    chosen = split_to_score(run, data, split, on_bad_image)
     with progress_bar(f"Evaluating {run.folder.name}", len(chosen.dataset)) as bar:
         evaluation = evaluate_run(
             run,

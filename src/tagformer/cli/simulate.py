@@ -10,7 +10,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from tagformer.cli.console import check_choice, console, percent, progress_bar, say
+from tagformer.cli.console import check_choice, console, percent, progress_bar, say, split_to_score
 from tagformer.errors import TagformerError
 
 
@@ -34,7 +34,6 @@ def simulate(
     from tagformer.asking import label_weights
     from tagformer.files import write_text
     from tagformer.models.feedback import FeedbackPropagation
-    from tagformer.predictions import load_split
     from tagformer.report.charts import curves_chart
     from tagformer.run import Run, default_device
     from tagformer.simulation import ORDERS, simulate
@@ -46,9 +45,8 @@ def simulate(
     if out.exists() and not out.is_dir():
         raise TagformerError(f"{out} is a file: name a folder for --out.")
     loaded = Run.load(run)
-    chosen = load_split(loaded, data, split, on_bad_image)
-    every, some = len(chosen.dataset), min(images, len(chosen.dataset))
-    dataset = chosen.dataset.subset([number * every // some for number in range(some)])
+    chosen = split_to_score(loaded, data, split, on_bad_image)
+    dataset = chosen.dataset.evenly(images)
     model = loaded.model().to(default_device())
     count = questions or max(1, int(loaded.label_space.is_target.sum()) // 2)
     with progress_bar("Asking", len(dataset) * (len(asked) + (draws - 1) * ("random" in asked))) as bar:

@@ -9,7 +9,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from tagformer.cli.console import check_choice, console, percent, progress_bar, say
+from tagformer.cli.console import check_choice, console, percent, progress_bar, say, split_to_score
 from tagformer.errors import TagformerError
 
 FEW = 20  # images a half, below which tuning is mostly chance
@@ -31,12 +31,12 @@ def tune(
     import torch
 
     from tagformer import tuning
-    from tagformer.predictions import evaluate_run, load_split
+    from tagformer.predictions import evaluate_run
     from tagformer.run import LABELS, Run, write_labels
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     loaded = Run.load(run)
-    chosen = load_split(loaded, data, split, on_bad_image)
+    chosen = split_to_score(loaded, data, split, on_bad_image)
     with progress_bar("Evaluating", len(chosen.dataset)) as bar:
         evaluation = evaluate_run(
             loaded, chosen, batch_size=batch_size, workers=workers, on_bad_image=on_bad_image, progress=bar

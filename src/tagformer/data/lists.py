@@ -72,16 +72,16 @@ def join_lists(files: Sequence[Path], lists: Sequence[Sequence[str]]) -> tuple[S
     return names, origins
 
 
-def read_label_space(file: Path, count: int) -> LabelSpace:
+def read_label_space(file: Path, count: int | None = None) -> LabelSpace:
     """The labels from a file with one name a line.
 
     Raises:
-        TagformerError: as `read_names`; another number of names than `count`; a name that stands twice.
+        TagformerError: as `read_names`; not `count` names, where that is given; a name that stands twice.
     """
     names = read_names(file)
-    if len(names) != count:
+    if count is not None and len(names) != count:
         raise TagformerError(f"{file} has {len(names)} lines: it needs the names of the {count} labels, one a line.")
-    _refuse_twins(names, Origins([file], [0] * count, range(1, count + 1)))
+    _refuse_twins(names, Origins([file], [0] * len(names), range(1, len(names) + 1)))
     return LabelSpace(tuple(names))
 
 

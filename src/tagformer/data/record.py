@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -129,6 +129,9 @@ class MultiLabelDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __iter__(self) -> Iterator[Record]:
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: int) -> Record:
         if not -len(self) <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
@@ -156,6 +159,11 @@ class MultiLabelDataset:
             boxes=None if self.boxes is None else take(self.boxes, rows),
             origins=None if self.origins is None else take(self.origins, rows),
         )
+
+    def evenly(self, count: int) -> MultiLabelDataset:
+        """At most `count` records, evenly over all of them, in their order."""
+        count = min(count, len(self))
+        return self.subset([number * len(self) // count for number in range(count)])
 
     def aligned(self, label_space: LabelSpace) -> MultiLabelDataset:
         """The same images with the columns of another label space, matched by name, never by position.
