@@ -20,4 +20,4 @@ bench: env
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv runs/demo .pytest_cache .mypy_cache .ruff_cache

@@ -45,7 +45,10 @@ def main() -> None:
             if boxes:
                 found = tagger.explain(load_image(record.image), list(boxes))
                 hits += [found.hits(number, boxes[tag.name]) for number, tag in enumerate(found.tags)]
-                chances += [chance(own) for own in boxes.values()]
+                chances += [chance(own, found.region) for own in boxes.values()]
+        if not hits:
+            print(f"{folder.name}: no image of its test split has a label with boxes")
+            continue
         rate, luck = statistics.fmean(hits), statistics.fmean(chances)
         print(f"{folder.name}: {rate:.1%} of {len(hits)} labels, chance {luck:.1%}, {rate / luck:.2f} times chance")
 

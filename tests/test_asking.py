@@ -120,6 +120,41 @@ def test_getting_surer_whatever_the_answer_was_is_no_information() -> None:
     torch.testing.assert_close(gain, entropy_bits(torch.sigmoid(logits)), rtol=0, atol=1e-5)
 
 
+def test_the_temperature_divides_the_logits() -> None:
+    class Bolder(Joint):
+        def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
+            return ModelOutput(3 * super().decode(features, known).logits)
+
+    space = LabelSpace(("a", "b", "c", "d"))
+    weights = torch.rand(2, 16, generator=torch.Generator().manual_seed(2))
+    known = torch.full((2, 4), UNKNOWN, dtype=torch.int8)
+    plain = expected_information_gain(Joint(space), weights, known)
+    torch.testing.assert_close(expected_information_gain(Bolder(space), weights, known, temperature=3.0), plain)
+
+
+def test_the_shortlist_has_the_labels_that_are_worth_most_themselves() -> None:
+    space = LabelSpace(("a", "b", "c", "d"))
+    weights = torch.rand(1, 16, generator=torch.Generator().manual_seed(1))
+    known = torch.full((1, 4), UNKNOWN, dtype=torch.int8)
+    for rare in range(4):
+        bits = torch.ones(4)
+        bits[rare] = 1000.0
+        gain = expected_information_gain(Joint(space), weights, known, shortlist=1, weights=bits)
+        assert torch.isfinite(gain[0]).nonzero().tolist() == [[rare]]
+
+
+def test_a_tagger_s_suggestions_weigh_rare_labels_up(small_run: Path) -> None:
+    tagger, picture = Tagger.load(small_run), Image.new("RGB", (64, 64), (120, 90, 30))
+    count = len(tagger.label_space)
+    assert tagger.label_weights is not None
+    for rare in (0, 3):
+        tagger.label_weights = torch.full((count,), 1e-6)
+        tagger.label_weights[rare] = 1.0
+        (best,) = tagger.suggest(picture, count=1)
+        assert best.name == tagger.label_space.names[rare]
+        assert len(tagger.suggest(picture, count=99)) == count
+
+
 def test_bits_about_rare_labels_are_worth_more() -> None:
     weights = label_weights(torch.tensor([0.08, 0.48, 0.18]))
     torch.testing.assert_close(weights / weights[1], torch.tensor([5.0, 1.0, 2.5]))

@@ -155,7 +155,7 @@ def test_freezing_keeps_the_weights_that_make_the_finest_maps(name: str, maps: i
 
 
 def test_an_unknown_network_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(TagformerError, match="unknown backbone 'resnet5O'; did you mean 'resnet50"):
+    with pytest.raises(TagformerError, match=r"unknown backbone 'resnet5O' .did you mean 'resnet50"):
         create_backbone("resnet5O", pretrained=False)
 
 

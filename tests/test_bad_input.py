@@ -84,7 +84,7 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
     "unclosed quote": (lambda p: p.csv('path,tags\na.jpg,"x\n'), r"bad\.csv, line \d: not a valid CSV line"),
     "missing image file": (with_missing_image, r"my\.csv, line 7: image .*image-05\.png does not exist"),
     "broken image in training": (with_broken_image, r"image-05\.png is (not an image|broken)"),
-    "unknown format": (lambda p: ["data", "cocoo:x"], r"unknown data format 'cocoo'; did you mean 'coco'\?"),
+    "unknown format": (lambda p: ["data", "cocoo:x"], r"unknown data format 'cocoo' \(did you mean 'coco'\?\)"),
     "unknown data option": (lambda p: ["data", f"csv:{p.table}?emty=absent"], r"did you mean 'empty'\?"),
     "data that is not there": (lambda p: ["data", "csv:nowhere.csv"], r"nowhere\.csv does not exist"),
     "unknown split": (lambda p: ["data", f"csv:{p.table}", "--split", "tset"], r"did you mean 'test'\?"),
@@ -94,7 +94,7 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
     "no run folder": (lambda p: ["predict", p.folder / "none", p.table.parent], r"none is not a run folder"),
     "unknown label told": (
         lambda p: ["predict", p.run, p.table.parent, "--known", "dics=yes"],
-        r"unknown label 'dics'; did you mean 'disc'\?",
+        r"unknown label 'dics' \(did you mean 'disc'\?\)",
     ),
     "known label without a state": (
         lambda p: ["predict", p.run, p.table.parent, "--known", "disc"],
@@ -111,6 +111,15 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
     ),
     "label count mismatch": (with_two_labels, r"model\.safetensors does not fit the model and the 2 labels"),
     "percentages that are none": (lambda p: ["evaluate", p.run, "--known", "a"], r"--known a: write percentages"),
+    "shares for percentages": (lambda p: ["evaluate", p.run, "--known", "0,0.25"], r"for a quarter write 25"),
+    "a folder for a file to write": (
+        lambda p: ["evaluate", p.run, "--out", p.table.parent],
+        r"data is a folder: name a file to write",
+    ),
+    "a folder for a table to write": (
+        lambda p: ["report", p.run, "--out", p.table.parent],
+        r"data is a folder: name a file to write",
+    ),
     "percentage that leaves nothing": (lambda p: ["evaluate", p.run, "--known", "90"], r"90% of the labels cannot be"),
     "unknown recipe": (lambda p: p.train("--recipe", "scenes-ctrna"), r"did you mean 'scenes-ctran'\?"),
     "unknown recipe key": (
@@ -124,15 +133,15 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
         lambda p: p.train("--recipe", p.file("r.yaml", "model: [\n")),
         r"recipe .*r\.yaml, line 2: not valid YAML",
     ),
-    "unknown model": (lambda p: p.train("--model", "c-tran"), r"unknown model 'c-tran'; did you mean 'ctran'\?"),
+    "unknown model": (lambda p: p.train("--model", "c-tran"), r"unknown model 'c-tran' \(did you mean 'ctran'\?\)"),
     "unknown model option": (
         lambda p: p.train("--set", "model.options.layer=2"),
-        r"model 'ctran' has no option 'layer'; did you mean 'layers'\?",
+        r"model 'ctran' has no option 'layer' \(did you mean 'layers'\?\)",
     ),
     "heads that do not divide": (lambda p: p.train("--set", "model.options.heads=3"), r"3 heads do not divide"),
     "unknown backbone": (
         lambda p: ["train", "--data", f"csv:{p.table}", "--out", p.out, "--backbone", "resnet5O"],
-        r"unknown backbone 'resnet5O'; did you mean 'resnet50'\?",
+        r"unknown backbone 'resnet5O' \(did you mean 'resnet50'\?\)",
     ),
     "missing weights": (
         lambda p: ["train", "--data", f"csv:{p.table}", "--out", p.out, "--weights", "w.pth", "--backbone", "resnet18"],

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tagformer.backbones import create_backbone
 from tagformer.errors import TagformerError
 from tagformer.models import create_model
-from tagformer.models.cat import CAT, Fusion
+from tagformer.models.cat import CAT, CrossLayerFusion
 from tagformer.models.fpn import FPN
 
 LABELS = 5
@@ -32,13 +32,18 @@ def cat(seed: int = 0, **options: Any) -> CAT:
     return model.eval()
 
 
-def fusion(attention: str, width: int = 16, heads: int = 4) -> Fusion:
+def fusion(attention: str, width: int = 16, heads: int = 4) -> CrossLayerFusion:
     torch.manual_seed(0)
-    layer = Fusion(width, heads, 2 * width, 0.1, attention).eval()
-    with torch.no_grad():
-        for parameter in layer.parameters():  # biases that are not zero, and norms that are not one
-            parameter.copy_(torch.randn_like(parameter) * 0.3)
+    layer = CrossLayerFusion(width, heads, 2 * width, 0.1, attention).eval()
+    randomise(layer)
     return layer
+
+
+@torch.no_grad()
+def randomise(module: nn.Module) -> None:
+    """Biases that are not zero, and norms that are not one."""
+    for parameter in module.parameters():
+        parameter.copy_(torch.randn_like(parameter) * 0.3)
 
 
 def levels(width: int = 16, size: int = 3) -> tuple[Tensor, Tensor]:
@@ -49,20 +54,17 @@ def levels(width: int = 16, size: int = 3) -> tuple[Tensor, Tensor]:
     )
 
 
-def reference(layer: Fusion, coarse: Tensor, fine: Tensor) -> Tensor:
-    """Eqs. 4 and 5 with the encoder layer around them, written out; float64."""
+def written_out(layer: nn.Module, heads: int, query: Tensor, own: Tensor) -> Tensor:
+    """An encoder layer in float64: x = LN(own + MHA(query, own, own)), LN(x + FFN(x)); a single query is for all."""
     state = {name: value.double() for name, value in layer.state_dict().items()}
-    batch, width, height, _ = fine.shape
-    heads = layer.self_attn.num_heads
-    own = fine.double().permute(0, 2, 3, 1).reshape(batch, height * height, width)
-    query = coarse.double().amax(dim=(2, 3))
+    batch, count, width = own.shape
     wq, wk, wv = state["self_attn.in_proj_weight"].chunk(3)
     bq, bk, bv = state["self_attn.in_proj_bias"].chunk(3)
-    q = (query @ wq.T + bq).reshape(batch, heads, -1)
-    k = (own @ wk.T + bk).reshape(batch, height * height, heads, -1)
-    v = (own @ wv.T + bv).reshape(batch, height * height, heads, -1)
-    weights = torch.softmax(torch.einsum("bhd,bnhd->bhn", q, k) / (width / heads) ** 0.5, dim=2)
-    mixed = torch.einsum("bhn,bnhd->bhd", weights, v).reshape(batch, width)
+    q = (query @ wq.T + bq).reshape(batch, -1, heads, width // heads)
+    k = (own @ wk.T + bk).reshape(batch, count, heads, width // heads)
+    v = (own @ wv.T + bv).reshape(batch, count, heads, width // heads)
+    weights = torch.softmax(torch.einsum("bqhd,bnhd->bhqn", q, k) / (width / heads) ** 0.5, dim=3)
+    mixed = torch.einsum("bhqn,bnhd->bqhd", weights, v).flatten(2)
     heard = mixed @ state["self_attn.out_proj.weight"].T + state["self_attn.out_proj.bias"]
 
     def norm(tokens: Tensor, name: str) -> Tensor:
@@ -70,16 +72,41 @@ def reference(layer: Fusion, coarse: Tensor, fine: Tensor) -> Tensor:
         scaled = centred / (centred.pow(2).mean(dim=2, keepdim=True) + 1e-5).sqrt()
         return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
 
-    tokens = norm(own + heard[:, None], "norm1")
+    tokens = norm(own + heard, "norm1")
     hidden = (tokens @ state["linear1.weight"].T + state["linear1.bias"]).clamp(min=0)
-    tokens = norm(tokens + hidden @ state["linear2.weight"].T + state["linear2.bias"], "norm2")
-    return tokens.reshape(batch, height, height, width).permute(0, 3, 1, 2)
+    return norm(tokens + hidden @ state["linear2.weight"].T + state["linear2.bias"], "norm2")
+
+
+def tokens(level: Tensor) -> Tensor:
+    """(B, C, h, w) to (B, h * w, C), in float64."""
+    return level.double().permute(0, 2, 3, 1).flatten(1, 2)
 
 
 @torch.no_grad()
 def test_pre_max_fusion_is_as_written_out() -> None:
     layer, (coarse, fine) = fusion("pre_max"), levels()
-    assert torch.allclose(layer(coarse, fine).double(), reference(layer, coarse, fine), atol=1e-5)
+    expected = written_out(layer, 4, tokens(coarse).amax(dim=1, keepdim=True), tokens(fine))
+    assert torch.allclose(tokens(layer(coarse, fine)), expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_whole_model_is_as_written_out() -> None:
+    """P5 through two encoder layers, P_r5 asks P4, P_r4 asks P3; the maxima of the three are classified and summed."""
+    model, images = cat(), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    randomise(model.long_range_dependencies)
+    randomise(model.cross_layer_fusion)
+    p3, p4, p5 = map(tokens, FPN.maps(model, images))
+    for layer in model.long_range_dependencies:
+        p5 = written_out(layer, 4, p5, p5)
+    refined = [p5]
+    for layer, level in zip(model.cross_layer_fusion, (p4, p3), strict=True):
+        refined.append(written_out(layer, 4, refined[-1].amax(dim=1, keepdim=True), level))
+    for found, expected in zip(model.maps(images), reversed(refined), strict=True):
+        assert torch.allclose(tokens(found), expected, atol=1e-4)
+    pooled = [level.amax(dim=1) for level in reversed(refined)]
+    weights = [classifier.weight.double() for classifier in model.classifiers]
+    logits = sum(one @ weight.T for one, weight in zip(pooled, weights, strict=True)) + model.output_bias
+    assert torch.allclose(model(images).logits.double(), logits, atol=1e-4)
 
 
 @torch.no_grad()
@@ -114,6 +141,17 @@ def test_full_attention_answers_every_position_of_the_coarser_level() -> None:
 
 
 @torch.no_grad()
+def test_full_attention_is_as_written_out() -> None:
+    """Each fine position is answered by the query of the coarse one above it."""
+    layer, (coarse, fine) = fusion("full"), levels()
+    for row in range(6):
+        for column in range(6):
+            query = coarse[:, :, row // 2, column // 2].double().unsqueeze(1)
+            expected = written_out(layer, 4, query, tokens(fine)).unflatten(1, (6, 6))[:, row, column]
+            assert torch.allclose(layer(coarse, fine)[:, :, row, column].double(), expected, atol=1e-5)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("size", [7, 14])  # P5's and P4's side at 224 pixels
 def test_the_products_of_full_attention_cost_as_many_times_more_as_the_query_has_positions(size: int) -> None:
     """Eqs. 6 and 7: the score and value products of queries h x w and 2h x 2w keys and values."""
@@ -145,18 +183,8 @@ def test_every_row_of_table_3_is_an_option(row: str) -> None:
         assert sizes == [(2, 16, 16, 16), (2, 16, 8, 8), (2, 16, 4, 4)][-model.levels :]
         assert model.levels == (1 if row == "CAT w/o CLF" else 3)
     if isinstance(model, CAT):
-        assert len(model.dependencies) == (0 if row == "CAT w/o LRD" else 2)
-        assert len(model.fusions) == model.levels - 1
-
-
-@torch.no_grad()
-def test_the_logits_are_the_sum_of_three_classifiers_on_maxima() -> None:
-    model, images = cat(), torch.randn(2, 3, 32, 32)
-    expected = sum(
-        level.amax(dim=(2, 3)) @ classifier.weight.T
-        for level, classifier in zip(model.maps(images), model.classifiers, strict=True)
-    )
-    assert torch.allclose(model(images).logits, expected + model.output_bias, atol=1e-5)
+        assert len(model.long_range_dependencies) == (0 if row == "CAT w/o LRD" else 2)
+        assert len(model.cross_layer_fusion) == model.levels - 1
 
 
 @torch.no_grad()
@@ -167,7 +195,7 @@ def test_without_clf_the_coarsest_level_alone_is_classified() -> None:
         {
             name.replace("inner_blocks.2", "inner_blocks.0").replace("layer_blocks.2", "layer_blocks.0"): value
             for name, value in model.state_dict().items()
-            if not name.startswith(("fusions", "classifiers.1", "classifiers.2", "pyramid.inner_blocks.0"))
+            if not name.startswith(("cross_layer_fusion", "classifiers.1", "classifiers.2", "pyramid.inner_blocks.0"))
             and not name.startswith(("pyramid.inner_blocks.1", "pyramid.layer_blocks.0", "pyramid.layer_blocks.1"))
         }
     )
@@ -199,6 +227,11 @@ def test_gradients_reach_every_weight() -> None:
     ("options", "sentence"),
     [
         ({"heads": 3}, "cat: 3 heads do not divide the width 16"),
+        ({"heads": 0}, "model 'cat', option heads=0: input should be greater than or equal to 1"),
+        ({"width": 0}, "option width=0"),
+        ({"dropout": 1.0}, "option dropout=1.0: input should be less than 1"),
+        ({"lrd": "perhaps"}, "option lrd=perhaps: input should be a valid boolean"),
+        ({"attention": None}, "option attention=None: input should be a valid string"),
         ({"attention": "pre-max"}, "attention 'pre-max' is unknown"),
     ],
 )

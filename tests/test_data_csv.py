@@ -190,7 +190,7 @@ def test_a_label_that_labels_json_does_not_name_is_refused_where_it_stands(tmp_p
     write(tmp_path / "test.csv", "path,tags", "b.jpg,dog", "c.jpg,dgo")
     (tmp_path / "labels.json").write_text('{"names": ["dog"]}')
     with pytest.raises(
-        TagformerError, match=r"test\.csv, line 3: label 'dgo' is not in .*labels\.json: .*; did you mean 'dog'\?$"
+        TagformerError, match=r"test\.csv, line 3: label 'dgo' is not in .*labels\.json: .* \(did you mean 'dog'\?\)\.$"
     ):
         load(tmp_path, "train", {})
 
@@ -284,10 +284,13 @@ def test_a_faulty_table_is_refused_with_the_file_and_the_line(tmp_path: Path, li
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"path": "phto"}, "line 1: no column 'phto'; did you mean 'photo'"),
-        ({"path": "photo", "tags": "keyword"}, "line 1: no column 'keyword'; did you mean 'keywords'"),
+        ({"path": "phto"}, "line 1: no column 'phto' .did you mean 'photo'"),
+        ({"path": "photo", "tags": "keyword"}, "line 1: no column 'keyword' .did you mean 'keywords'"),
         ({"path": "photo", "tags": "keywords", "id": "key"}, r"line 1: no column 'key'\.$"),
-        ({"path": "photo", "tags": "keywords", "id": "phot"}, r"line 1: no column 'phot'; did you mean 'photo'\?$"),
+        (
+            {"path": "photo", "tags": "keywords", "id": "phot"},
+            r"line 1: no column 'phot' \(did you mean 'photo'\?\)\.$",
+        ),
         ({"path": "photo", "tags": "keywords", "empty": "no"}, "empty=no: use unknown or absent"),
     ],
 )

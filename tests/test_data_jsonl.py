@@ -224,10 +224,10 @@ def test_a_folder_without_split_files_is_refused(tmp_path: Path) -> None:
         ({"names": []}, r"labels\.json: no labels"),
         ({"names": ["dog", "cat", "dog"]}, r"labels\.json: duplicate label 'dog'"),
         ({"names": ["dog", "cat"], "groups": [["dog"]]}, r"labels\.json: 'groups' must give each group a list"),
-        ({"names": ["dog", "cat"], "groups": {"pets": ["dgo"]}}, r"labels\.json: unknown label 'dgo'; did you mean"),
+        ({"names": ["dog", "cat"], "groups": {"pets": ["dgo"]}}, r"labels\.json: unknown label 'dgo' .did you mean"),
         ({"names": ["dog", "cat"], "extra": "dog"}, r"labels\.json: 'extra' must be a list"),
         ({"names": ["dog", "cat"], "exhaustive": 1}, r"labels\.json: 'exhaustive' must be true or false"),
-        ({"names": ["dog", "cats"]}, r"line 1: label 'cat' is not in .*labels\.json: .*; did you mean 'cats'\?$"),
+        ({"names": ["dog", "cats"]}, r"line 1: label 'cat' is not in .*labels\.json: .* \(did you mean 'cats'\?\)\.$"),
         (b"[}", r"labels\.json, line 1: not valid JSON"),
     ],
 )

@@ -295,7 +295,7 @@ def test_a_faulty_table_is_refused_with_the_file_and_the_row(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tags": "tag"}, "has no column 'tag'; did you mean 'tags'"),
+        ({"tags": "tag"}, "has no column 'tag' .did you mean 'tags'"),
         ({"path": "tags"}, "column 'tags' is of type .*: it must be text"),
         ({"image": "path"}, "column 'path' is of type string: it must be bytes"),
         ({"id": "tags"}, "column 'tags' is of type .*: it must be text or whole numbers"),

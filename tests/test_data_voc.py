@@ -275,7 +275,7 @@ SIZE = "<size><width>50</width><height>40</height></size>"
         ("", ", line 1: not valid XML"),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', r": not valid XML \(unknown encoding: klingon\)"),
         ("<html></html>", r" is no VOC annotation: its root is <html>"),
-        (CHAIRS.replace("sofa", "sofas").strip(), ", object 3: 'sofas' is not one .*; did you mean 'sofa'"),
+        (CHAIRS.replace("sofa", "sofas").strip(), ", object 3: 'sofas' is not one .* .did you mean 'sofa'"),
         (CHAIRS.replace("<name>sofa</name>", "").strip(), ", object 3: '' is not one of VOC's 20 classes"),
         (CAR.replace("<difficult>1", "<difficult>yes").strip(), ", object 2: difficult is 'yes': use 0 or 1"),
         (f"<annotation>{SIZE}{OBJECT.format('')}</annotation>", ", object 1: bndbox/xmin is ''"),

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tagformer import Tagger
+from tagformer.data import load_dataset
 from tagformer.errors import TagformerError
 from tagformer.explaining import Explanation, chance
 from tagformer.models import MODELS, create_model
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.feedback import FeedbackPropagation
-from tagformer.report.contact_sheet import MISSED, PLAIN, RIGHT, WRONG
-from tagformer.report.heat_sheet import caption, overlay
+from tagformer.recipes.settings import ImageSettings
+from tagformer.report import heat_sheet
+from tagformer.report.contact_sheet import KNOWN, PLAIN, RIGHT
+from tagformer.report.heat_sheet import BROWN, RED, caption, overlay
 from tagformer.tagger import Tag
 from tests.conftest import CommandLine
 
@@ -118,13 +124,47 @@ def test_the_overlay_is_red_where_the_map_is_high_and_blue_where_it_is_low() -> 
     assert (flat == flat[0, 0]).all()
 
 
-def test_captions_say_what_is_right_wrong_and_missed() -> None:
+def test_captions_say_what_is_right_wrong_missed_and_told() -> None:
     one = explanation(torch.zeros(2, 2, 2))
-    assert caption(one, 0, None) == ("dog 90%", PLAIN)
-    assert caption(one, 0, ["dog"]) == ("dog 90%", RIGHT)
-    assert caption(one, 0, ["cat"]) == ("dog 90% (wrong)", MISSED)
-    assert caption(one, 1, ["cat"]) == ("cat 10% (missed)", WRONG)
-    assert caption(one, 1, []) == ("cat 10%", PLAIN)
+    assert caption(one, 0, {"dog": 1}) == ("dog 90%", RIGHT)
+    assert caption(one, 0, {"dog": 0}) == ("dog 90% (wrong)", BROWN)
+    for unknown in ({"dog": -1}, {"cat": 1}, {}):
+        assert caption(one, 0, unknown) == ("dog 90%", PLAIN)
+    assert caption(one, 1, {"cat": 1}) == ("cat 10% (missed)", RED)
+    assert caption(one, 1, {"cat": 0}) == ("cat 10%", PLAIN)
+    told = Explanation((Tag("dog", 1.0, 0.5, known=True),), torch.zeros(1, 2, 2), (0, 0, 1, 1))
+    assert caption(told, 0, {"dog": 0}) == ("dog (known)", KNOWN)
+
+
+@pytest.mark.parametrize("name", ["cat", "fpn"])
+@torch.no_grad()
+def test_the_map_of_a_pyramid_is_its_finest_classifier_at_every_position(name: str) -> None:
+    model = small(name)
+    finest = model.maps(images())[0]  # type: ignore[operator]
+    weight = model.classifiers[0].weight  # type: ignore[index,union-attr]
+    found = model.heat_maps(images(), [3, 1])
+    for row, column in ((0, 0), (7, 12)):
+        for place, label in enumerate((3, 1)):
+            torch.testing.assert_close(found[:, place, row, column], finest[:, :, row, column] @ weight[label])
+
+
+@pytest.mark.parametrize(
+    ("resize", "region"),
+    [("squash", (0, 0, 1, 1)), ("crop", (0.125, 0, 0.875, 1)), ("ctran", (0.05, 0.05, 0.95, 0.95))],
+)
+def test_the_region_is_what_the_network_sees(resize: str, region: tuple[float, ...]) -> None:
+    settings = ImageSettings(size=32, resize=resize)  # type: ignore[arg-type]
+    tagger = Tagger(small("linear"), settings, torch.full((4,), 0.5), device="cpu")
+    assert tagger.explain(Image.new("RGB", (80, 60))).region == pytest.approx(region)
+
+
+def test_chance_within_a_region() -> None:
+    assert chance([(0, 0, 0.5, 0.5)], (0.25, 0.25, 0.75, 0.75)) == pytest.approx(0.25)
+
+
+def test_a_thin_picture_has_an_overlay() -> None:
+    thin = Image.new("RGB", (3000, 2))
+    assert overlay(thin, explanation(torch.rand(1, 2, 2), (0.4999, 0.0, 0.5001, 1.0)), 0).size == (3000, 2)
 
 
 def test_a_tagger_explains_what_it_predicts_or_what_it_is_asked(small_run: Path) -> None:
@@ -147,48 +187,112 @@ def test_a_tagger_explains_what_it_predicts_or_what_it_is_asked(small_run: Path)
         tagger.explain(picture, [tagger.label_space.extra[0]])
 
 
+@pytest.fixture
+def sheets(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What `write_heat_sheet` was called with."""
+    called: list[tuple[Any, ...]] = []
+    original = heat_sheet.write_heat_sheet
+
+    def noted(*arguments: Any) -> None:
+        called.append(arguments)
+        original(*arguments)
+
+    monkeypatch.setattr(heat_sheet, "write_heat_sheet", noted)
+    return called
+
+
 def test_explain_writes_a_sheet_and_arrays_of_the_test_split(
-    tagformer: CommandLine, small_run: Path, tmp_path: Path
+    tagformer: CommandLine, small_run: Path, tmp_path: Path, sheets: list[tuple[Any, ...]]
 ) -> None:
     out = tmp_path / "why"
-    code, _, error = tagformer(
-        "explain", small_run, "--out", out, "--count", "3", "--labels", "disc,ring", "--beside", small_run
-    )
+    asked = ("--labels", "disc,ring", "--count", 3, "--beside", small_run)
+    code, _, error = tagformer("explain", small_run, "--out", out, *asked)
     assert code == 0, error
     assert Image.open(out / "heat_maps.png").width > 3 * 170
     with np.load(out / "heat_maps.npz") as arrays:
-        assert {key.split("/")[0] for key in arrays} == {"0", "1", "2"}
+        assert {key.split("/", 1)[0] for key in arrays} == {"0", "1", "2"}
+        assert "0/1/maps" not in arrays  # the same run is shown once
         assert arrays["2/0/labels"].tolist() == ["disc", "ring"]
         assert arrays["2/0/maps"].shape[0] == 2
         assert arrays["2/0/region"].tolist() == [0, 0, 1, 1]
+    ((_, pictures, explanations, truths, names),) = sheets
+    test = load_dataset("scenes?images=96&faint=0", "test")
+    expected = [dict(zip(test.label_space.names, record.labels.tolist(), strict=True)) for record in test.evenly(3)]
+    assert truths == expected
+    assert names == [str(small_run)]
+    assert len(pictures) == len(explanations) == 3
 
 
-def test_two_runs_stand_below_each_other(tagformer: CommandLine, small_run: Path, tmp_path: Path) -> None:
+def test_predicted_and_missed_labels_are_shown(
+    tagformer: CommandLine, small_run: Path, tmp_path: Path, sheets: list[tuple[Any, ...]]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run)
+    labels = json.loads((run / "labels.json").read_text())
+    names = labels["names"]
+    for thresholds, told in ((1.0, []), (0.0, []), (1.0, ["--known", f"{names[0]}=yes,{names[1]}=no"])):
+        (run / "labels.json").write_text(json.dumps({**labels, "thresholds": [thresholds] * len(names)}))
+        code, _, error = tagformer("explain", run, "--out", tmp_path / "why", "--count", 8, "--most", 2, *told)
+        assert code == 0, error
+        _, _, explanations, truths, _ = sheets[-1]
+        for (one,), truth in zip(explanations, truths, strict=True):
+            shown = [tag.name for tag in one.tags]
+            targets = [name for name in names if name not in labels["extra"]]
+            there = [name for name in targets if truth[name] == 1]
+            if thresholds == 0:  # everything is predicted, the two most probable are shown
+                assert len(shown) == 2
+            elif told:
+                assert shown[0] == names[0]  # what is told is sure, and never missed
+                assert shown[1:] == [name for name in there if name not in names[:2]][:2]
+            elif there:
+                assert shown == there[:2]
+
+
+def test_two_runs_stand_below_each_other_each_with_its_own_maps(
+    tagformer: CommandLine, small_run: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(small_run, other)
-    rows = []
+    state = load_file(other / "model.safetensors")
+    changed = {name: value * 1.5 if value.is_floating_point() else value for name, value in state.items()}
+    save_file(changed, other / "model.safetensors")
+    heights = []
     for number, beside in enumerate(([], ["--beside", other])):
         out = tmp_path / f"why{number}"
         code, _, error = tagformer("explain", small_run, "--out", out, "--count", "2", "--labels", "disc", *beside)
         assert code == 0, error
-        rows.append(Image.open(out / "heat_maps.png").height)
-    assert rows[1] == pytest.approx(2 * rows[0], abs=20)
+        heights.append(Image.open(out / "heat_maps.png").height)
+    assert heights[1] == pytest.approx(2 * heights[0], abs=20)
     with np.load(out / "heat_maps.npz") as arrays:
-        assert (arrays["1/0/maps"] == arrays["1/1/maps"]).all()
+        assert not np.allclose(arrays["1/0/maps"], arrays["1/1/maps"])
 
 
-def test_explain_takes_images_and_refuses_what_makes_no_sense(
+def test_explain_takes_images_and_leaves_out_bad_ones_where_asked(
     tagformer: CommandLine, small_run: Path, tmp_path: Path
 ) -> None:
     Image.new("RGB", (50, 40), (200, 90, 30)).save(tmp_path / "a.png")
-    code, _, error = tagformer("explain", small_run, tmp_path / "a.png", "--out", tmp_path / "why", "--most", "1")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    arguments = ("explain", small_run, tmp_path, "--out", tmp_path / "why")
+    code, _, error = tagformer(*arguments)
+    assert code == 2
+    assert "b.png" in error
+    code, said, error = tagformer(*arguments, "--on-bad-image", "skip")
     assert code == 0, error
+    assert "1 images" in said
+    assert "left out" in error
     with np.load(tmp_path / "why" / "heat_maps.npz") as arrays:
         assert str(arrays["0/image"]) == str(tmp_path / "a.png")
-        assert len(arrays["0/0/labels"]) == 1
-    code, _, error = tagformer("explain", small_run, tmp_path / "a.png", "--out", tmp_path / "why", "--split", "test")
-    assert code == 2
-    assert "not both" in error
-    code, _, error = tagformer("explain", small_run, "--out", tmp_path / "a.png")
-    assert code == 2
-    assert "is a file" in error
+        assert "1/image" not in arrays
+
+
+def test_explain_refuses_what_makes_no_sense(tagformer: CommandLine, small_run: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    for arguments, sentence in (
+        ((tmp_path / "a.png", "--out", tmp_path / "why", "--split", "test"), "not both"),
+        (("--out", tmp_path / "a.png"), "is a file"),
+        (("--out", tmp_path / "why", "--labels", "zebra"), "unknown label 'zebra'"),
+        (("--out", tmp_path / "why", "--labels", "night"), "is an extra label"),
+    ):
+        code, _, error = tagformer("explain", small_run, *arguments)
+        assert code == 2
+        assert sentence in error

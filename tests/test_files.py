@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_a_file_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
         assert temporary.parent == tmp_path
         assert temporary.suffix == ".txt"
     assert file.read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_never_replaced(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "there"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(TagformerError, match=r"there is (a folder|no ordinary file): name a file to write"):
+        write_json(path, 1)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.is_dir() == (kind == "folder")
 
 
 def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tagformer.models import create_model
 from tagformer.recipes import Recipe
 from tagformer.recipes.settings import OptimizerSettings, ScheduleSettings
 from tagformer.training.fit import Listener, fit
-from tagformer.training.module import TrainingModule
+from tagformer.training.module import TrainingModule, model_state
 from tagformer.training.optim import create_optimizer, lr_multiplier, parameter_groups
 
 Recipes = Callable[..., Recipe]
@@ -171,6 +171,33 @@ def test_the_best_weights_are_kept_when_an_interrupted_run_is_moved(
     (tmp_path / "here").rename(tmp_path / "there")
     fit(recipe, tmp_path / "there", resume=True)
     assert_same(best, load_file(tmp_path / "there" / "model.safetensors"))
+
+
+def test_the_last_weights_are_kept_where_the_recipe_says_so(
+    tmp_path: Path, small_recipe: Recipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.9, 0.5] * 2)
+    original = TrainingModule.log_dict
+
+    def scored(self: TrainingModule, values: dict[str, float], **options: Any) -> None:
+        original(self, {**values, "val_mAP": next(scores)}, **options)
+
+    monkeypatch.setattr(TrainingModule, "log_dict", scored)
+    kept = {}
+    for keep in ("best", "last"):
+        fit(small_recipe("training.epochs=2", f"training.keep={keep}"), tmp_path / keep)
+        kept[keep] = load_file(tmp_path / keep / "model.safetensors")
+    last = torch.load(tmp_path / "last" / "checkpoints" / "last.ckpt", weights_only=False)["state_dict"]
+    assert_same(kept["last"], model_state(last))
+    assert any(not torch.equal(kept["best"][name], value) for name, value in kept["last"].items())
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish"])
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, small_recipe: Recipes, content: bytes) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(content)
+    with pytest.raises(TagformerError, match=r"last\.ckpt is damaged and the run cannot go on: delete it"):
+        fit(small_recipe(), tmp_path / "run", resume=True)
 
 
 def test_a_diverging_run_stops_with_the_step_and_what_to_try(

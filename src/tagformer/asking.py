@@ -21,8 +21,7 @@ from torch import Tensor
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN
 from tagformer.models import MultiLabelModel
 
-# Labels whose gain is worked out: the most uncertain; of any other label an answer tells at most its own entropy.
-SHORTLIST = 16
+SHORTLIST = 16  # where every label of many images would take too long: those that tell most about themselves
 RARE = 0.02  # below this frequency rarer labels count hardly more
 DECODED = 256  # sets of known labels that are decoded at a time
 
@@ -54,7 +53,8 @@ def expected_information_gain(
         features: (B, ...) of the model's `encode`.
         known: int8 (B, L), what is known already.
         askable: bool (B, L), the labels that may be asked about; None: all that are unknown.
-        shortlist: of each image only so many labels, the most uncertain, are worked out; None: all.
+        shortlist: of each image only so many labels are worked out, those that tell most about themselves; a surer
+            label that many others hang on is missed. None: all.
         temperature: the probabilities are sigmoid(logits / temperature).
         weights: (L,) of `label_weights`; None: all alike.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -215,6 +216,9 @@ def has_folded_norms(module: nn.Module) -> bool:
 
 
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.CRITICAL)  # it reports every try; what went wrong in the end is in the error
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except (TypeError, AssertionError) as error:
@@ -227,6 +231,8 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
             f"the pretrained weights of '{name}' cannot be downloaded ({reason}): give a local file with "
             "--weights FILE, or start from random weights with --set model.backbone.pretrained=false."
         ) from error
+    finally:
+        hub.setLevel(level)
 
 
 def _triple(text: str) -> tuple[float, float, float]:

@@ -23,6 +23,6 @@ class TrainingInterruptedError(TagformerError):
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """The end of a sentence that offers the candidate closest to `name`: ``"; did you mean 'dog'?"`` or ``""``."""
+    """A part of a sentence that offers the candidate closest to `name`: ``" (did you mean 'dog'?)"`` or ``""``."""
     close = difflib.get_close_matches(name, [str(candidate) for candidate in candidates], n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -40,20 +40,22 @@ class Explanation:
         )
 
     def hits(self, number: int, boxes: Sequence[Corners]) -> bool:
-        """The pointing game (Zhang et al., ECCV 2016): whether a label's peak lies in one of its boxes."""
+        """The pointing game (Zhang et al., ECCV 2016): whether a label's peak lies in one of its boxes, with no pixel
+        of tolerance around them."""
         x, y = self.peak(number)
         return any(left <= x <= right and top <= y <= bottom for left, top, right, bottom in boxes)
 
 
-def chance(boxes: Sequence[Corners], grid: int = 200) -> float:
-    """How often a point anywhere in the image lies in one of the boxes: their joint share of its area.
+def chance(boxes: Sequence[Corners], region: Corners = (0.0, 0.0, 1.0, 1.0), grid: int = 200) -> float:
+    """How often a point anywhere in a region of the image lies in one of the boxes: their joint share of its area.
 
     Args:
         grid: points a side that are counted.
     """
     ticks = (torch.arange(grid) + 0.5) / grid
+    x, y = region[0] + ticks * (region[2] - region[0]), region[1] + ticks * (region[3] - region[1])
     inside = torch.zeros(grid, grid, dtype=torch.bool)
     for left, top, right, bottom in boxes:
-        across, down = (ticks >= left) & (ticks <= right), (ticks >= top) & (ticks <= bottom)
+        across, down = (x >= left) & (x <= right), (y >= top) & (y <= bottom)
         inside |= down[:, None] & across
     return inside.float().mean().item()

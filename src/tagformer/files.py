@@ -18,9 +18,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, it takes the place of `path`.
 
     Raises:
-        TagformerError: the folder cannot be created or written.
+        TagformerError: the folder cannot be created or written, or `path` is no file that could be replaced.
     """
     path = Path(path)
+    refuse_no_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
@@ -36,6 +37,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_no_file(path: Path | None) -> None:
+    """Say before any work is done that a file cannot be written at `path`; None: nothing will be.
+
+    Raises:
+        TagformerError: `path` is a folder, a device, or anything else that exists and is no file.
+    """
+    if path is not None and path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no ordinary file"
+        raise TagformerError(f"{path} is {kind}: name a file to write.")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -77,7 +77,7 @@ class LabelSpace:
         index: dict[str, int] = self._index  # type: ignore[attr-defined]
         if name not in index:
             raise TagformerError(
-                f"unknown label '{name}'{nearest(name, self.names) or f': there are {len(self)} labels'}"
+                f"unknown label '{name}'{nearest(name, self.names) or f': there are {len(self)} labels'}."
             )
         return index[name]
 

@@ -224,7 +224,7 @@ class Tagger:
             )
         features = self._encoded([image])
         gain = expected_information_gain(
-            self.model, features, told, temperature=self.temperature, weights=self.label_weights
+            self.model, features, told, shortlist=None, temperature=self.temperature, weights=self.label_weights
         )[0]
         found = torch.sigmoid(self.model.decode(features, told).logits[0].float() / self.temperature)
         best = gain.argsort(descending=True, stable=True)[:count].tolist()
@@ -232,37 +232,37 @@ class Tagger:
         return [Suggestion(names[i], gain[i].item(), found[i].item()) for i in best if torch.isfinite(gain[i])]
 
     @torch.no_grad()
-    def explain(self, image: AnyImage, labels: Sequence[str] = (), known: Known | None = None) -> Explanation:
+    def explain(self, image: AnyImage, labels: str | Sequence[str] = (), known: Known | None = None) -> Explanation:
         """Where in an image labels are seen; see the model's `heat_maps`.
 
         Args:
             labels: their names; none: those that are predicted, or the most probable one where none is.
 
         Raises:
-            TagformerError: an unknown label, or a model that does not look at images.
+            TagformerError: an unknown or an extra label, or a model that does not look at images.
             BadImageError: the image cannot be read.
         """
-        told = self.known(known)
-        picture = _open(image)
-        pixels = self._transform(picture).unsqueeze(0).to(self.device)
-        images = normalise(pixels, *self.image.statistics(self.model.backbone))
-        prediction = self._decoded([""], self.model.encode(images), told)[0]
-        ranked = {tag.name: tag for tag in prediction.ranked}
+        if not self.model.uses_image:
+            raise TagformerError("this model does not look at images: it has no heat maps.")
+        labels = (labels,) if isinstance(labels, str) else labels
         for name in labels:
             if not self.label_space.is_target[self.label_space.index(name)]:
                 raise TagformerError(f"'{name}' is an extra label: the model is told it and never says it.")
+        told = self.known(known)
+        prediction = self._decoded([""], self._encoded([image]), told)[0]
+        ranked = {tag.name: tag for tag in prediction.ranked}
         chosen = [ranked[name] for name in labels] or prediction.tags or prediction.ranked[:1]
-        columns = [self.label_space.index(tag.name) for tag in chosen]
-        spoken = told.to(self.device).unsqueeze(0) if self.model.uses_known else None
-        maps = self.model.heat_maps(images, columns, spoken)[0].float().cpu()
-        left, top, width, height = RESIZES[self.image.resize](picture.width, picture.height)
-        region = (
-            left / picture.width,
-            top / picture.height,
-            (left + width) / picture.width,
-            (top + height) / picture.height,
+        picture = _open(image)
+        pixels = self._transform(picture).unsqueeze(0).to(self.device)
+        maps = self.model.heat_maps(
+            normalise(pixels, *self.image.statistics(self.model.backbone)),
+            [self.label_space.index(tag.name) for tag in chosen],
+            told.to(self.device).unsqueeze(0) if self.model.uses_known else None,
         )
-        return Explanation(tuple(chosen), maps, region)
+        left, top, width, height = RESIZES[self.image.resize](picture.width, picture.height)
+        across, down = picture.width, picture.height
+        region = (left / across, top / down, (left + width) / across, (top + height) / down)
+        return Explanation(tuple(chosen), maps[0].float().cpu(), region)
 
     @torch.inference_mode()
     def stream(

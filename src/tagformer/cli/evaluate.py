@@ -43,7 +43,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Where to write the figures; RUN/metrics.json by default.")] = None,
 ) -> None:
     """Score a run on a data set, and write metrics.json."""
-    from tagformer.files import write_json
+    from tagformer.files import refuse_no_file, write_json
     from tagformer.metrics import PROTOCOLS
     from tagformer.predictions import evaluate_run
     from tagformer.run import METRICS, Run
@@ -54,6 +54,8 @@ def evaluate(
     if tuned and threshold is not None:
         raise TagformerError("--tuned and --threshold contradict each other: leave one out.")
     fractions = _fractions(known)
+    target = out or run / METRICS
+    refuse_no_file(target)
     loaded = Run.load(run)
     chosen = split_to_score(loaded, data, split, on_bad_image)
     with progress_bar("Evaluating", len(chosen.dataset)) as bar:
@@ -75,15 +77,19 @@ def evaluate(
             on_bad_image=on_bad_image,
             progress=bar,
         )
-    target = out or run / METRICS
     write_json(target, {"data": chosen.spec, "split": chosen.split, **evaluation.to_dict()})
     print_scores(evaluation)
+    if tuned:
+        say("The threshold of the table is the mean of the labels' own, which 'tagformer tune' chose.")
     if fractions and not loaded.uses_known and not feedback:
         say("This model does not use known labels, so the curve is flat; try --feedback.")
     if evaluation.bad:
         say(f"{len(evaluation.bad)} bad images were left out, the first: {evaluation.bad[0]}")
     scores = evaluation.regular
-    say(f"{scores.images} images, {scores.labels_scored} labels with a positive; written to {target}")
+    say(
+        f"{scores.images} images of {chosen.spec}, split {chosen.split}; {scores.labels_scored} labels have positives; "
+        f"written to {target}"
+    )
 
 
 def _counts(groups: str | None) -> tuple[int, ...]:
@@ -100,6 +106,8 @@ def _fractions(known: str | None) -> tuple[float, ...]:
         fractions = tuple(float(part) / 100 for part in known.split(",")) if known else ()
         if not all(math.isfinite(fraction) for fraction in fractions):
             raise ValueError(known)
+        if any(0 < fraction < 0.01 for fraction in fractions):
+            raise TagformerError(f"--known {known}: these are percentages; for a quarter write 25.")
         return fractions
     except ValueError as error:
         raise TagformerError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import progress_bar, say, split_to_score
+from tagformer.cli.console import check_choice, errors, progress_bar, say, split_to_score
 from tagformer.cli.predict import find_images
 from tagformer.errors import TagformerError
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tagformer.explaining import Explanation
     from tagformer.run import Run
 
-Chosen = tuple[list[str], "Sequence[ImageSource]", "Sequence[list[str] | None]"]  # names, images, their true labels
+LIMIT = 60  # images on a sheet
+THUMBNAIL = 340  # pixels of the pictures that are kept for it
+Chosen = list[tuple[str, "ImageSource", dict[str, int]]]  # name, image, states of its labels
 
 
 def explain(
@@ -32,10 +34,12 @@ def explain(
     beside: Annotated[list[Path] | None, typer.Option(help="Another run, shown below the first on each image.")] = None,
     data: Annotated[str | None, typer.Option(help="FORMAT:PATH, for images with their labels; the run's own.")] = None,
     split: Annotated[str | None, typer.Option(help="The test split by default.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many images of the split, evenly over it.")] = 8,
+    count: Annotated[int, typer.Option(min=1, max=LIMIT, help="How many images of the split, evenly over it.")] = 8,
     labels: Annotated[str | None, typer.Option(help="dog,cat: these labels, instead of those predicted.")] = None,
-    most: Annotated[int, typer.Option(min=1, help="How many labels of an image at most.")] = 5,
+    most: Annotated[int, typer.Option(min=1, help="How many predicted, and how many missed labels of an image.")] = 5,
     known: Annotated[list[str] | None, typer.Option(help="Labels that are known: dog=yes,cat=no.")] = None,
+    feedback: Annotated[bool, typer.Option("--feedback", help="Tell any model by feedback propagation.")] = False,
+    on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
 ) -> None:
     """Draw heat maps of the labels that are predicted, and of those that are missed, over the images.
 
@@ -46,54 +50,71 @@ def explain(
     import numpy as np
 
     from tagformer.data.images import load_image
+    from tagformer.errors import BadImageError
     from tagformer.files import replacing
     from tagformer.known import parse_known
+    from tagformer.labels import PRESENT
     from tagformer.report.heat_sheet import write_heat_sheet
     from tagformer.run import Run
     from tagformer.tagger import Tagger
 
+    check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     if out.exists() and not out.is_dir():
         raise TagformerError(f"{out} is a file: name a folder for --out.")
-    folders = list(dict.fromkeys([run, *(beside or [])]))
     if images and (data or split):
         raise TagformerError("name images, or --data and --split, not both.")
-    names, sources, truths = _named(images) if images else _of_split(Run.load(run), data, split, count)
     told = parse_known(known or ())
-    asked = [name.strip() for name in labels.split(",")] if labels else []
-    taggers = [Tagger.load(folder) for folder in folders]
-    pictures, explanations = [], []
-    with progress_bar("Explaining", len(sources)) as bar:
-        for number, (source, truth) in enumerate(zip(sources, truths, strict=True)):
-            picture = load_image(source)
+    asked = [name.strip() for name in (labels or "").split(",") if name.strip()]
+    folders = list(dict.fromkeys([run, *(beside or [])]))
+    taggers = [Tagger.load(folder, feedback=feedback) for folder in folders]
+    for tagger in taggers:  # refuse before the images are looked for
+        tagger.known(told)
+        for name in asked:
+            tagger.label_space.index(name)
+    chosen = _named(images) if images else _of_split(Run.load(run), data, split, count, on_bad_image)
+    pictures, explanations, names, truths = [], [], [], []
+    with progress_bar("Explaining", len(chosen)) as bar:
+        for number, (name, source, truth) in enumerate(chosen, start=1):
+            bar(number)
+            try:
+                picture = load_image(source)
+            except BadImageError as error:
+                if on_bad_image == "error":
+                    raise
+                errors.print(f"left out: {error}", soft_wrap=True)
+                continue
             several = []
             for tagger in taggers:
                 predicted = [tag.name for tag in tagger.predict(picture, told)[0].tags]
-                missed = [name for name in truth or () if name not in predicted and name in tagger.label_space.names]
-                several.append(tagger.explain(picture, (asked or [*predicted, *missed])[:most], told))
+                targets = set(tagger.label_space.names) - set(tagger.label_space.extra)
+                there = [label for label, state in truth.items() if state == PRESENT and label in targets]
+                missed = [label for label in there if label not in predicted and label not in told]
+                several.append(tagger.explain(picture, asked or [*predicted[:most], *missed[:most]], told))
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
             pictures.append(picture)
             explanations.append(several)
-            bar(number + 1)
-    out.mkdir(parents=True, exist_ok=True)
-    write_heat_sheet(out / "heat_maps.png", pictures, explanations, truths, [folder.name for folder in folders])
+            names.append(name)
+            truths.append(truth)
+    write_heat_sheet(out / "heat_maps.png", pictures, explanations, truths, [str(folder) for folder in folders])
     with replacing(out / "heat_maps.npz") as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **_arrays(names, explanations))
+        np.savez_compressed(temporary, **_arrays(names, explanations))  # type: ignore[arg-type]
     say(f"{len(pictures)} images: {out / 'heat_maps.png'}; the maps as arrays: {out / 'heat_maps.npz'}")
 
 
 def _named(images: list[str]) -> Chosen:
     paths = find_images(images)
-    return [str(path) for path in paths], paths, [None] * len(paths)
+    if len(paths) > LIMIT:
+        say(f"The first {LIMIT} of {len(paths)} images are explained.")
+    return [(str(path), path, {}) for path in paths[:LIMIT]]
 
 
-def _of_split(run: Run, data: str | None, split: str | None, count: int) -> Chosen:
-    """So many images of a split, evenly over it, with the labels that they have."""
-    from tagformer.labels import PRESENT
-
-    records = list(split_to_score(run, data, split).dataset.evenly(count))
-    names, targets = run.label_space.names, run.label_space.is_target
-    present = [(record.labels == PRESENT) & targets for record in records]
-    truths = [[name for name, there in zip(names, row.tolist(), strict=True) if there] for row in present]
-    return [record.id for record in records], [record.image for record in records], list(truths)
+def _of_split(run: Run, data: str | None, split: str | None, count: int, on_bad_image: str) -> Chosen:
+    """So many images of a split, evenly over it, with the states that their labels have."""
+    names = run.label_space.names
+    return [
+        (record.id, record.image, dict(zip(names, record.labels.tolist(), strict=True)))
+        for record in split_to_score(run, data, split, on_bad_image).dataset.evenly(count)
+    ]
 
 
 def _arrays(names: Sequence[str], explanations: Sequence[Sequence[Explanation]]) -> dict[str, NDArray[Any]]:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
 
-from tagformer.cli.console import say
+from tagformer.cli.console import check_choice, say
 
 
-def models() -> None:
-    """List the models with their options."""
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model to explain, with all its options.")] = None,
+) -> None:
+    """List the models with their options, or explain one."""
     from tagformer.models import MODELS
 
+    if name is not None:
+        check_choice("models", name, tuple(MODELS))
+        print(inspect.getdoc(MODELS[name]))
+        return
     for name, kind in MODELS.items():
         first = (kind.__doc__ or "").strip().splitlines()[0]
         options = ", ".join(f"{option}={default}" for option, default in kind.options().items())
         say(f"{name}: {first}\n  options: {options}\n  uses known labels: {'yes' if kind.uses_known else 'no'}")
-    say("\nBackbones: 'tiny', or any of timm's networks (python -c 'import timm; print(timm.list_models())').")
+    say("\n'tagformer models NAME' explains one.")
+    say("Backbones: 'tiny', or any of timm's networks (python -c 'import timm; print(timm.list_models())').")
 
 
 def recipes(

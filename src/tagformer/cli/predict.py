@@ -44,6 +44,7 @@ def predict(
     on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
 ) -> None:
     """Tag images."""
+    from tagformer.files import refuse_no_file
     from tagformer.known import parse_known
     from tagformer.tagger import Tagger
 
@@ -52,6 +53,8 @@ def predict(
     if sheet is not None and sheet.suffix != ".png":
         raise TagformerError(f"--sheet {sheet}: the name must end in .png.")
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
+    refuse_no_file(out)
+    refuse_no_file(sheet)
     told = parse_known(known or ())
     tagger = Tagger.load(run, feedback=feedback)
     if threshold is not None:

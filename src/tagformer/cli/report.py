@@ -44,16 +44,17 @@ def report(
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Show how good a run is and where it fails, in one HTML file."""
-    from tagformer.files import write_text
+    from tagformer.files import refuse_no_file, write_text
     from tagformer.report.page import build_report
     from tagformer.run import REPORT, Run
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
+    target = out or run / REPORT
+    refuse_no_file(target)
     loaded = Run.load(run)
     chosen, evaluation = _evaluated(loaded, data, split, True, batch_size, workers, on_bad_image)
     with progress_bar("Drawing", labels) as bar:
         built = build_report(loaded, chosen, evaluation, labels, resamples, bar)
-    target = out or run / REPORT
     write_text(target, built.html)
     say(f"mAP {percent(evaluation.regular.mAP)} on {chosen.spec}, split {chosen.split}; written to {target}")
     if tables is not None:

@@ -93,6 +93,8 @@ def _recipe(
         overrides.append(f"model.backbone.weights={weights.expanduser().resolve()}")
     if name is not None:
         recipe = load_recipe(name)
+        if model and model in MODELS and model != recipe.model.name:
+            recipe.model.options = _of_model(recipe, model)
         overrides += [f"model.name={model}"] if model else []
         overrides += [f"model.backbone.name={backbone}"] if backbone else []
     else:
@@ -108,6 +110,17 @@ def _recipe(
         raise TagformerError("no data: this recipe names none; name it with --data FORMAT:PATH.")
     recipe.data.spec = str(Spec.parse(recipe.data.spec))
     return recipe
+
+
+def _of_model(recipe: Recipe, model: str) -> dict[str, Any]:
+    """The recipe's model options that another model has too; say which it does not."""
+    from tagformer.models import MODELS
+
+    options = recipe.model.options
+    kept = {name: value for name, value in options.items() if name in MODELS[model].options()}
+    if dropped := [name for name in options if name not in kept]:
+        say(f"Options of {recipe.model.name} that {model} does not have are left out: {', '.join(dropped)}.")
+    return kept
 
 
 def _describe(recipe: Recipe) -> None:

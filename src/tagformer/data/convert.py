@@ -111,7 +111,7 @@ def parse_target(target: str) -> tuple[str, Path]:
     known = ", ".join(WRITERS)
     if not colon or format_ not in WRITERS:
         offered = nearest(format_, WRITERS) if colon else ""
-        raise TagformerError(f"cannot write '{target}'{offered or ':'} name it FORMAT:FOLDER with one of {known}.")
+        raise TagformerError(f"cannot write '{target}'{offered}: name it FORMAT:FOLDER with one of {known}.")
     if not path or "?" in path:
         raise TagformerError(f"cannot write '{target}': name a folder, without options, as {format_}:FOLDER.")
     if Path(path).suffix in (".csv", ".jsonl", ".parquet", ".json", ".tar"):

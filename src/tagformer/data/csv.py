@@ -152,7 +152,7 @@ class _Layout:
     def _find(file: Path, header: list[str], wanted: str | None, usual: Sequence[str]) -> int | None:
         if wanted is not None:
             if wanted not in header:
-                raise TagformerError(f"{file}, line 1: no column '{wanted}'{nearest(wanted, header) or '.'}")
+                raise TagformerError(f"{file}, line 1: no column '{wanted}'{nearest(wanted, header)}.")
             return header.index(wanted)
         return next((header.index(name) for name in usual if name in header), None)
 

@@ -64,7 +64,7 @@ def _load(path: Path, options: dict[str, str]) -> dict[str, Any]:
         import datasets
     except ImportError as error:
         raise TagformerError(
-            "the format huggingface needs the package datasets: install it with pip install 'tagformer[huggingface]'."
+            "the format huggingface needs the package datasets: install it with pip install datasets."
         ) from error
     try:
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
@@ -114,7 +114,7 @@ def _columns(path: Path, features: dict[str, Any], options: dict[str, str]) -> t
                 f"{path} has {found} (columns: {', '.join(features)}): name one with ?{option}=COLUMN."
             )
         if wanted not in features:
-            raise TagformerError(f"{path} has no column '{wanted}'{nearest(wanted, features) or '.'}")
+            raise TagformerError(f"{path} has no column '{wanted}'{nearest(wanted, features)}.")
         if wanted not in fitting:
             raise TagformerError(f"{path}: column '{wanted}' is {features[wanted]}: it must hold {what}.")
         return wanted
@@ -123,7 +123,7 @@ def _columns(path: Path, features: dict[str, Any], options: dict[str, str]) -> t
     labels = only("labels", is_labels, "lists of class indices or of text")
     own_id = options.get("id")
     if own_id is not None and own_id not in features:
-        raise TagformerError(f"{path} has no column '{own_id}'{nearest(own_id, features) or '.'}")
+        raise TagformerError(f"{path} has no column '{own_id}'{nearest(own_id, features)}.")
     own = items(features[labels])
     return image, labels, tuple(own.names) if isinstance(own, ClassLabel) else None
 

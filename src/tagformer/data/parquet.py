@@ -148,7 +148,7 @@ class _Layout:
             if wanted is None:
                 return next((name for name in usual if name in fields and fits(fields[name])), None)
             if wanted not in fields:
-                raise TagformerError(f"{file} has no column '{wanted}'{nearest(wanted, fields) or '.'}")
+                raise TagformerError(f"{file} has no column '{wanted}'{nearest(wanted, fields)}.")
             if not fits(fields[wanted]):
                 raise TagformerError(f"{file}: column '{wanted}' is of type {fields[wanted]}: it must be {what}.")
             return wanted

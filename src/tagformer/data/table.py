@@ -162,7 +162,7 @@ class Table:
                 where = f"in {sidecar.file}" if sidecar else f"among the {len(label_space)} labels"
                 raise TagformerError(
                     f"{origins[row]}: label '{label}' is not {where}: mend the name, or add it there"
-                    f"{nearest(label, label_space.names) or '.'}"
+                    f"{nearest(label, label_space.names)}."
                 )
         places = [label_space.index(label) for label in self._columns]
         dataset = MultiLabelDataset(

@@ -104,7 +104,7 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
     rules = PROTOCOLS[protocol]
-    logits, labels = logits.detach().cpu(), labels.cpu()
+    logits, labels = torch.as_tensor(logits).detach().cpu(), torch.as_tensor(labels).cpu()
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
     probabilities = logits if given == "probabilities" else torch.sigmoid(logits)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from tagformer.backbones import Backbone, create_backbone
 from tagformer.errors import TagformerError, nearest
@@ -44,7 +46,8 @@ def create_model(
         options: the model's own; ``MODELS[name].options()`` lists them.
 
     Raises:
-        TagformerError: unknown model, backbone or option; weights that cannot be had.
+        TagformerError: unknown model, backbone or option; a value that an option cannot have; weights that cannot be
+            had.
 
     >>> model = create_model("ctran", labels=["cat", "dog"], backbone="tiny", width=64)
     >>> model(torch.zeros(1, 3, 64, 64)).logits.shape
@@ -58,6 +61,14 @@ def create_model(
             raise TagformerError(
                 f"model '{name}' has no option '{option}'{nearest(option, allowed)} (options: {', '.join(allowed)})."
             )
+    hints = get_type_hints(MODELS[name].__init__, include_extras=True)
+    for option, value in options.items():
+        try:
+            options[option] = TypeAdapter(hints[option]).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            reason = reason[0].lower() + reason[1:]
+            raise TagformerError(f"model '{name}', option {option}={value}: {reason}.") from error
     if not isinstance(backbone, Backbone):
         from_file = not isinstance(pretrained, bool)
         backbone = create_backbone(

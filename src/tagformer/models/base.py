@@ -5,13 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from tagformer.backbones import Backbone
 from tagformer.labels import LabelSpace
+
+# What options may be; `create_model` checks them.
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,8 @@ class MultiLabelModel(nn.Module):
 
         hook = self.backbone.register_forward_hook(keep)
         try:
-            with torch.enable_grad():
-                logits = self(images, known).logits
+            with torch.inference_mode(False), torch.enable_grad():
+                logits = self(images.clone(), known).logits
                 gradients = [torch.autograd.grad(logits[:, i].sum(), kept[0], retain_graph=True)[0] for i in labels]
         finally:
             hook.remove()

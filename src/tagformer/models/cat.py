@@ -8,6 +8,7 @@ from torch.nn import functional as F  # noqa: N812
 from tagformer.backbones import Backbone
 from tagformer.errors import TagformerError, nearest
 from tagformer.labels import LabelSpace
+from tagformer.models.base import Positive, Share
 from tagformer.models.encoder import EncoderLayer
 from tagformer.models.fpn import FPN
 
@@ -40,11 +41,11 @@ class CAT(FPN):
         self,
         label_space: LabelSpace,
         backbone: Backbone,
-        width: int = 1024,
-        layers: int = 2,
-        heads: int = 8,
-        feedforward: int | None = None,
-        dropout: float = 0.1,
+        width: Positive = 1024,
+        layers: Positive = 2,
+        heads: Positive = 8,
+        feedforward: Positive | None = None,
+        dropout: Share = 0.1,
         attention: str = "pre_max",
         lrd: bool = True,
         clf: bool = True,
@@ -57,22 +58,22 @@ class CAT(FPN):
                 f"cat: attention '{attention}' is unknown{nearest(attention, ATTENTIONS)}: use pre_max or full."
             )
         sizes = (width, heads, feedforward or 2 * width, dropout)
-        self.dependencies = nn.ModuleList(EncoderLayer(*sizes) for _ in range(layers if lrd else 0))
-        self.fusions = nn.ModuleList(Fusion(*sizes, attention) for _ in range(self.levels - 1))
+        self.long_range_dependencies = nn.ModuleList(EncoderLayer(*sizes) for _ in range(layers if lrd else 0))
+        self.cross_layer_fusion = nn.ModuleList(CrossLayerFusion(*sizes, attention) for _ in range(self.levels - 1))
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to P_r3, P_r4, P_r5 (B, C, h, w), from fine to coarse; without `clf` P_r5 alone."""
         *finer, coarsest = super().maps(images)
         tokens = _tokens(coarsest)
-        for layer in self.dependencies:
+        for layer in self.long_range_dependencies:
             tokens = layer(tokens)
         refined = [_map(tokens, coarsest)]
-        for fusion, level in zip(self.fusions, reversed(finer), strict=True):
+        for fusion, level in zip(self.cross_layer_fusion, reversed(finer), strict=True):
             refined.insert(0, fusion(refined[0], level))
         return refined
 
 
-class Fusion(EncoderLayer):
+class CrossLayerFusion(EncoderLayer):
     """One step of cross-layer fusion: x = LN(P + PMA(P_r, P, P)), then LN(x + FFN(x)) (CAT, Eqs. 4 and 5)."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float, attention: str) -> None:

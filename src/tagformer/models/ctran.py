@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tagformer.backbones import Backbone
 from tagformer.errors import TagformerError, nearest
 from tagformer.labels import UNKNOWN, LabelSpace
-from tagformer.models.base import ModelOutput, MultiLabelModel
+from tagformer.models.base import ModelOutput, MultiLabelModel, Positive, Share
 from tagformer.models.encoder import EncoderLayer
 from tagformer.models.positions import LearnedPositions, sine_positions
 
@@ -46,7 +46,7 @@ class CTran(MultiLabelModel):
             learning from the image starts slowly.
 
     Raises:
-        TagformerError: no layer, heads that do not divide the width, an image share that is not between 0 and 1, an
+        TagformerError: heads that do not divide the width, an image share that is not between 0 and 1, an
             unknown state embedding or position.
     """
 
@@ -56,24 +56,22 @@ class CTran(MultiLabelModel):
         self,
         label_space: LabelSpace,
         backbone: Backbone,
-        width: int | None = None,
-        layers: int = 3,
-        heads: int = 4,
-        feedforward: int | None = None,
+        width: Positive | None = None,
+        layers: Positive = 3,
+        heads: Positive = 4,
+        feedforward: Positive | None = None,
         state_embedding: str = "additive",
         position: str = "none",
         image: bool = True,
-        dropout: float = 0.1,
-        attention_dropout: float | None = None,
-        image_dropout: float = 0.0,
+        dropout: Share = 0.1,
+        attention_dropout: Share | None = None,
+        image_dropout: Share = 0.0,
         image_share: float | None = None,
         attention_gain: float = 1.0,
     ) -> None:
         super().__init__(label_space, backbone)
         channels, count = backbone.channels[-1], len(label_space)
         width = width or channels
-        if layers < 1:
-            raise TagformerError(f"ctran: there must be at least one layer, not {layers}.")
         if width % heads:
             raise TagformerError(f"ctran: {heads} heads do not divide the width {width}: choose another of the two.")
         if image_share is not None and not 0 < image_share < 1:

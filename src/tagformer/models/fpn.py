@@ -11,7 +11,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from tagformer.backbones import Backbone
 from tagformer.errors import TagformerError
 from tagformer.labels import LabelSpace
-from tagformer.models.base import ModelOutput, MultiLabelModel
+from tagformer.models.base import ModelOutput, MultiLabelModel, Positive
 
 
 class FPN(MultiLabelModel):
@@ -28,7 +28,9 @@ class FPN(MultiLabelModel):
         TagformerError: the backbone has fewer maps than that.
     """
 
-    def __init__(self, label_space: LabelSpace, backbone: Backbone, width: int = 1024, levels: int = 3) -> None:
+    def __init__(
+        self, label_space: LabelSpace, backbone: Backbone, width: Positive = 1024, levels: Positive = 3
+    ) -> None:
         super().__init__(label_space, backbone)
         if levels > len(backbone.channels):
             raise TagformerError(

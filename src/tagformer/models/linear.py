@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tagformer.backbones import Backbone
 from tagformer.labels import LabelSpace
-from tagformer.models.base import ModelOutput, MultiLabelModel
+from tagformer.models.base import ModelOutput, MultiLabelModel, Share
 
 
 class Linear(MultiLabelModel):
@@ -19,7 +19,7 @@ class Linear(MultiLabelModel):
         dropout: share of the pooled features set to zero in training.
     """
 
-    def __init__(self, label_space: LabelSpace, backbone: Backbone, dropout: float = 0.0) -> None:
+    def __init__(self, label_space: LabelSpace, backbone: Backbone, dropout: Share = 0.0) -> None:
         super().__init__(label_space, backbone)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(backbone.channels[-1], len(label_space))

@@ -118,6 +118,7 @@ class TrainingSettings(Section):
     mixup: float | None = Field(None, gt=0)  # alpha of the mixing weights' Beta distribution
     clip: float | None = Field(None, gt=0)  # largest norm of the gradient
     accumulate: int = Field(1, ge=1)  # batches to a step
+    keep: Literal["best", "last"] = "best"  # the epoch with the best val mAP; a small val split chooses badly
     patience: int | None = Field(None, ge=1)  # stop early after so many epochs without a better val mAP
     checkpoint_minutes: float = Field(5.0, gt=0)  # besides at the end of every epoch
     checkpoint_steps: int | None = Field(None, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,13 @@ from matplotlib import colormaps
 from PIL import Image
 
 from tagformer.explaining import Explanation
-from tagformer.report.contact_sheet import MISSED, PLAIN, RIGHT, WRONG, Line, write_contact_sheet
+from tagformer.labels import ABSENT, PRESENT, UNKNOWN
+from tagformer.report.contact_sheet import KNOWN, PLAIN, RIGHT, Line, write_contact_sheet
 
 SIDE = 170  # pixels of a picture's longer side on the sheet
 COLOURS = colormaps["turbo"]
 OPACITY = 0.55
+RED, BROWN = "#cf222e", "#9a6700"  # missed, as in the paper's figure, and wrong
 
 
 def overlay(picture: Image.Image, explanation: Explanation, number: int) -> Image.Image:
@@ -27,11 +29,12 @@ def overlay(picture: Image.Image, explanation: Explanation, number: int) -> Imag
     heat = explanation.maps[number]
     span = (heat.max() - heat.min()).clamp(min=1e-12)
     shade = Image.fromarray(((heat - heat.min()) / span).numpy().astype(np.float32))
+    right, bottom = max(right, left + 1), max(bottom, top + 1)  # a thin strip has a pixel too
     values = np.clip(np.asarray(shade.resize((right - left, bottom - top), Image.Resampling.BICUBIC)), 0, 1)
     coloured = np.asarray(COLOURS(values)[..., :3] * 255, dtype=np.float32)
     pixels = np.asarray(picture.convert("RGB"), dtype=np.float32).copy()
     part = pixels[top:bottom, left:right]
-    pixels[top:bottom, left:right] = (1 - OPACITY) * part + OPACITY * coloured
+    part[:] = (1 - OPACITY) * part + OPACITY * coloured[: part.shape[0], : part.shape[1]]
     return Image.fromarray(pixels.astype(np.uint8))
 
 
@@ -39,36 +42,37 @@ def write_heat_sheet(
     path: Path,
     pictures: Sequence[Image.Image],
     explanations: Sequence[Sequence[Explanation]],
-    truths: Sequence[Sequence[str] | None],
+    truths: Sequence[Mapping[str, int]],
     names: Sequence[str],
 ) -> None:
     """Write a PNG with a row of heat maps for each picture and each model.
 
     Args:
         explanations: for each picture one of each model.
-        truths: for each picture the labels that are there; None where that is not known.
+        truths: for each picture the states of its labels by name; a label that is not among them is unknown.
         names: the models' names.
     """
     columns = 1 + max((len(one.tags) for several in explanations for one in several), default=0)
     tiles: list[Image.Image] = []
     lines: list[list[Line]] = []
     for picture, several, truth in zip(pictures, explanations, truths, strict=True):
-        small = picture.convert("RGB")
-        small.thumbnail((2 * SIDE, 2 * SIDE))
         for name, one in zip(names, several, strict=True):
             blank = [Image.new("RGB", (1, 1), "white")] * (columns - 1 - len(one.tags))
-            tiles += [small, *(overlay(small, one, number) for number in range(len(one.tags))), *blank]
+            tiles += [picture, *(overlay(picture, one, number) for number in range(len(one.tags))), *blank]
             lines += [[(name, PLAIN)], *([caption(one, number, truth)] for number in range(len(one.tags)))]
             lines += [[] for _ in blank]
     write_contact_sheet(path, tiles, lines, columns, SIDE)
 
 
-def caption(explanation: Explanation, number: int, truth: Sequence[str] | None) -> Line:
-    """A map's label with its probability: missed ones in red as in the paper, wrong ones in brown, right ones green."""
+def caption(explanation: Explanation, number: int, truth: Mapping[str, int]) -> Line:
+    """A map's label with its probability: missed ones in red, wrong ones in brown, right ones green, told ones blue.
+
+    Black is what is neither: unknown, or absent and not predicted.
+    """
     tag = explanation.tags[number]
-    text = f"{tag.name} {tag.probability:.0%}"
-    if truth is None:
-        return (text, PLAIN)
-    if tag.name not in truth:
-        return (f"{text} (wrong)", MISSED) if tag.predicted else (text, PLAIN)
-    return (text, RIGHT) if tag.predicted else (f"{text} (missed)", WRONG)
+    if tag.known:
+        return (f"{tag.name} (known)", KNOWN)
+    text, state = f"{tag.name} {tag.probability:.0%}", truth.get(tag.name, UNKNOWN)
+    if state == PRESENT:
+        return (text, RIGHT) if tag.predicted else (f"{text} (missed)", RED)
+    return (f"{text} (wrong)", BROWN) if state == ABSENT and tag.predicted else (text, PLAIN)

@@ -90,17 +90,19 @@ class BestCheckpoint(Checkpoint):
     Args:
         path: of the checkpoint.
         weights: called with the state dict to keep.
+        always: take each epoch for better than those before it, whatever its mAP.
     """
 
-    def __init__(self, path: Path, weights: Callable[[dict[str, Tensor]], None]) -> None:
+    def __init__(self, path: Path, weights: Callable[[dict[str, Tensor]], None], always: bool = False) -> None:
         super().__init__()
+        self.always = always
         self.path = path
         self.weights = weights
         self.best = -math.inf
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = trainer.callback_metrics[MONITOR].item()
-        if score > self.best:
+        if score > self.best or self.always:
             self.best = score
             _save(trainer, self.path)
             self.weights(torch.load(self.path, map_location="cpu", weights_only=False)["state_dict"])

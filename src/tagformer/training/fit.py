@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -99,6 +100,10 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     listener.say(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
     torch.manual_seed(derive_seed(training.seed, "weights"))
     checkpoint = out / CHECKPOINTS / LAST
+    if checkpoint.is_file() and not is_zipfile(checkpoint):
+        raise TagformerError(
+            f"{checkpoint} is damaged and the run cannot go on: delete it, and the same command trains from the start."
+        )
     settings = recipe.model.backbone
     if settings.pretrained and settings.weights is None and not checkpoint.is_file():
         listener.say(f"Fetching the pretrained weights of {settings.name}, unless they are in the cache ...")
@@ -118,7 +123,9 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
     loader, val_loader = _loaders(recipe, train, val)
     batches = len(loader)
     module = TrainingModule(model, recipe, math.ceil(batches / training.accumulate))
-    best = BestCheckpoint(checkpoint.with_name(BEST), lambda state: write_weights(out, model_state(state)))
+    best = BestCheckpoint(
+        checkpoint.with_name(BEST), lambda state: write_weights(out, model_state(state)), training.keep == "last"
+    )
     last = LastCheckpoint(checkpoint, training.checkpoint_minutes, training.checkpoint_steps)
     history = History(out / HISTORY, listener.say, listener.epoch)
     with _quiet():
@@ -201,9 +208,7 @@ def _loggers(recipe: Recipe, out: Path) -> list[Logger]:
     try:
         return [kinds[name](out / "logs", name=name) for name in recipe.training.loggers]
     except ModuleNotFoundError as error:
-        raise TagformerError(
-            "the tensorboard logger is not installed: pip install 'tagformer[tensorboard]'."
-        ) from error
+        raise TagformerError("the tensorboard logger is not installed: pip install tensorboard.") from error
 
 
 def _precision(recipe: Recipe) -> Any:

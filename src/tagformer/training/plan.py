@@ -55,6 +55,8 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
             "image_share": 0.8 if tokens >= MANY_TOKENS else 0.5,  # hundreds of labels drown the image's tokens
             "attention_gain": 4.0,
         }
+    elif model in ("cat", "fpn"):
+        options = {"width": 512 if gpu else 128}  # 1024 as in the paper takes forty times as long as the backbone
     values = {
         "name": f"{model}-auto",
         "source": "chosen from the data by tagformer train",
