@@ -124,7 +124,9 @@ def test_permuting_keys_and_values_together_changes_nothing() -> None:
     own = fine.flatten(2).transpose(1, 2)
     query = coarse.amax(dim=(2, 3)).unsqueeze(1)
     order = torch.randperm(36, generator=torch.Generator().manual_seed(3))
-    assert torch.allclose(layer.heard(query, own), layer.heard(query, own[:, order]), atol=1e-5)
+    assert torch.allclose(
+        layer.multi_head_attention(query, own), layer.multi_head_attention(query, own[:, order]), atol=1e-5
+    )
     there_and_back = layer(coarse, fine.flatten(2)[:, :, order].view_as(fine)).flatten(2)[:, :, order.argsort()]
     assert torch.allclose(layer(coarse, fine).flatten(2), there_and_back, atol=1e-5)
 

@@ -24,7 +24,7 @@ from tagformer.recipes.settings import ImageSettings
 from tagformer.report import heat_sheet
 from tagformer.report.contact_sheet import KNOWN, PLAIN, RIGHT
 from tagformer.report.heat_sheet import BROWN, RED, caption, overlay
-from tagformer.tagger import Tag
+from tagformer.tags import Tag
 from tests.conftest import CommandLine
 
 SMALL = {"cat": {"width": 16, "heads": 2}, "ctran": {"width": 16}, "fpn": {"width": 16}, "linear": {}}

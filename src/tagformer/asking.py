@@ -61,9 +61,7 @@ def expected_information_gain(
     Returns:
         (B, L); -inf for labels that are known, may not be asked or are off the shortlist.
     """
-    worth = model.label_space.is_target.to(known.device).float()
-    if weights is not None:
-        worth = worth * weights.to(known.device)
+    worth = torch.ones(known.shape[1], device=known.device) if weights is None else weights.to(known.device)
 
     def probabilities(rows: Tensor, told: Tensor) -> Tensor:
         parts = [
@@ -75,11 +73,11 @@ def expected_information_gain(
     rows = torch.arange(len(features), device=known.device)
     found = probabilities(rows, known)
     asked = known == UNKNOWN if askable is None else askable & (known == UNKNOWN)
-    own = entropy_bits(found) * (1 if weights is None else weights.to(known.device))
+    own = entropy_bits(found)
     count = min(shortlist or known.shape[1], known.shape[1])
-    uncertain, columns = own.masked_fill(~asked, -1.0).topk(count, dim=1)
+    uncertain, columns = (own * worth).masked_fill(~asked, -1.0).topk(count, dim=1)
     row, place = torch.nonzero(uncertain >= 0, as_tuple=True)
-    column = columns[row, place]
+    column, each = columns[row, place], torch.arange(len(row), device=known.device)
     gain = torch.full(known.shape, -torch.inf, device=known.device)
     if not len(row):
         return gain
@@ -87,12 +85,12 @@ def expected_information_gain(
     left = torch.zeros_like(mean)
     for state in (PRESENT, ABSENT):
         told = known[row].clone()
-        told[torch.arange(len(row), device=known.device), column] = state
+        told[each, column] = state
         chance = found[row, column] if state == PRESENT else 1 - found[row, column]
         given = probabilities(row, told)
         mean += chance[:, None] * given
         left += chance[:, None] * entropy_bits(given)
     tells = (entropy_bits(mean.clamp(max=1)) - left) * (known[row] == UNKNOWN)
-    tells[torch.arange(len(row), device=known.device), column] = entropy_bits(found[row, column])
-    gain[row, column] = (tells * worth).sum(1)
+    tells[each, column] = own[row, column]
+    gain[row, column] = (tells * worth * model.label_space.is_target.to(known.device)).sum(1)
     return gain

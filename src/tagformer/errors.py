@@ -26,3 +26,12 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     """A part of a sentence that offers the candidate closest to `name`: ``" (did you mean 'dog'?)"`` or ``""``."""
     close = difflib.get_close_matches(name, [str(candidate) for candidate in candidates], n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
+    """
+    Raises:
+        TagformerError: `value` is none of the choices.
+    """
+    if value not in choices:
+        raise TagformerError(f"{option} {value}{nearest(value, choices)}: use {' or '.join(choices)}.")

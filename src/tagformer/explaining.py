@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from tagformer.tagger import Tag
+from tagformer.tags import Tag
 
 Corners = tuple[float, float, float, float]  # left, top, right, bottom, as fractions of the width and height
 

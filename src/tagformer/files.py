@@ -50,6 +50,16 @@ def refuse_no_file(path: Path | None) -> None:
         raise TagformerError(f"{path} is {kind}: name a file to write.")
 
 
+def refuse_no_folder(path: Path) -> None:
+    """Say before any work is done that a folder cannot be written at `path`.
+
+    Raises:
+        TagformerError: `path` exists and is no folder.
+    """
+    if path.exists() and not path.is_dir():
+        raise TagformerError(f"{path} is a file: name a folder for --out.")
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, replacing the file in one step."""
     with replacing(path) as temporary:

@@ -13,8 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tagformer.errors import TagformerError, nearest
-
 if TYPE_CHECKING:
     from tagformer.evaluation import Evaluation, GroupsPoint
     from tagformer.predictions import SplitOfRun
@@ -27,15 +25,6 @@ errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 def say(line: str) -> None:
     """Print a line, without folding it where the output is not a terminal."""
     console.print(line, soft_wrap=not console.is_terminal)
-
-
-def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    """
-    Raises:
-        TagformerError: `value` is none of the choices.
-    """
-    if value not in choices:
-        raise TagformerError(f"{option} {value}{nearest(value, choices)}: use {' or '.join(choices)}.")
 
 
 class Bar:

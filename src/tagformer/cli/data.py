@@ -12,7 +12,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from tagformer.cli.console import Bar, check_choice, console, errors, progress_bar, say
+from tagformer.cli.console import Bar, console, errors, progress_bar, say
+from tagformer.errors import check_choice
 
 if TYPE_CHECKING:
     from tagformer.data import MultiLabelDataset

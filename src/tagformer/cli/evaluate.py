@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tagformer.cli.console import check_choice, print_scores, progress_bar, say, split_to_score
-from tagformer.errors import TagformerError
+from tagformer.cli.console import print_scores, progress_bar, say, split_to_score
+from tagformer.errors import TagformerError, check_choice
 
 
 def evaluate(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import check_choice, errors, progress_bar, say, split_to_score
+from tagformer.cli.console import errors, progress_bar, say, split_to_score
 from tagformer.cli.predict import find_images
-from tagformer.errors import TagformerError
+from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tagformer.run import Run
 
 LIMIT = 60  # images on a sheet
-THUMBNAIL = 340  # pixels of the pictures that are kept for it
 Chosen = list[tuple[str, "ImageSource", dict[str, int]]]  # name, image, states of its labels
 
 
@@ -51,16 +50,15 @@ def explain(
 
     from tagformer.data.images import load_image
     from tagformer.errors import BadImageError
-    from tagformer.files import replacing
+    from tagformer.files import refuse_no_folder, replacing
     from tagformer.known import parse_known
     from tagformer.labels import PRESENT
-    from tagformer.report.heat_sheet import write_heat_sheet
+    from tagformer.report.heat_sheet import SIDE, write_heat_sheet
     from tagformer.run import Run
     from tagformer.tagger import Tagger
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
-    if out.exists() and not out.is_dir():
-        raise TagformerError(f"{out} is a file: name a folder for --out.")
+    refuse_no_folder(out)
     if images and (data or split):
         raise TagformerError("name images, or --data and --split, not both.")
     told = parse_known(known or ())
@@ -90,7 +88,7 @@ def explain(
                 there = [label for label, state in truth.items() if state == PRESENT and label in targets]
                 missed = [label for label in there if label not in predicted and label not in told]
                 several.append(tagger.explain(picture, asked or [*predicted[:most], *missed[:most]], told))
-            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            picture.thumbnail((2 * SIDE, 2 * SIDE))
             pictures.append(picture)
             explanations.append(several)
             names.append(name)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tagformer.cli.console import check_choice, say
+from tagformer.cli.console import say
+from tagformer.errors import check_choice
 
 
 def models(

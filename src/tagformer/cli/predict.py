@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import check_choice, errors, progress_bar, say
-from tagformer.errors import TagformerError
+from tagformer.cli.console import errors, progress_bar, say
+from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
-    from tagformer.tagger import Prediction, Tag
+    from tagformer.tags import Prediction, Tag
 
 SHEET_LIMIT = 60  # pictures on a contact sheet
 WRITERS = (".csv", ".jsonl")

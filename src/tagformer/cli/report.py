@@ -9,8 +9,8 @@ import typer
 from rich import table as rich
 from rich.box import SIMPLE
 
-from tagformer.cli.console import check_choice, console, percent, progress_bar, say, split_to_score
-from tagformer.errors import TagformerError
+from tagformer.cli.console import console, percent, progress_bar, say, split_to_score
+from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
     from tagformer.evaluation import Evaluation

@@ -10,8 +10,8 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from tagformer.cli.console import check_choice, console, percent, progress_bar, say, split_to_score
-from tagformer.errors import TagformerError
+from tagformer.cli.console import console, percent, progress_bar, say, split_to_score
+from tagformer.errors import check_choice
 
 
 def simulate(
@@ -32,7 +32,7 @@ def simulate(
 ) -> None:
     """Ask a simulated annotator about each image, in several orders, and draw what the answers are worth."""
     from tagformer.asking import label_weights
-    from tagformer.files import write_text
+    from tagformer.files import refuse_no_folder, write_text
     from tagformer.models.feedback import FeedbackPropagation
     from tagformer.report.charts import curves_chart
     from tagformer.run import Run, default_device
@@ -42,8 +42,7 @@ def simulate(
     asked = list(dict.fromkeys(order.strip() for order in orders.split(",")))
     for order in asked:
         check_choice("--orders", order, tuple(ORDERS))
-    if out.exists() and not out.is_dir():
-        raise TagformerError(f"{out} is a file: name a folder for --out.")
+    refuse_no_folder(out)
     loaded = Run.load(run)
     chosen = split_to_score(loaded, data, split, on_bad_image)
     dataset = chosen.dataset.evenly(images)

@@ -9,8 +9,8 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from tagformer.cli.console import check_choice, console, percent, progress_bar, say, split_to_score
-from tagformer.errors import TagformerError
+from tagformer.cli.console import console, percent, progress_bar, say, split_to_score
+from tagformer.errors import TagformerError, check_choice
 
 FEW = 20  # images a half, below which tuning is mostly chance
 

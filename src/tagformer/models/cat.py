@@ -91,9 +91,10 @@ class CrossLayerFusion(EncoderLayer):
         """
         own = _tokens(fine)
         if self.pre_max:
-            heard = self.heard(coarse.amax(dim=(2, 3)).unsqueeze(1), own)  # (B, 1, C), for every position alike
+            query = coarse.amax(dim=(2, 3)).unsqueeze(1)
+            heard = self.multi_head_attention(query, own)  # (B, 1, C), for every position alike
         else:
-            answers = _map(self.heard(_tokens(coarse), own), coarse)
+            answers = _map(self.multi_head_attention(_tokens(coarse), own), coarse)
             heard = _tokens(F.interpolate(answers, size=fine.shape[2:], mode="nearest"))
         tokens = self.norm1(own + self.dropout1(heard))
         return _map(self.norm2(tokens + self._ff_block(tokens)), fine)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tagformer.backbones import Backbone
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, check_choice
 from tagformer.labels import UNKNOWN, LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel, Positive, Share
 from tagformer.models.encoder import EncoderLayer
@@ -76,8 +76,8 @@ class CTran(MultiLabelModel):
             raise TagformerError(f"ctran: {heads} heads do not divide the width {width}: choose another of the two.")
         if image_share is not None and not 0 < image_share < 1:
             raise TagformerError(f"ctran: image_share must lie between 0 and 1, not {image_share}.")
-        _check("state_embedding", state_embedding, ("additive", "per_label"))
-        _check("position", position, ("none", "learned", "sine"))
+        check_choice("ctran: state_embedding", state_embedding, ("additive", "per_label"))
+        check_choice("ctran: position", position, ("none", "learned", "sine"))
         if position == "sine" and width % 4:
             raise TagformerError(f"ctran: position sine needs a width that is a multiple of 4, not {width}.")
         self.uses_image, self.image_dropout, self.image_share = image, image_dropout, image_share
@@ -180,8 +180,3 @@ class CTran(MultiLabelModel):
         bias = features.new_zeros(1, positions + count)
         bias[:, :positions] = math.log(self.image_share / (1 - self.image_share) * count / positions)
         return bias
-
-
-def _check(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise TagformerError(f"ctran: {option} {value}{nearest(value, choices)}: use {' or '.join(choices)}.")

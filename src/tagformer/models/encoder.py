@@ -31,10 +31,10 @@ class EncoderLayer(nn.TransformerEncoderLayer):
             (B, T, d), or (B, last, d).
         """
         wanted = tokens if last is None else tokens[:, -last:]
-        wanted = self.norm1(wanted + self.dropout1(self.heard(wanted, tokens, bias)))
+        wanted = self.norm1(wanted + self.dropout1(self.multi_head_attention(wanted, tokens, bias)))
         return self.norm2(wanted + self._ff_block(wanted))
 
-    def heard(self, query: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+    def multi_head_attention(self, query: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         """The multi-head attention of query tokens (B, Q, d) to tokens (B, T, d), projected: (B, Q, d)."""
         attention = self.self_attn
         weight, offset, width = attention.in_proj_weight, attention.in_proj_bias, attention.embed_dim

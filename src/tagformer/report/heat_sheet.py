@@ -11,12 +11,12 @@ from PIL import Image
 
 from tagformer.explaining import Explanation
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN
-from tagformer.report.contact_sheet import KNOWN, PLAIN, RIGHT, Line, write_contact_sheet
+from tagformer.report.contact_sheet import KNOWN, MISSED, PLAIN, RIGHT, WRONG, Line, write_contact_sheet
 
 SIDE = 170  # pixels of a picture's longer side on the sheet
 COLOURS = colormaps["turbo"]
 OPACITY = 0.55
-RED, BROWN = "#cf222e", "#9a6700"  # missed, as in the paper's figure, and wrong
+RED, BROWN = WRONG, MISSED  # the other way round than on a contact sheet: what is missed is red in the paper's figure
 
 
 def overlay(picture: Image.Image, explanation: Explanation, number: int) -> Image.Image:
