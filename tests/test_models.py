@@ -15,6 +15,7 @@ from tagformer.labels import UNKNOWN, LabelSpace, label_mask_training, without_k
 from tagformer.losses import asymmetric_loss, binary_cross_entropy
 from tagformer.models import MODELS, MultiLabelModel, create_model, list_models
 from tagformer.models.ctran import CTran
+from tagformer.models.feedback import FeedbackPropagation
 from tagformer.models.linear import Linear
 from tagformer.recipes.settings import OptimizerSettings
 from tagformer.training.optim import create_optimizer
@@ -275,7 +276,7 @@ def test_attention_weights_are_those_that_the_layers_use(options: dict[str, Any]
     tokens = features.shape[1] + LABELS
     assert attention.shape == (2, 2, model.encoder[0].self_attn.num_heads, tokens, tokens)
     torch.testing.assert_close(attention.sum(-1), torch.ones(attention.shape[:-1]))
-    before = model._tokens(features, some_known()[:2])
+    before = model._tokens(features, model._label_tokens(some_known()[:2]))
     layer = model.encoder[0]
     weight, bias = (part.chunk(3)[2] for part in (layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias))
     value = (before @ weight.T + bias).unflatten(2, (layer.self_attn.num_heads, -1)).transpose(1, 2)
@@ -285,6 +286,21 @@ def test_attention_weights_are_those_that_the_layers_use(options: dict[str, Any]
     share = model._attention_bias(features)
     torch.testing.assert_close(layer(before, share), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(layer(before, share, last=LABELS), expected[:, -LABELS:], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"layers": 1}, {"state_embedding": "per_label"}, {"image": False}], ids=str)
+def test_what_is_known_of_all_images_alike_may_be_told_once(options: dict[str, Any]) -> None:
+    """One row of known labels is projected once for the batch; a row an image is the way that the references check."""
+    model = ctran(**options).eval()
+    features, row = model.encode(images(3)), some_known()[:1]
+    assert (row >= 0).any()
+    for once, each in ((row, row.expand(3, -1)), (None, torch.full((3, LABELS), -1, dtype=torch.int8))):
+        expected = model.decode(features, each).logits
+        torch.testing.assert_close(model.decode(features, once).logits, expected, rtol=1e-5, atol=1e-6)
+    told = FeedbackPropagation(model)
+    expected = told.decode(features, row.expand(3, -1)).logits
+    torch.testing.assert_close(told.decode(features, row).logits, expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

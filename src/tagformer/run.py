@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from tagformer.backbones import create_backbone
 from tagformer.errors import TagformerError
 from tagformer.files import read_json, replacing, write_json
+from tagformer.folding import fold_batch_norms
 from tagformer.labels import LabelSpace
 from tagformer.models import MODELS, MultiLabelModel, create_model
 from tagformer.recipes.recipe import Recipe, load_recipe
@@ -134,7 +135,7 @@ class Run:
         return torch.sigmoid(self.temperature * torch.logit(self.thresholds.double())).float()
 
     def model(self) -> MultiLabelModel:
-        """The model with its weights, in evaluation mode.
+        """The model with its weights, in evaluation mode and with its backbone's batch norms folded: not to be trained.
 
         Raises:
             TagformerError: no weights yet, or weights of another model or another number of labels.
@@ -152,7 +153,8 @@ class Run:
             raise TagformerError(
                 f"{file} does not fit the model and the {len(self.label_space)} labels of {self.folder}: {reason}"
             ) from error
-        return model.eval()
+        fold_batch_norms(model.eval().backbone, self.recipe.image.size)
+        return model
 
 
 def write_labels(

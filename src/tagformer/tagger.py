@@ -209,7 +209,7 @@ class Tagger:
         return self.model.encode(normalise(images.to(self.device), *self.image.statistics(self.model.backbone)))
 
     def _decoded(self, names: Sequence[str], features: Tensor, told: Tensor) -> list[Prediction]:
-        known = told.to(self.device).expand(len(features), -1) if self.model.uses_known else None
+        known = told.to(self.device).unsqueeze(0) if self.model.uses_known else None
         logits = self.model.decode(features, known).logits.float()
         probabilities = torch.sigmoid(logits / self.temperature).cpu()
         probabilities = torch.where(told == UNKNOWN, probabilities, told.float())

@@ -55,7 +55,12 @@ class MultiLabelModel(nn.Module):
         raise NotImplementedError
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
-        """Features of `encode` and known labels, int8 (B, L) in {1, 0, -1} (None: nothing known), to logits (B, L)."""
+        """Features of `encode` and known labels to logits (B, L).
+
+        Args:
+            features: (B, ...).
+            known: int8 (B, L) in {1, 0, -1}, or (1, L) where they are the same for all images; None: nothing known.
+        """
         raise NotImplementedError
 
     def forward(self, images: Tensor, known: Tensor | None = None) -> ModelOutput:
@@ -71,7 +76,7 @@ class MultiLabelModel(nn.Module):
         Args:
             images: normalised (B, 3, H, W).
             labels: columns of the labels.
-            known: int8 (B, L), as `decode` takes it.
+            known: as `decode` takes it.
         """
         kept: list[Tensor] = []
 

@@ -123,14 +123,17 @@ class CTran(MultiLabelModel):
         return tokens
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
-        """Image tokens (B, h * w, d) and known labels (B, L) to logits (B, L)."""
+        """Image tokens (B, h * w, d) and known labels (B or 1, L) to logits (B, L)."""
         if self.training and self.image_dropout:
             kept = torch.rand(len(features), 1, 1, device=features.device) >= self.image_dropout
             features = features * kept
-        tokens, bias = self._tokens(features, known), self._attention_bias(features)
+        labels = self._label_tokens(known)
+        tokens, bias = self._tokens(features, labels), self._attention_bias(features)
+        shared = labels.shape[1] if len(labels) == 1 else 0
         for layer in self.encoder[:-1]:
-            tokens = layer(tokens, bias)
-        tokens = self.encoder[-1](tokens, bias, last=len(self.label_space))  # of the image's tokens nothing is asked
+            tokens, shared = layer(tokens, bias, shared=shared), 0
+        # Of the image's tokens nothing is asked at the end.
+        tokens = self.encoder[-1](tokens, bias, last=labels.shape[1], shared=shared)
         with torch.autocast(tokens.device.type, enabled=False):  # logits are ranked: they stay in float32
             logits = torch.einsum("bld,ld->bl", tokens.float(), self.classifier_weight)
         return ModelOutput(logits + self.classifier_bias)
@@ -140,7 +143,7 @@ class CTran(MultiLabelModel):
 
         Row t holds how much token t hears of each token; it sums to 1.
         """
-        tokens, bias = self._tokens(features, known), self._attention_bias(features)
+        tokens, bias = self._tokens(features, self._label_tokens(known)), self._attention_bias(features)
         weights = []
         for layer in self.encoder:
             assert isinstance(layer, EncoderLayer)
@@ -161,16 +164,20 @@ class CTran(MultiLabelModel):
         attention = self.attention(self._image_tokens(features), known).mean(dim=(0, 2))
         return attention[:, positions:, :positions][:, list(labels)].unflatten(2, features.shape[2:])
 
-    def _tokens(self, features: Tensor, known: Tensor | None) -> Tensor:
-        """(B, h * w + L, d): the image tokens, then the labels with their states, normalised."""
+    def _label_tokens(self, known: Tensor | None) -> Tensor:
+        """The labels with their states, (B or 1, L, d), of known labels (B or 1, L)."""
         if known is None:
-            known = torch.full((len(features), len(self.label_space)), UNKNOWN, device=features.device)
+            known = torch.full((1, len(self.label_space)), UNKNOWN, device=self.label_embedding.weight.device)
         rows = known.long() + 1  # -1, 0, 1 are rows 0, 1, 2
         if self.state_embedding.num_embeddings > 3:
             own = 2 * torch.arange(len(self.label_space), device=known.device)
             rows = torch.where(rows > 0, rows + own, 0)
-        labels = self.label_embedding.weight + self.state_embedding(rows)
-        return self.norm(torch.cat([features, labels.to(features.dtype)], dim=1))
+        return self.label_embedding.weight + self.state_embedding(rows)
+
+    def _tokens(self, features: Tensor, labels: Tensor) -> Tensor:
+        """(B, h * w + L, d): the image tokens, then the labels, normalised."""
+        labels = labels.to(features.dtype).expand(len(features), -1, -1)
+        return self.norm(torch.cat([features, labels], dim=1))
 
     def _attention_bias(self, features: Tensor) -> Tensor | None:
         """(1, h * w + L): what makes the h * w image tokens weigh `image_share` where all keys match alike."""

@@ -20,29 +20,37 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         if attention_dropout is not None:
             self.self_attn.dropout = attention_dropout
 
-    def forward(self, tokens: Tensor, bias: Tensor | None = None, last: int | None = None) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, tokens: Tensor, bias: Tensor | None = None, last: int | None = None, shared: int = 0
+    ) -> Tensor:
         """
         Args:
             tokens: (B, T, d).
             bias: added to the attention's logits before the softmax; broadcast to (B, heads, T, T).
             last: only so many of the last tokens are wanted; None: all T.
+            shared: so many of the last tokens are the same for the whole batch; they are projected once.
 
         Returns:
             (B, T, d), or (B, last, d).
         """
         wanted = tokens if last is None else tokens[:, -last:]
-        wanted = self.norm1(wanted + self.dropout1(self.multi_head_attention(wanted, tokens, bias)))
+        wanted = self.norm1(wanted + self.dropout1(self.multi_head_attention(wanted, tokens, bias, shared)))
         return self.norm2(wanted + self._ff_block(wanted))
 
-    def multi_head_attention(self, query: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The multi-head attention of query tokens (B, Q, d) to tokens (B, T, d), projected: (B, Q, d)."""
+    def multi_head_attention(
+        self, query: Tensor, tokens: Tensor, bias: Tensor | None = None, shared: int = 0
+    ) -> Tensor:
+        """The multi-head attention of query tokens (B, Q, d) to tokens (B, T, d), projected: (B, Q, d).
+
+        Of either, the last `shared` are the same for the whole batch.
+        """
         attention = self.self_attn
         weight, offset, width = attention.in_proj_weight, attention.in_proj_bias, attention.embed_dim
         if query is tokens:
-            q, k, v = self._heads(F.linear(tokens, weight, offset), 3)
+            q, k, v = self._heads(_linear(tokens, weight, offset, shared), 3)
         else:
-            (q,) = self._heads(F.linear(query, weight[:width], offset[:width]), 1)
-            k, v = self._heads(F.linear(tokens, weight[width:], offset[width:]), 2)
+            (q,) = self._heads(_linear(query, weight[:width], offset[:width], shared), 1)
+            k, v = self._heads(_linear(tokens, weight[width:], offset[width:], shared), 2)
         dropout = attention.dropout if self.training else 0.0
         bias = None if bias is None else bias.to(q.dtype)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
@@ -59,3 +67,11 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         """(B, T, parts * d) to `parts` times (B, heads, T, d / heads)."""
         heads = self.self_attn.num_heads
         return tuple(part.unflatten(2, (heads, -1)).transpose(1, 2) for part in projected.chunk(parts, 2))
+
+
+def _linear(tokens: Tensor, weight: Tensor, bias: Tensor, shared: int) -> Tensor:
+    """The linear map of tokens (B, T, d), whose last `shared` are worked out for one image and repeated."""
+    if not shared:
+        return F.linear(tokens, weight, bias)
+    alike = F.linear(tokens[:1, -shared:], weight, bias).expand(len(tokens), -1, -1)
+    return torch.cat([F.linear(tokens[:, :-shared], weight, bias), alike], dim=1)

@@ -48,12 +48,12 @@ class FeedbackPropagation(MultiLabelModel):
         return self.model.heat_maps(images, labels)
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
-        """Features (B, ...) and known labels (B, L) to logits (B, L)."""
+        """Features (B, ...) and known labels (B or 1, L) to logits (B, L)."""
         if known is None or (known == UNKNOWN).all() or not features[0].numel():
             return self.model.decode(features)
         with torch.inference_mode(False), torch.enable_grad():
             start = features.detach().clone().float()
-            known = known.clone()
+            known = known.expand(len(features), -1).clone()
             size = start.flatten(1).var(1, correction=0).reshape(-1, *[1] * (start.ndim - 1))
             residual = torch.zeros_like(start).requires_grad_()
             for _ in range(self.steps):
