@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tagformer.backbones import Backbone, batch_norms, create_backbone
-from tagformer.folding import fold_batch_norms
+from tagformer.backbones.folding import fold_batch_norms
 
 
 def with_statistics(backbone: Backbone) -> Backbone:

@@ -61,8 +61,25 @@ def asymmetric_loss(
     return reduce(torch.where(present, positive, negative), labels, reduction)
 
 
+def count_loss(count_logits: Tensor, labels: Tensor, *, reduction: str) -> Tensor:
+    """Cross-entropy of how many labels are present (MlTr's object-aware token loss, Eq. 17).
+
+    Images with an unknown label are left out, for nobody knows their count.
+
+    Args:
+        count_logits: (B, T + 1), for 0 to T present labels.
+        labels: (B, T) in {1, 0, -1}.
+        reduction: ``none`` gives (B,), ``sum`` and ``batchmean`` as in `binary_cross_entropy`; ``mean`` is the mean
+            over the images whose count is known.
+    """
+    counts = (labels == PRESENT).sum(dim=1)
+    loss = F.cross_entropy(count_logits.float(), counts, reduction="none")
+    certain = torch.where((labels == UNKNOWN).any(dim=1), UNKNOWN, counts)
+    return reduce(loss, certain, reduction)
+
+
 def reduce(loss: Tensor, labels: Tensor, reduction: str) -> Tensor:
-    """Reduce a loss (B, L) over the annotated entries; see `binary_cross_entropy`. Without any, the loss is 0."""
+    """Reduce a loss, (B, L) or (B,), over the annotated entries; see `binary_cross_entropy`. Without any it is 0."""
     annotated = labels != UNKNOWN
     loss = loss.masked_fill(~annotated, 0)
     if reduction == "none":

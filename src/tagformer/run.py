@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tagformer.backbones import create_backbone
+from tagformer.backbones.folding import fold_batch_norms
 from tagformer.errors import TagformerError
 from tagformer.files import read_json, replacing, write_json
-from tagformer.folding import fold_batch_norms
 from tagformer.labels import LabelSpace
 from tagformer.models import MODELS, MultiLabelModel, create_model
 from tagformer.recipes.recipe import Recipe, load_recipe

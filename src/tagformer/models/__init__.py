@@ -16,10 +16,10 @@ from tagformer.models.cat import CAT
 from tagformer.models.ctran import CTran
 from tagformer.models.fpn import FPN
 from tagformer.models.linear import Linear
+from tagformer.models.mltr import MlTr
 from tagformer.models.official import convert_checkpoint
 
-MODELS: dict[str, type[MultiLabelModel]] = {"cat": CAT, "ctran": CTran, "fpn": FPN, "linear": Linear}
-DEFAULT_BACKBONE = "resnet50"
+MODELS: dict[str, type[MultiLabelModel]] = {"cat": CAT, "ctran": CTran, "fpn": FPN, "linear": Linear, "mltr": MlTr}
 
 __all__ = ["MODELS", "ModelOutput", "MultiLabelModel", "convert_checkpoint", "create_model", "list_models"]
 
@@ -41,7 +41,7 @@ def create_model(
     Args:
         name: one of `list_models`.
         labels: how many there are, their names, or a `LabelSpace`.
-        backbone: a timm name, ``tiny``, or a `Backbone`; None: resnet50.
+        backbone: a timm name, ``tiny``, a variant of MlTr, or a `Backbone`; None: the model's default.
         pretrained: True for the weights that timm names, False for random ones, or a local weights file.
         options: the model's own; ``MODELS[name].options()`` lists them.
 
@@ -72,7 +72,7 @@ def create_model(
     if not isinstance(backbone, Backbone):
         from_file = not isinstance(pretrained, bool)
         backbone = create_backbone(
-            backbone or DEFAULT_BACKBONE,
+            backbone or MODELS[name].default_backbone,
             pretrained=pretrained is True,
             weights=pretrained if from_file else None,  # type: ignore[arg-type]
         )

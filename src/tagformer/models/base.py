@@ -25,9 +25,12 @@ class ModelOutput:
 
     Attributes:
         logits: (B, L); their sigmoid is the probability of each label.
+        count_logits: (B, T + 1) for T target labels, where the model counts: the softmax is the probability that
+            0, 1, .. T of them are present.
     """
 
     logits: Tensor
+    count_logits: Tensor | None = None
 
 
 class MultiLabelModel(nn.Module):
@@ -40,8 +43,10 @@ class MultiLabelModel(nn.Module):
         backbone: its feature maps are what `encode` starts from; its ``mean`` and ``std`` normalise the images.
         uses_known: whether `decode` listens to `known`; a model that does not gives the same logits without it.
         uses_image: whether `encode` looks at the images; for a model of labels alone none need be read.
+        default_backbone: the name of the one it gets when none is chosen.
     """
 
+    default_backbone: ClassVar[str] = "resnet50"
     uses_known: ClassVar[bool] = False
     uses_image: bool = True
 

@@ -77,6 +77,7 @@ class LossSettings(Section):
     gamma_negative: float = Field(4.0, ge=0)
     gamma_positive: float = Field(0.0, ge=0)
     margin: float = Field(0.05, ge=0, lt=1)
+    count_weight: float = Field(1.0, ge=0)  # of the count's loss, for models that count
 
 
 class KnownSettings(Section):

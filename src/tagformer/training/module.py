@@ -22,9 +22,9 @@ from tagformer.labels import (
     without_extra,
     without_known,
 )
-from tagformer.losses import asymmetric_loss, binary_cross_entropy, reduce
+from tagformer.losses import asymmetric_loss, binary_cross_entropy, count_loss, reduce
 from tagformer.metrics import MultiLabelScores
-from tagformer.models import MultiLabelModel
+from tagformer.models import ModelOutput, MultiLabelModel
 from tagformer.recipes import Recipe
 from tagformer.training.mixup import agreed, mix
 from tagformer.training.optim import create_optimizer, create_schedule
@@ -83,9 +83,8 @@ class TrainingModule(LightningModule):
         known = None
         if self.model.uses_known and self.recipe.known.label_mask_training:
             known = self.told(labels)
-        logits = self.model(images, known).logits
-        reduction = self.recipe.loss.reduction
-        loss = sum(weight * self.loss(logits, self.targets(own, known), reduction) for weight, own in weighted)
+        output = self.model(images, known)
+        loss = sum(weight * self.output_loss(output, own, known) for weight, own in weighted)
         assert isinstance(loss, Tensor)
         if not torch.isfinite(loss):
             raise TagformerError(
@@ -117,6 +116,15 @@ class TrainingModule(LightningModule):
         """What is left to be predicted: neither told, nor an extra label."""
         targets = without_extra(labels, self.model.label_space)
         return targets if known is None else without_known(targets, known)
+
+    def output_loss(self, output: ModelOutput, labels: Tensor, known: Tensor | None) -> Tensor:
+        """The recipe's loss of what the model said of a batch with labels (B, L), some of them known to it."""
+        settings = self.recipe.loss
+        loss = self.loss(output.logits, self.targets(labels, known), settings.reduction)
+        if output.count_logits is None:
+            return loss
+        targets = labels[:, self.model.label_space.is_target]
+        return loss + settings.count_weight * count_loss(output.count_logits, targets, reduction=settings.reduction)
 
     def loss(self, logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
         """The recipe's loss of logits (B, L) against targets (B, L) in {1, 0, -1}; see `losses`."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tagformer.backbones import Backbone, batch_norms
+from tagformer.backbones.base import Backbone, batch_norms
 
 TOLERANCE = 1e-4  # of the largest value of a feature map
 

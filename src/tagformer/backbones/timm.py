@@ -1,73 +1,20 @@
-"""Backbones: any timm network as a pyramid of feature maps, and a tiny one of our own for the scenes."""
+"""Any timm network as a pyramid of feature maps."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
+from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError, nearest
 
-
-class Backbone(nn.Module):
-    """Images (B, 3, H, W), normalised, to feature maps from fine to coarse; the last is the network's final map.
-
-    Attributes:
-        channels: channels of each map.
-        strides: pixels of the image to one position of each map.
-        mean, std: of the images that the weights were trained on, for RGB in [0, 1].
-    """
-
-    channels: tuple[int, ...]
-    strides: tuple[int, ...]
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        raise NotImplementedError
-
-    def freeze(self, maps: int | None = None) -> None:
-        """Keep the weights up to and including the `maps` finest feature maps as they are; None: all of them."""
-        raise NotImplementedError
-
-
-class TinyBackbone(Backbone):
-    """Six 3x3 convolutions at 32, 64 and 128 channels: 0.29 M weights, for 64-pixel pictures on two cores."""
-
-    channels = (32, 64, 128)
-    strides = (2, 4, 8)
-    mean = std = (0.5, 0.5, 0.5)
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (3, *self.channels)
-        self.stages = nn.ModuleList(
-            nn.Sequential(self._block(before, after, 2), self._block(after, after, 1))
-            for before, after in pairwise(widths)
-        )
-
-    @staticmethod
-    def _block(before: int, after: int, stride: int) -> nn.Sequential:
-        convolution = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
-        return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        maps = []
-        for stage in self.stages:
-            images = stage(images)
-            maps.append(images)
-        return tuple(maps)
-
-    def freeze(self, maps: int | None = None) -> None:
-        for stage in self.stages[:maps]:
-            stage.requires_grad_(False)
+TINY = "tiny"
 
 
 class TimmBackbone(Backbone):
@@ -106,7 +53,7 @@ class TimmBackbone(Backbone):
             )
         if image_size and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
             options.setdefault("img_size", image_size)
-        self.network = _create(name, pretrained and weights is None, options)
+        self.network = create_network(name, pretrained and weights is None, options)
         config = self.network.pretrained_cfg
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         if weights is not None:
@@ -177,45 +124,7 @@ class TimmBackbone(Backbone):
                     raise TagformerError(f"weights file {file}: mean and std must be three numbers each.") from error
 
 
-TINY = "tiny"
-
-
-def create_backbone(
-    name: str,
-    pretrained: bool = True,
-    weights: str | Path | None = None,
-    image_size: int | None = None,
-    **options: Any,
-) -> Backbone:
-    """``tiny``, or any timm network; see `TimmBackbone` for the arguments and errors."""
-    if name == TINY:
-        if weights is not None:
-            raise TagformerError("the backbone 'tiny' has no weights to load: leave the weights out.")
-        return TinyBackbone()
-    return TimmBackbone(name, pretrained, weights, image_size=image_size, **options)
-
-
-def batch_norms(module: nn.Module) -> Iterable[nn.modules.batchnorm._BatchNorm]:
-    """The batch normalisations within `module`."""
-    return (child for child in module.modules() if isinstance(child, nn.modules.batchnorm._BatchNorm))
-
-
-def has_folded_norms(module: nn.Module) -> bool:
-    """Whether every batch norm's statistics are 0 and 1: weights whose norms were folded into the convolutions.
-
-    Training such norms in batch mode would change what the network computes.
-    """
-    norms = list(batch_norms(module))
-    return bool(norms) and all(
-        norm.running_mean is not None
-        and norm.running_var is not None
-        and not norm.running_mean.any()
-        and bool(((norm.running_var - 1).abs() <= 1.01 * norm.eps).all())
-        for norm in norms
-    )
-
-
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
+def create_network(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     hub = logging.getLogger("huggingface_hub")
     level = hub.level
     hub.setLevel(logging.CRITICAL)  # it reports every try; what went wrong in the end is in the error

@@ -1,0 +1,160 @@
+"""Weights for MlTr from a Swin transformer, and from an MlTr that was built for another image size."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from tagformer.backbones.mltr import Block, MlTrBackbone
+from tagformer.backbones.timm import create_network
+from tagformer.backbones.windows import WindowAttention
+from tagformer.errors import TagformerError
+
+# Swin transformers with the widths, and in the stages' window blocks the depths, of MlTr's variants.
+SWIN = {
+    "mltr_s": "swin_tiny_patch4_window7_224.ms_in1k",
+    "mltr_m": "swin_small_patch4_window7_224.ms_in1k",
+    "mltr_l": "swin_base_patch4_window12_384.ms_in22k_ft_in1k",
+}
+State = dict[str, Tensor]
+
+
+def load_swin(backbone: MlTrBackbone, name: str) -> None:
+    """Start from timm's weights of the Swin transformer that a variant resembles.
+
+    Raises:
+        TagformerError: there is none, or its weights cannot be downloaded.
+    """
+    if name not in SWIN:
+        raise TagformerError(
+            f"there are no pretrained weights for '{name}': start from random ones with "
+            "--set model.backbone.pretrained=false."
+        )
+    load_state(backbone, create_network(SWIN[name], True, {}).state_dict(), SWIN[name])
+
+
+def load_file(backbone: MlTrBackbone, file: Path) -> None:
+    """Load a .safetensors or .pth file of a Swin transformer of timm, or of an MlTr.
+
+    Raises:
+        TagformerError: the file cannot be read or does not fit.
+    """
+    if not file.is_file():
+        raise TagformerError(f"weights file {file} does not exist.")
+    try:
+        state = timm.models.load_state_dict(str(file), use_ema=True, weights_only=True)
+    except Exception as error:  # the readers raise errors of many types
+        raise TagformerError(f"weights file {file} cannot be read ({error}): use .safetensors or .pth.") from error
+    load_state(backbone, state, f"weights file {file}")
+
+
+def load_state(backbone: MlTrBackbone, state: State, origin: str) -> None:
+    """Load the weights of a Swin transformer of timm or of an MlTr, for whatever image size it was built.
+
+    With a Swin transformer's, the network computes what that one does: cross-window blocks begin as the identity, and
+    the positions of the last stage do not hear a token that joins them.
+
+    Raises:
+        TagformerError: weights that are missing or of other shapes.
+    """
+    swin = "patch_embed.proj.weight" in state
+    if swin:
+        start_as_swin(backbone)
+        state = from_swin(backbone, state)
+    own = backbone.state_dict()
+    state = {name: resized(weight, own[name], name) if name in own else weight for name, weight in state.items()}
+    wanted = {name for name in own if not (swin and _is_new(backbone, name))}
+    missing = sorted(wanted - state.keys())
+    if missing:
+        raise TagformerError(f"{origin} does not fit: it lacks '{missing[0]}' and {len(missing) - 1} more.")
+    for name in sorted(wanted):
+        if state[name].shape != own[name].shape:
+            raise TagformerError(
+                f"{origin} does not fit: '{name}' is {tuple(state[name].shape)}, not {tuple(own[name].shape)}."
+            )
+    backbone.load_state_dict({name: state[name] for name in wanted}, strict=False)
+
+
+@torch.no_grad()
+def start_as_swin(backbone: MlTrBackbone) -> None:
+    """Make the third block of every unit the identity, and a token that joins the last stage unheard."""
+    for block in backbone.modules():
+        if not isinstance(block, Block):
+            continue
+        if block.third:
+            for layer in (block.attention.proj, block.mlp.fc2):
+                for weight in layer.parameters():
+                    weight.zero_()
+        elif isinstance(block.attention, WindowAttention) and block.attention.token_weight is not None:
+            block.attention.token_weight.zero_()
+
+
+def from_swin(backbone: MlTrBackbone, state: State) -> State:
+    """A timm Swin transformer's state dict under the names of `backbone`; its classifier is left out."""
+    places: dict[tuple[int, int], str] = {}
+    for stage, blocks in enumerate(backbone.stages):
+        windows = [i for i, block in enumerate(blocks.children()) if not _is_third(block)]
+        places |= {(stage, depth): f"stages.{stage}.{i}" for depth, i in enumerate(windows)}
+    renamed: State = {}
+    for name, weight in state.items():
+        if found := re.fullmatch(r"layers\.(\d+)\.blocks\.(\d+)\.(.+)", name):
+            place = places.get((int(found[1]), int(found[2])))
+            part = found[3].replace("attn.relative_position_bias_table", "attn.table").replace("attn.", "attention.")
+            if place is not None and not part.endswith(("relative_position_index", "attn_mask")):
+                renamed[f"{place}.{part}"] = weight
+        elif found := re.fullmatch(r"layers\.(\d+)\.downsample\.(.+)", name):
+            renamed[f"merging.{int(found[1]) - 1}.{found[2]}"] = weight
+        elif name.startswith("patch_embed."):
+            renamed[name.replace("patch_embed.proj", "embedding").replace("patch_embed.norm", "embedding_norm")] = (
+                weight
+            )
+        elif name.startswith("norm."):
+            renamed[name] = weight
+    return renamed
+
+
+def resized(weight: Tensor, like: Tensor, name: str) -> Tensor:
+    """A weight whose shape follows the window, for another window: bicubic, as grids of positions."""
+    if weight.shape == like.shape:
+        return weight
+    if name.endswith("attention.table") and weight.shape[1:] == like.shape[1:]:
+        return _as_grid(weight.T, len(like)).T.contiguous()
+    if ".attention.qkv." in name or ".attention.proj." in name:
+        return _resized_projection(weight, like)
+    return weight
+
+
+def _resized_projection(weight: Tensor, like: Tensor) -> Tensor:
+    """A cross-window projection, (k s^2, s^2) or its bias (k s^2): every side that counts positions is such a grid."""
+    parts = 3 if len(weight) % 3 == 0 and round((len(weight) / 3) ** 0.5) ** 2 * 3 == len(weight) else 1
+    if weight.ndim == 1:
+        return _as_grid(weight.unflatten(0, (parts, -1)), len(like) // parts).flatten()
+    rows = weight.unflatten(0, (parts, -1)).transpose(1, 2).flatten(0, 1)  # the outputs last
+    outputs = _as_grid(rows, len(like) // parts).unflatten(0, (parts, -1)).transpose(1, 2)
+    # The values of fewer, larger inputs are summed: a sum over s^2 inputs must stay what it was.
+    scale = weight.shape[1] / like.shape[1]
+    return _as_grid(outputs.flatten(0, 1), like.shape[1]) * scale
+
+
+def _as_grid(rows: Tensor, count: int) -> Tensor:
+    """Rows (R, n^2), each a grid of n x n, to (R, count)."""
+    old, new = round(rows.shape[1] ** 0.5), round(count**0.5)
+    grid = rows.float().view(len(rows), 1, old, old)
+    return F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False).flatten(1).to(rows.dtype)
+
+
+def _is_third(block: torch.nn.Module) -> bool:
+    return isinstance(block, Block) and block.third
+
+
+def _is_new(backbone: MlTrBackbone, name: str) -> bool:
+    """Whether a weight has no counterpart in a Swin transformer."""
+    if name.endswith("token_weight"):
+        return True
+    found = re.match(r"stages\.\d+\.\d+", name)
+    return found is not None and _is_third(backbone.get_submodule(found[0]))
