@@ -28,7 +28,7 @@ def measure(attention: str, explicit: bool, size: int) -> tuple[float, float]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     levels = [torch.randn(1, WIDTH, size // stride, size // stride, device=device) for stride in (8, 16, 32)]
-    layers = [CrossLayerFusion(WIDTH, HEADS, FEEDFORWARD, 0.1, attention).eval().to(device) for _ in range(2)]
+    layers = [CrossLayerFusion(WIDTH, HEADS, FEEDFORWARD, 0.1, True, attention).eval().to(device) for _ in range(2)]
 
     def work() -> None:
         with sdpa_kernel([SDPBackend.MATH] if explicit else FUSED):

@@ -32,9 +32,9 @@ def cat(seed: int = 0, **options: Any) -> CAT:
     return model.eval()
 
 
-def fusion(attention: str, width: int = 16, heads: int = 4) -> CrossLayerFusion:
+def fusion(attention: str, norm_first: bool = True, width: int = 16, heads: int = 4) -> CrossLayerFusion:
     torch.manual_seed(0)
-    layer = CrossLayerFusion(width, heads, 2 * width, 0.1, attention).eval()
+    layer = CrossLayerFusion(width, heads, 2 * width, 0.1, norm_first, attention).eval()
     randomise(layer)
     return layer
 
@@ -55,26 +55,35 @@ def levels(width: int = 16, size: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def written_out(layer: nn.Module, heads: int, query: Tensor, own: Tensor) -> Tensor:
-    """An encoder layer in float64: x = LN(own + MHA(query, own, own)), LN(x + FFN(x)); a single query is for all."""
+    """An encoder layer in float64; a single query is for all.
+
+    With norms first x = own + MHA(LN(query), LN(own), LN(own)), x + FFN(LN(x)), and else
+    x = LN(own + MHA(query, own, own)), LN(x + FFN(x)).
+    """
     state = {name: value.double() for name, value in layer.state_dict().items()}
     batch, count, width = own.shape
-    wq, wk, wv = state["self_attn.in_proj_weight"].chunk(3)
-    bq, bk, bv = state["self_attn.in_proj_bias"].chunk(3)
-    q = (query @ wq.T + bq).reshape(batch, -1, heads, width // heads)
-    k = (own @ wk.T + bk).reshape(batch, count, heads, width // heads)
-    v = (own @ wv.T + bv).reshape(batch, count, heads, width // heads)
-    weights = torch.softmax(torch.einsum("bqhd,bnhd->bhqn", q, k) / (width / heads) ** 0.5, dim=3)
-    mixed = torch.einsum("bhqn,bnhd->bqhd", weights, v).flatten(2)
-    heard = mixed @ state["self_attn.out_proj.weight"].T + state["self_attn.out_proj.bias"]
 
-    def norm(tokens: Tensor, name: str) -> Tensor:
+    def norm(tokens: Tensor, name: str, here: bool) -> Tensor:
+        if not here:
+            return tokens
         centred = tokens - tokens.mean(dim=2, keepdim=True)
         scaled = centred / (centred.pow(2).mean(dim=2, keepdim=True) + 1e-5).sqrt()
         return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
 
-    tokens = norm(own + heard, "norm1")
-    hidden = (tokens @ state["linear1.weight"].T + state["linear1.bias"]).clamp(min=0)
-    return norm(tokens + hidden @ state["linear2.weight"].T + state["linear2.bias"], "norm2")
+    first = layer.norm_first
+    asked, told = norm(query, "norm1", first), norm(own, "norm1", first)
+    wq, wk, wv = state["self_attn.in_proj_weight"].chunk(3)
+    bq, bk, bv = state["self_attn.in_proj_bias"].chunk(3)
+    q = (asked @ wq.T + bq).reshape(batch, -1, heads, width // heads)
+    k = (told @ wk.T + bk).reshape(batch, count, heads, width // heads)
+    v = (told @ wv.T + bv).reshape(batch, count, heads, width // heads)
+    weights = torch.softmax(torch.einsum("bqhd,bnhd->bhqn", q, k) / (width / heads) ** 0.5, dim=3)
+    mixed = torch.einsum("bhqn,bnhd->bqhd", weights, v).flatten(2)
+    heard = mixed @ state["self_attn.out_proj.weight"].T + state["self_attn.out_proj.bias"]
+    tokens = norm(own + heard, "norm1", not first)
+    hidden = norm(tokens, "norm2", first) @ state["linear1.weight"].T + state["linear1.bias"]
+    added = hidden.clamp(min=0) @ state["linear2.weight"].T + state["linear2.bias"]
+    return norm(tokens + added, "norm2", not first)
 
 
 def tokens(level: Tensor) -> Tensor:
@@ -83,16 +92,18 @@ def tokens(level: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_pre_max_fusion_is_as_written_out() -> None:
-    layer, (coarse, fine) = fusion("pre_max"), levels()
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_pre_max_fusion_is_as_written_out(norm_first: bool) -> None:
+    layer, (coarse, fine) = fusion("pre_max", norm_first), levels()
     expected = written_out(layer, 4, tokens(coarse).amax(dim=1, keepdim=True), tokens(fine))
     assert torch.allclose(tokens(layer(coarse, fine)), expected, atol=1e-5)
 
 
 @torch.no_grad()
-def test_the_whole_model_is_as_written_out() -> None:
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_the_whole_model_is_as_written_out(norm_first: bool) -> None:
     """P5 through two encoder layers, P_r5 asks P4, P_r4 asks P3; the maxima of the three are classified and summed."""
-    model, images = cat(), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    model, images = cat(norm_first=norm_first), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     randomise(model.long_range_dependencies)
     randomise(model.cross_layer_fusion)
     p3, p4, p5 = map(tokens, FPN.maps(model, images))
@@ -135,7 +146,7 @@ def test_permuting_keys_and_values_together_changes_nothing() -> None:
 def test_full_attention_answers_every_position_of_the_coarser_level() -> None:
     layer, (coarse, fine) = fusion("full"), levels()
     changed = coarse.clone()
-    changed[:, :, 0, 0] += 1
+    changed[:, :8, 0, 0] += 1
     moved = (layer(changed, fine) - layer(coarse, fine)).abs().amax(dim=(0, 1))
     assert (moved[:2, :2] > 1e-4).all()  # the four fine positions below the changed one
     assert moved[2:].eq(0).all()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tagformer.backbones import Backbone
+from tagformer.backbones import Backbone, create_backbone
 from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import TagformerError
 from tagformer.labels import UNKNOWN, LabelSpace, label_mask_training, without_known
@@ -30,7 +30,8 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def small(name: str, seed: int = 0) -> MultiLabelModel:
     torch.manual_seed(seed)
-    return create_model(name, LABELS, "tiny", **SMALL.get(name, {})).eval()
+    backbone = create_backbone("mltr_tiny", False, image_size=32) if name == "mltr" else "tiny"
+    return create_model(name, LABELS, backbone, **SMALL.get(name, {})).eval()
 
 
 def ctran(seed: int = 0, **options: Any) -> CTran:
@@ -99,7 +100,11 @@ def test_images_of_a_batch_do_not_see_one_another(model: MultiLabelModel) -> Non
 
 def test_every_weight_gets_a_gradient(model: MultiLabelModel) -> None:
     model.train()
-    model(images(), some_known()).logits.square().sum().backward()
+    output = model(images(), some_known())
+    loss = output.logits.square().sum()
+    if output.count_logits is not None:
+        loss = loss + output.count_logits.square().sum()
+    loss.backward()
     for name, weight in model.named_parameters():
         assert weight.grad is not None, name
         assert weight.grad.isfinite().all(), name

@@ -61,6 +61,20 @@ def asymmetric_loss(
     return reduce(torch.where(present, positive, negative), labels, reduction)
 
 
+def exclusive_cross_entropy(logits: Tensor, labels: Tensor, *, reduction: str) -> Tensor:
+    """Softmax cross-entropy of logits (B, L) where each image has exactly one label, as in single-label data sets.
+
+    Args:
+        labels: (B, L) in {1, 0, -1}; rows without exactly one 1 are left out, and so are unknown labels in the softmax.
+        reduction: ``none`` gives (B, L), the image's loss at its label; otherwise as in `binary_cross_entropy`, but
+            ``mean`` is the mean over the images.
+    """
+    present = labels == PRESENT
+    chosen = present & (present.sum(dim=1, keepdim=True) == 1)
+    loss = -torch.log_softmax(logits.float().masked_fill(labels == UNKNOWN, float("-inf")), dim=1)
+    return reduce(loss, torch.where(chosen, labels, UNKNOWN), reduction)
+
+
 def count_loss(count_logits: Tensor, labels: Tensor, *, reduction: str) -> Tensor:
     """Cross-entropy of how many labels are present (MlTr's object-aware token loss, Eq. 17).
 

@@ -10,11 +10,14 @@ import typer
 from tagformer.cli.console import say
 from tagformer.errors import check_choice
 
+LABELS = 80
+
 
 def models(
     name: Annotated[str | None, typer.Argument(help="A model to explain, with all its options.")] = None,
 ) -> None:
     """List the models with their options, or explain one."""
+    from tagformer.backbones.mltr import VARIANTS
     from tagformer.models import MODELS
 
     if name is not None:
@@ -25,8 +28,26 @@ def models(
         first = (kind.__doc__ or "").strip().splitlines()[0]
         options = ", ".join(f"{option}={default}" for option, default in kind.options().items())
         say(f"{name}: {first}\n  options: {options}\n  uses known labels: {'yes' if kind.uses_known else 'no'}")
+    say("\nBackbones of mltr, which serve the other models too:")
+    for size, millions in mltr_sizes().items():
+        say(f"  {size}: {VARIANTS[size]['image_size']} pixels, {millions:.1f} M parameters with {LABELS} labels")
     say("\n'tagformer models NAME' explains one.")
-    say("Backbones: 'tiny', or any of timm's networks (python -c 'import timm; print(timm.list_models())').")
+    say("Other backbones: 'tiny', or any of timm's networks (python -c 'import timm; print(timm.list_models())').")
+
+
+def mltr_sizes() -> dict[str, float]:
+    """Parameters of each variant of MlTr in millions, with as many labels as COCO has (Table 2 of the paper)."""
+    import torch
+
+    from tagformer.backbones.mltr import VARIANTS
+    from tagformer.models import create_model
+
+    sizes = {}
+    with torch.device("meta"):  # shapes without numbers
+        for name in VARIANTS:
+            model = create_model("mltr", LABELS, name, pretrained=False)
+            sizes[name] = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    return sizes
 
 
 def recipes(

@@ -31,6 +31,9 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(help="A local file of backbone weights, instead of a download.")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="A run to start from, all but its heads, or a file of backbone weights.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example optimizer.lr=1e-4.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     on_bad_image: Annotated[str | None, typer.Option(help="error (default) or skip.")] = None,
@@ -44,12 +47,17 @@ def train(
         "--model": model,
         "--backbone": backbone,
         "--weights": weights,
+        "--init": init,
     }
     if resume:
         chosen = _resumed(out, [name for name, value in {**given, "--set": set_}.items() if value], on_bad_image)
     else:
         overrides = list(set_ or ())
         overrides += [f"data.on_bad_image={on_bad_image}"] if on_bad_image else []
+        if init is not None and init.is_file():
+            weights = init
+        elif init is not None:
+            overrides.append(f"model.init={init.expanduser().resolve()}")
         chosen = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
         _describe(chosen)
     listener = Listener(say, _say_epoch, bars=console.is_terminal)

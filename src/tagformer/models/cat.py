@@ -28,6 +28,9 @@ class CAT(FPN):
         layers, heads: of the encoder on P5 (2 and 8); the fusions have as many heads.
         feedforward: width of the feed-forward networks; None: twice the width.
         dropout: within the encoder and the fusions.
+        norm_first: layer norms stand before the attentions and the feed-forward networks, not after the sums, so that a
+            position that shows nothing stays quiet and is passed over by the maximum (docs/cat.md has the figures). The
+            paper's equations have no norms, and its text "a vanilla" encoder.
         attention: ``pre_max``: the query is the maximum over the coarser level's positions. ``full``: every position is
             one, and their answers are upsampled onto the finer level ("w/o PMA", h * w times the products, Eqs. 6, 7).
         lrd: off, P5 goes on as it is ("w/o LRD").
@@ -46,6 +49,7 @@ class CAT(FPN):
         heads: Positive = 8,
         feedforward: Positive | None = None,
         dropout: Share = 0.1,
+        norm_first: bool = True,
         attention: str = "pre_max",
         lrd: bool = True,
         clf: bool = True,
@@ -58,8 +62,12 @@ class CAT(FPN):
                 f"cat: attention '{attention}' is unknown{nearest(attention, ATTENTIONS)}: use pre_max or full."
             )
         sizes = (width, heads, feedforward or 2 * width, dropout)
-        self.long_range_dependencies = nn.ModuleList(EncoderLayer(*sizes) for _ in range(layers if lrd else 0))
-        self.cross_layer_fusion = nn.ModuleList(CrossLayerFusion(*sizes, attention) for _ in range(self.levels - 1))
+        self.long_range_dependencies = nn.ModuleList(
+            EncoderLayer(*sizes, norm_first=norm_first) for _ in range(layers if lrd else 0)
+        )
+        self.cross_layer_fusion = nn.ModuleList(
+            CrossLayerFusion(*sizes, norm_first, attention) for _ in range(self.levels - 1)
+        )
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to P_r3, P_r4, P_r5 (B, C, h, w), from fine to coarse; without `clf` P_r5 alone."""
@@ -74,10 +82,12 @@ class CAT(FPN):
 
 
 class CrossLayerFusion(EncoderLayer):
-    """One step of cross-layer fusion: x = LN(P + PMA(P_r, P, P)), then LN(x + FFN(x)) (CAT, Eqs. 4 and 5)."""
+    """One step of cross-layer fusion: x = P + PMA(P_r, P, P), then x + FFN(x), with layer norms (CAT, Eqs. 4 and 5)."""
 
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float, attention: str) -> None:
-        super().__init__(width, heads, feedforward, dropout)
+    def __init__(
+        self, width: int, heads: int, feedforward: int, dropout: float, norm_first: bool, attention: str
+    ) -> None:
+        super().__init__(width, heads, feedforward, dropout, norm_first=norm_first)
         self.pre_max = attention == "pre_max"
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:  # type: ignore[override]
@@ -90,14 +100,12 @@ class CrossLayerFusion(EncoderLayer):
             (B, C, H, W), the refined finer level.
         """
         own = _tokens(fine)
-        if self.pre_max:
-            query = coarse.amax(dim=(2, 3)).unsqueeze(1)
-            heard = self.multi_head_attention(query, own)  # (B, 1, C), for every position alike
-        else:
-            answers = _map(self.multi_head_attention(_tokens(coarse), own), coarse)
-            heard = _tokens(F.interpolate(answers, size=fine.shape[2:], mode="nearest"))
-        tokens = self.norm1(own + self.dropout1(heard))
-        return _map(self.norm2(tokens + self._ff_block(tokens)), fine)
+        query = coarse.amax(dim=(2, 3)).unsqueeze(1) if self.pre_max else _tokens(coarse)
+        asked, told = (self.norm1(query), self.norm1(own)) if self.norm_first else (query, own)
+        heard = self.multi_head_attention(asked, told)  # pre-max: (B, 1, C), for every position alike
+        if not self.pre_max:
+            heard = _tokens(F.interpolate(_map(heard, coarse), size=fine.shape[2:], mode="nearest"))
+        return _map(self.added(own, heard), fine)
 
 
 def _tokens(level: Tensor) -> Tensor:

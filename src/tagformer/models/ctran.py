@@ -51,6 +51,7 @@ class CTran(MultiLabelModel):
     """
 
     uses_known = True
+    heads = ("label_embedding.", "state_embedding.", "classifier_")
 
     def __init__(
         self,

@@ -8,15 +8,22 @@ from torch.nn import functional as F  # noqa: N812
 
 
 class EncoderLayer(nn.TransformerEncoderLayer):
-    """Torch's post-norm encoder layer (its weights, names and initial values), with a bias on the attention.
+    """Torch's encoder layer (its weights, names and initial values), with a bias on the attention.
 
-    x = LN(x + MHA(x)), then LN(x + FFN(x)). Torch's own forward takes a float mask for a boolean one on its fast path.
+    x = LN(x + MHA(x)), then LN(x + FFN(x)); with `norm_first` x + MHA(LN(x)), then x + FFN(LN(x)). Torch's own forward
+    takes a float mask for a boolean one on its fast path.
     """
 
     def __init__(
-        self, width: int, heads: int, feedforward: int, dropout: float, attention_dropout: float | None = None
+        self,
+        width: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        attention_dropout: float | None = None,
+        norm_first: bool = False,
     ) -> None:
-        super().__init__(width, heads, feedforward, dropout, batch_first=True)
+        super().__init__(width, heads, feedforward, dropout, batch_first=True, norm_first=norm_first)
         if attention_dropout is not None:
             self.self_attn.dropout = attention_dropout
 
@@ -33,9 +40,18 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         Returns:
             (B, T, d), or (B, last, d).
         """
+        heard = self.norm1(tokens) if self.norm_first else tokens
+        query = heard if last is None else heard[:, -last:]
         wanted = tokens if last is None else tokens[:, -last:]
-        wanted = self.norm1(wanted + self.dropout1(self.multi_head_attention(wanted, tokens, bias, shared)))
-        return self.norm2(wanted + self._ff_block(wanted))
+        return self.added(wanted, self.multi_head_attention(query, heard, bias, shared))
+
+    def added(self, tokens: Tensor, heard: Tensor) -> Tensor:
+        """The rest of the layer after the attention: tokens (B, T, d) and what they heard."""
+        tokens = tokens + self.dropout1(heard)
+        if self.norm_first:
+            return tokens + self._ff_block(self.norm2(tokens))
+        tokens = self.norm1(tokens)
+        return self.norm2(tokens + self._ff_block(tokens))
 
     def multi_head_attention(
         self, query: Tensor, tokens: Tensor, bias: Tensor | None = None, shared: int = 0

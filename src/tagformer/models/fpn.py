@@ -28,6 +28,8 @@ class FPN(MultiLabelModel):
         TagformerError: the backbone has fewer maps than that.
     """
 
+    heads = ("classifiers.",)
+
     def __init__(
         self, label_space: LabelSpace, backbone: Backbone, width: Positive = 1024, levels: Positive = 3
     ) -> None:

@@ -19,6 +19,8 @@ class Linear(MultiLabelModel):
         dropout: share of the pooled features set to zero in training.
     """
 
+    heads = ("classifier.",)
+
     def __init__(self, label_space: LabelSpace, backbone: Backbone, dropout: Share = 0.0) -> None:
         super().__init__(label_space, backbone)
         self.dropout = nn.Dropout(dropout)

@@ -35,6 +35,7 @@ class MlTr(MultiLabelModel):
     """
 
     default_backbone = "mltr_s"
+    heads = ("hidden.", "classifier.", "count_head.")
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class MlTr(MultiLabelModel):
         self.token = nn.Parameter(0.02 * torch.randn(channels)) if object_token else None
         self.count_head: nn.Module | None = None
         if object_token:
-            targets = int(label_space.is_target.sum())
+            targets = count - len(label_space.extra)
             self.count_head = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, targets + 1))
 
     @property

@@ -36,6 +36,7 @@ class ModelSettings(Section):
     name: str = "ctran"
     backbone: BackboneSettings = BackboneSettings()
     options: dict[str, Any] = Field(default_factory=dict)
+    init: str | None = None  # a run folder: start from everything in it but its heads
     start_from_frequencies: bool = False  # set the logits' bias to the labels' frequencies before training
 
 
@@ -72,7 +73,7 @@ class ImageSettings(Section):
 
 
 class LossSettings(Section):
-    name: Literal["bce", "asl"] = "bce"
+    name: Literal["bce", "asl", "softmax"] = "bce"  # softmax: of labels of which each image has exactly one
     reduction: Literal["sum", "batchmean", "mean"] = "mean"
     gamma_negative: float = Field(4.0, ge=0)
     gamma_positive: float = Field(0.0, ge=0)

@@ -24,6 +24,7 @@ from tagformer.data.registry import load_training_data
 from tagformer.data.sampling import ClassAware, EpochBatches, derive_seed
 from tagformer.data.transforms import evaluation_transform, training_transform
 from tagformer.errors import TagformerError
+from tagformer.initial import start_from_run
 from tagformer.recipes import Recipe
 from tagformer.run import (
     BEST,
@@ -105,9 +106,13 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             f"{checkpoint} is damaged and the run cannot go on: delete it, and the same command trains from the start."
         )
     settings = recipe.model.backbone
-    if settings.pretrained and settings.weights is None and not checkpoint.is_file():
+    if settings.pretrained and settings.weights is None and recipe.model.init is None and not checkpoint.is_file():
         listener.say(f"Fetching the pretrained weights of {settings.name}, unless they are in the cache ...")
-    model = model_from_recipe(recipe, train.label_space, load_weights=not checkpoint.is_file())
+    fresh = not checkpoint.is_file() and recipe.model.init is None
+    model = model_from_recipe(recipe, train.label_space, load_weights=fresh)
+    if recipe.model.init and not checkpoint.is_file():
+        loaded = start_from_run(model, Path(recipe.model.init))
+        listener.say(f"{loaded / 1e6:.1f} M weights are those of {recipe.model.init}; the heads are new.")
     if recipe.model.start_from_frequencies:
         model.start_from_frequencies(train.frequencies)
     backbone = model.backbone

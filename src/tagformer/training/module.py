@@ -22,7 +22,7 @@ from tagformer.labels import (
     without_extra,
     without_known,
 )
-from tagformer.losses import asymmetric_loss, binary_cross_entropy, count_loss, reduce
+from tagformer.losses import asymmetric_loss, binary_cross_entropy, count_loss, exclusive_cross_entropy
 from tagformer.metrics import MultiLabelScores
 from tagformer.models import ModelOutput, MultiLabelModel
 from tagformer.recipes import Recipe
@@ -129,6 +129,8 @@ class TrainingModule(LightningModule):
     def loss(self, logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
         """The recipe's loss of logits (B, L) against targets (B, L) in {1, 0, -1}; see `losses`."""
         settings = self.recipe.loss
+        if settings.name == "softmax":
+            return exclusive_cross_entropy(logits, targets, reduction=reduction)
         if settings.name == "bce":
             return binary_cross_entropy(logits, targets, reduction=reduction)
         return asymmetric_loss(
@@ -162,7 +164,7 @@ class TrainingModule(LightningModule):
         logits, targets = self.validation.collected
         self.validation.reset()
         values = {MONITOR: figures["mAP"].item(), "val_CF1": figures["CF1"].item(), "val_OF1": figures["OF1"].item()}
-        values["val_loss"] = reduce(self.loss(logits, targets, "none"), targets, "mean").item()
+        values["val_loss"] = self.loss(logits, targets, "mean").item()
         self.log_dict(values, sync_dist=False)
         if self.plateau is not None:
             self.plateau.step(values[MONITOR])

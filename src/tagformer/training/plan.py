@@ -22,6 +22,7 @@ from tagformer.run import default_device
 
 VISITS = 40_000  # images that training looks at, all epochs together
 SAMPLE = 64  # images whose size is looked at
+WITHOUT_WEIGHTS = (TINY, "mltr_tiny")
 MANY_TOKENS = 150  # from here on C-Tran gets one layer on a CPU
 
 
@@ -35,8 +36,9 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
     """
     gpu = torch.cuda.is_available()
     size = min(448 if gpu else 224, max(64, 32 * round(typical_size(dataset) / 32)))
-    network = backbone or ("resnet50" if gpu else "mobilenetv3_large_100")
-    pretrained = network != TINY
+    light = "resnet50" if gpu else "mobilenetv3_large_100"
+    network = backbone or ("mltr_s" if model == "mltr" else light)
+    pretrained = network not in WITHOUT_WEIGHTS
     epochs = min(40, max(5, round(VISITS / len(dataset))))
     batch = min(32 if gpu else 16, max(4, len(dataset) // 8))
     steps = epochs * max(1, len(dataset) // batch)
@@ -64,7 +66,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         "model": {
             "name": model,
             "options": options,
-            "start_from_frequencies": True,
+            "start_from_frequencies": model != "mltr",  # the arc sigmoid has no bias
             "backbone": {
                 "name": network,
                 "pretrained": pretrained,
@@ -72,6 +74,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
                 "frozen_maps": 2 if pretrained and not gpu else 0,  # the fine maps cost most of a step's time
             },
         },
+        "loss": {"name": "asl", "reduction": "batchmean"} if model == "mltr" else {},
         "known": {"min_unknown": 0.5},
         "data": {"batch_size": batch, "workers": min(8, os.cpu_count() or 1)},
         "optimizer": {
