@@ -1,10 +1,10 @@
 """CAT's ablation (Table 3) in miniature: six rows on one data set, with the same budget for each.
 
-``python benchmarks/cat_table3.py SPEC --weights FILE --out FOLDER [--seeds 3] [--epochs 8] [--lr 1.5e-3] [--labels a,b]``
+``python benchmarks/cat_table3.py SPEC --weights FILE --out FOLDER [--labels A,B]``
 
 The backbone is MobileNetV2 with ImageNet weights, frozen: its maps are worked out once for four views of each training
 image (the image, its mirror image, two random crops) and kept in FOLDER, so that a row trains in minutes on two cores.
-Every row sees the same views and steps and has the same optimizer. FOLDER/rows.json gets each figure as it is measured;
+Every row sees the same views and steps and has the same optimizer. FOLDER gets each row's figures as they are measured;
 started again, the script goes on where it was.
 """
 
@@ -45,6 +45,11 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "CAT w/o CLF": ("cat", {"clf": False}),
     "Backbone": ("linear", {}),
     "Backbone+FPN": ("fpn", {}),
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "cat": {"width": 64, "dropout": 0.0, "norm_first": True, "standardise": True},
+    "fpn": {"width": 64, "standardise": True},
+    "linear": {},
 }
 
 
@@ -92,33 +97,30 @@ def remember(spec: str, weights: Path, folder: Path) -> dict[str, tuple[list[lis
     return found
 
 
-def batches(views: list[list[Tensor]], labels: Tensor, aware: float) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """An epoch: every image once on average, each in a view of its own.
-
-    Args:
-        aware: an image is as likely as the rarest of its labels, to the power of -`aware`; 0: all alike.
-    """
-    present = (labels == PRESENT).float()
-    weight = (present / present.sum(dim=0).clamp(min=1) ** aware).amax(dim=1)
-    rows = torch.multinomial(weight, len(labels), replacement=True) if aware else torch.randperm(len(labels))
-    for some in rows.split(BATCH):
+def batches(views: list[list[Tensor]], labels: Tensor) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """An epoch: every image once, in a view of its own."""
+    levels = range(len(views[0]))
+    for some in torch.randperm(len(labels)).split(BATCH):
         if len(some) == BATCH:
             drawn = torch.randint(len(views), (BATCH,)).tolist()
-            levels = range(len(views[0]))
             pairs = list(zip(drawn, some.tolist(), strict=True))
             yield [torch.stack([views[v][level][i] for v, i in pairs]).float() for level in levels], labels[some]
 
 
 def train(model: MultiLabelModel, views: list[list[Tensor]], labels: Tensor, settings: argparse.Namespace) -> Any:
-    """The moving average of the model's weights after training."""
+    """The moving average of the model's weights after training with mixup, AdamW and a cosine schedule."""
     present = (labels == PRESENT).float().sum(dim=0)
-    model.start_from_frequencies((present + 1) / (len(labels) + 2))
+    model.train().start_from_frequencies((present + 1) / (len(labels) + 2))
     optimizer = create_optimizer(model, OptimizerSettings(lr=settings.lr, weight_decay=0.05))
     schedule = create_schedule(optimizer, ScheduleSettings(), len(labels) // BATCH, settings.epochs)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
+    share = torch.distributions.Beta(settings.mixup, settings.mixup)
     for _ in range(settings.epochs):
-        for maps, own in batches(views, labels, settings.aware):
-            loss = binary_cross_entropy(model(maps).logits, own, reduction="mean")
+        for maps, own in batches(views, labels):
+            weight, partner = share.sample(), torch.randperm(BATCH)
+            logits = model([weight * each + (1 - weight) * each[partner] for each in maps]).logits
+            loss = weight * binary_cross_entropy(logits, own, reduction="mean")
+            loss = loss + (1 - weight) * binary_cross_entropy(logits, own[partner], reduction="mean")
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -126,3 +128,52 @@ def train(model: MultiLabelModel, views: list[list[Tensor]], labels: Tensor, set
             schedule.step()
             average.update_parameters(model)
     return average.module.eval()
+
+
+@torch.inference_mode()
+def score(model: MultiLabelModel, maps: list[Tensor], labels: Tensor) -> Tensor:
+    """Average precision of each label, (L,)."""
+    parts = [model([each[i : i + 64].float() for each in maps]).logits for i in range(0, len(labels), 64)]
+    return average_precision(torch.cat(parts), labels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("spec")
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--labels", default="", help="the mean is over these; all that have test positives otherwise")
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--mixup", type=float, default=0.4)
+    parser.add_argument("--options", type=json.loads, default={}, help="of cat and fpn, as JSON")
+    settings = parser.parse_args()
+    settings.out.mkdir(parents=True, exist_ok=True)
+    space = load_dataset(settings.spec, "train").label_space
+    data = remember(settings.spec, settings.weights, settings.out)
+    (views, labels), ((test, *_), test_labels) = data["train"], data["test"]
+    named = settings.labels.split(",") if settings.labels else space.names
+    columns = [space.index(name) for name in named]
+    print(f"{'':13}  mAP over {len(columns)} labels, each seed; mean and deviation")
+    for row in settings.rows.split(","):
+        kind, options = ROWS[row]
+        options = {**SMALL[kind], **{k: v for k, v in settings.options.items() if k in SMALL[kind]}, **options}
+        found = []
+        for seed in settings.seeds.split(","):
+            file = settings.out / f"{row.replace(' ', '_').replace('/', '')}-{seed}.json"
+            if not file.is_file():
+                torch.manual_seed(int(seed))
+                model = create_model(kind, LabelSpace(space.names), Remembered(views[0]), **options)
+                precision = score(train(model, views, labels, settings), test, test_labels)
+                write_json(file, dict(zip(space.names, precision.tolist(), strict=True)))
+            read = json.loads(file.read_text())
+            values = [read[space.names[column]] for column in columns]
+            found.append(100 * statistics.fmean(value for value in values if not math.isnan(value)))
+        mean, deviation = statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else math.nan
+        print(f"{row:13}  {' '.join(f'{value:.1f}' for value in found)}   {mean:.1f} ± {deviation:.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -120,6 +120,27 @@ def test_the_whole_model_is_as_written_out(norm_first: bool) -> None:
     assert torch.allclose(model(images).logits.double(), logits, atol=1e-4)
 
 
+def test_the_classifiers_see_standardised_maxima_and_their_maps_follow() -> None:
+    """Mean 0 and variance 1 over the batches in training; then part of a linear layer, in the heat maps too."""
+    model, images = cat(), torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    pooled = model.encode(images)
+    for standard in model.standards:
+        standard.momentum = 1.0
+    model.train().decode(pooled)
+    model.eval()
+    means, variances = pooled.mean(dim=0), pooled.var(dim=0)
+    expected = model.output_bias.expand(6, LABELS)
+    for level, classifier in enumerate(model.classifiers):
+        standard = (pooled[:, level] - means[level]) / (variances[level] + 1e-5).sqrt()
+        expected = expected + standard @ classifier.weight.T
+    torch.testing.assert_close(model.decode(pooled).logits, expected, rtol=1e-4, atol=1e-4)
+    finest, weight = model.maps(images)[0], model.classifiers[0].weight / (variances[0] + 1e-5).sqrt()
+    found = model.heat_maps(images, [2])[:, 0]
+    torch.testing.assert_close(found, torch.einsum("c,bchw->bhw", weight[2], finest), rtol=1e-4, atol=1e-4)
+    single = model.train().decode(pooled[:1]).logits  # a batch of one has no deviation of its own
+    torch.testing.assert_close(single, model.eval().decode(pooled[:1]).logits)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("attention", ["pre_max", "full"])
 def test_the_coarser_levels_positions_can_only_be_permuted_under_the_maximum(attention: str) -> None:
@@ -209,6 +230,7 @@ def test_without_clf_the_coarsest_level_alone_is_classified() -> None:
             name.replace("inner_blocks.2", "inner_blocks.0").replace("layer_blocks.2", "layer_blocks.0"): value
             for name, value in model.state_dict().items()
             if not name.startswith(("cross_layer_fusion", "classifiers.1", "classifiers.2", "pyramid.inner_blocks.0"))
+            and not name.startswith(("standards.1", "standards.2"))
             and not name.startswith(("pyramid.inner_blocks.1", "pyramid.layer_blocks.0", "pyramid.layer_blocks.1"))
         }
     )

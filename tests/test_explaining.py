@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tagformer import Tagger
+from tagformer.backbones import create_backbone
 from tagformer.data import load_dataset
 from tagformer.errors import TagformerError
 from tagformer.explaining import Explanation, chance
@@ -27,12 +28,13 @@ from tagformer.report.heat_sheet import BROWN, RED, caption, overlay
 from tagformer.tags import Tag
 from tests.conftest import CommandLine
 
-SMALL = {"cat": {"width": 16, "heads": 2}, "ctran": {"width": 16}, "fpn": {"width": 16}, "linear": {}}
+SMALL = {"cat": {"width": 16, "heads": 2}, "ctran": {"width": 16}, "fpn": {"width": 16}, "linear": {}, "mltr": {}}
 
 
 def small(name: str, **options: object) -> MultiLabelModel:
     torch.manual_seed(0)
-    return create_model(name, 4, "tiny", **{**SMALL[name], **options}).eval()
+    backbone = create_backbone("mltr_tiny", False, image_size=32) if name == "mltr" else "tiny"
+    return create_model(name, 4, backbone, **{**SMALL[name], **options}).eval()
 
 
 def images(count: int = 2) -> torch.Tensor:

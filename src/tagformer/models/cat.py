@@ -35,6 +35,7 @@ class CAT(FPN):
             one, and their answers are upsampled onto the finer level ("w/o PMA", h * w times the products, Eqs. 6, 7).
         lrd: off, P5 goes on as it is ("w/o LRD").
         clf: off, P_r5 alone is classified ("w/o CLF").
+        standardise: the classifiers' inputs, as in `FPN`.
 
     Raises:
         TagformerError: the heads do not divide the width, an unknown attention, a backbone with too few maps.
@@ -53,8 +54,9 @@ class CAT(FPN):
         attention: str = "pre_max",
         lrd: bool = True,
         clf: bool = True,
+        standardise: bool = True,
     ) -> None:
-        super().__init__(label_space, backbone, width, levels=3 if clf else 1)
+        super().__init__(label_space, backbone, width, 3 if clf else 1, standardise)
         if width % heads:
             raise TagformerError(f"cat: {heads} heads do not divide the width {width}: choose another of the two.")
         if attention not in ATTENTIONS:

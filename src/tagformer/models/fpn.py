@@ -23,6 +23,9 @@ class FPN(MultiLabelModel):
     Args:
         width: channels of every level (1024 in the paper).
         levels: how many levels, from the coarsest on.
+        standardise: each classifier's input is brought to mean 0 and variance 1 over the training batches. Maxima are
+            all large and positive, and what a linear layer could undo by itself costs it many steps; see docs/cat.md.
+            After training it is a part of the linear layer.
 
     Raises:
         TagformerError: the backbone has fewer maps than that.
@@ -31,7 +34,12 @@ class FPN(MultiLabelModel):
     heads = ("classifiers.",)
 
     def __init__(
-        self, label_space: LabelSpace, backbone: Backbone, width: Positive = 1024, levels: Positive = 3
+        self,
+        label_space: LabelSpace,
+        backbone: Backbone,
+        width: Positive = 1024,
+        levels: Positive = 3,
+        standardise: bool = True,
     ) -> None:
         super().__init__(label_space, backbone)
         if levels > len(backbone.channels):
@@ -43,6 +51,8 @@ class FPN(MultiLabelModel):
         self.pyramid = FeaturePyramidNetwork(list(backbone.channels[-levels:]), width)
         # The sum of the classifiers has one bias: that of the first.
         self.classifiers = nn.ModuleList(nn.Linear(width, len(label_space), bias=i == 0) for i in range(levels))
+
+        self.standards = nn.ModuleList(Standardised(width) if standardise else nn.Identity() for _ in range(levels))
 
     @property
     def output_bias(self) -> nn.Parameter:
@@ -61,11 +71,34 @@ class FPN(MultiLabelModel):
         """Pooled levels (B, levels, C) to logits (B, L), in float32; `known` changes nothing."""
         with torch.autocast(features.device.type, enabled=False):
             levels = features.float().unbind(dim=1)
-            parts = [classify(level) for classify, level in zip(self.classifiers, levels, strict=True)]
-            return ModelOutput(torch.stack(parts).sum(dim=0))
+            heads = zip(self.classifiers, self.standards, levels, strict=True)
+            return ModelOutput(torch.stack([classify(standard(level)) for classify, standard, level in heads]).sum(0))
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
         """The class activation maps of the finest level: each label's weights at every position of it (B, K, h, w)."""
         finest = self.maps(images)[0]
         weight: Tensor = self.classifiers[0].weight  # type: ignore[assignment]
+        if isinstance(standard := self.standards[0], Standardised):
+            weight = weight / standard.deviation
         return torch.einsum("kc,bchw->bkhw", weight[list(labels)], finest)
+
+
+class Standardised(nn.BatchNorm1d):
+    """A batch norm without weights, for batches of one image too: their own mean and variance would say nothing."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, affine=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C) to (B, C)."""
+        if self.training and len(features) == 1:
+            return (features - self.running_mean) / self.deviation
+        return super().forward(features)
+
+    @property
+    def deviation(self) -> Tensor:
+        """(C,), the standard deviation over the training batches."""
+        return (self.running_var + self.eps).sqrt()
