@@ -15,6 +15,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("spec")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--labels", default="", help="the mean is over these; all that have test positives otherwise")
+    parser.add_argument("--labels", default="", help="for the mean; otherwise those that vary in the test split")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=8)
@@ -154,9 +155,9 @@ def main() -> None:
     space = load_dataset(settings.spec, "train").label_space
     data = remember(settings.spec, settings.weights, settings.out)
     (views, labels), ((test, *_), test_labels) = data["train"], data["test"]
-    named = settings.labels.split(",") if settings.labels else space.names
-    columns = [space.index(name) for name in named]
-    print(f"{'':13}  mAP over {len(columns)} labels, each seed; mean and deviation")
+    varies = [len(column.unique()) > 1 for column in test_labels.unbind(dim=1)]
+    named = settings.labels.split(",") if settings.labels else list(compress(space.names, varies))
+    print(f"{'':13}  mAP over {len(named)} labels, each seed; mean and deviation")
     for row in settings.rows.split(","):
         kind, options = ROWS[row]
         options = {**SMALL[kind], **{k: v for k, v in settings.options.items() if k in SMALL[kind]}, **options}
@@ -169,8 +170,7 @@ def main() -> None:
                 precision = score(train(model, views, labels, settings), test, test_labels)
                 write_json(file, dict(zip(space.names, precision.tolist(), strict=True)))
             read = json.loads(file.read_text())
-            values = [read[space.names[column]] for column in columns]
-            found.append(100 * statistics.fmean(value for value in values if not math.isnan(value)))
+            found.append(100 * statistics.fmean(read[name] for name in named))
         mean, deviation = statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else math.nan
         print(f"{row:13}  {' '.join(f'{value:.1f}' for value in found)}   {mean:.1f} ± {deviation:.1f}", flush=True)
 
