@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tagformer.errors import TagformerError
@@ -13,6 +15,7 @@ from tagformer.initial import start_from_run
 from tagformer.labels import LabelSpace
 from tagformer.recipes import Recipe
 from tagformer.run import model_from_recipe, write_labels, write_weights
+from tests.conftest import CommandLine
 
 
 def run_of(folder: Path, model: str, labels: tuple[str, ...], seed: int = 0, **values: object) -> Path:
@@ -74,3 +77,34 @@ def test_another_backbone_is_refused(tmp_path: Path) -> None:
     model = model_from_recipe(recipe_of("linear", backbone="mltr_tiny"), LabelSpace(("a", "b")))
     with pytest.raises(TagformerError, match="has another backbone, tiny"):
         start_from_run(model, folder)
+
+
+def test_pretraining_on_a_tree_of_classes_and_starting_from_it(tmp_path: Path, tagformer: CommandLine) -> None:
+    """Single-label classification of image folders, then multi-label training of another model from its weights."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4)):
+        for shade, name in enumerate(("dark", "light")):
+            (tmp_path / "tree" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 60, (32, 32, 3)) + 180 * shade
+                file = tmp_path / "tree" / split / name / f"{number}.png"
+                Image.fromarray(pixels.astype(np.uint8)).save(file)
+    small = ("--set", "image.size=32", "--set", "data.workers=0", "--set", "data.batch_size=8")
+    first = ("train", "--data", f"imagefolder:{tmp_path / 'tree'}", "--model", "mltr", "--backbone", "mltr_tiny")
+    pretrained = tmp_path / "pretrained"
+    loss = ("--set", "loss.name=softmax", "--set", "training.epochs=2", "--set", "optimizer.lr=1e-3")
+    code, _, errors = tagformer(*first, *small, *loss, "--out", str(pretrained))
+    assert code == 0, errors
+    second = ("train", "--data", "scenes?images=48", "--model", "linear", "--backbone", "mltr_tiny", *small)
+    started = tmp_path / "started"
+    only = ("--set", "optimizer.lr=1e-12", "--set", "optimizer.weight_decay=0", "--set", "training.epochs=1")
+    code, output, errors = tagformer(*second, *only, "--init", str(pretrained), "--out", str(started))
+    assert code == 0, errors
+    assert "weights are those of" in output
+    before, after = load_file(pretrained / "model.safetensors"), load_file(started / "model.safetensors")
+    for name, weight in after.items():
+        if name.startswith("backbone."):
+            torch.testing.assert_close(weight, before[name], rtol=0, atol=1e-6)
+    code, _, errors = tagformer(*second, "--init", str(tmp_path / "tree"), "--out", str(tmp_path / "other"))
+    assert code == 2
+    assert "tree" in errors

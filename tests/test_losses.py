@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from tagformer.losses import asymmetric_loss, binary_cross_entropy, reduce
+from tagformer.losses import asymmetric_loss, binary_cross_entropy, exclusive_cross_entropy, reduce
 
 Loss = Callable[..., Tensor]
 
@@ -220,3 +220,18 @@ def test_the_reduction_must_be_said_and_known() -> None:
         binary_cross_entropy(*tensors())  # type: ignore[call-arg]
     with pytest.raises(ValueError, match=r"none, sum, batchmean, mean, not 'average'"):
         reduce(torch.zeros(1, 1), torch.zeros(1, 1), "average")
+
+
+def test_exclusive_cross_entropy_is_torch_s_on_images_with_one_label() -> None:
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.tensor([[0, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]], dtype=torch.int8)  # the last two have not one
+    expected = torch.nn.functional.cross_entropy(logits[:2], torch.tensor([1, 0]))
+    torch.testing.assert_close(exclusive_cross_entropy(logits, labels, reduction="mean"), expected)
+    torch.testing.assert_close(exclusive_cross_entropy(logits, labels, reduction="batchmean"), expected / 2)
+    unknown = torch.tensor([[-1, 1, 0]], dtype=torch.int8)
+    loss = exclusive_cross_entropy(logits[:1], unknown, reduction="sum")
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits[:1, 1:], torch.tensor([0])))
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0, 0] == 0
