@@ -182,6 +182,16 @@ class Tagger:
         return Explanation(tuple(chosen), maps[0].float().cpu(), region)
 
     @torch.inference_mode()
+    def embed(self, image: AnyImage) -> Tensor:
+        """One feature (D,) to compare the image with others by; see the model's `embed`.
+
+        Raises:
+            BadImageError: the image cannot be read.
+        """
+        pixels = self._transform(_open(image)).unsqueeze(0).to(self.device)
+        return self.model.embed(normalise(pixels, *self.image.statistics(self.model.backbone)))[0].float().cpu()
+
+    @torch.inference_mode()
     def stream(
         self,
         paths: Sequence[Path],

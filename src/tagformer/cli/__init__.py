@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tagformer.cli import data, evaluate, explain, importing, listing, predict, report, simulate, train, tune
+from tagformer.cli import data, evaluate, explain, importing, listing, predict, report, similar, simulate, train, tune
 from tagformer.errors import TagformerError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
+app.command("similar")(similar.similar)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.command("compare")(report.compare)

@@ -55,6 +55,31 @@ def _figure(width: float = WIDE, height: float = HIGH) -> Iterator[tuple[Figure,
         yield figure, svg
 
 
+def label_map_chart(
+    places: np.ndarray, names: Sequence[str], pairs: Sequence[tuple[str, str, Sequence[tuple[int, int]]]]
+) -> str:
+    """Labels as points in the plane, and lines between some of them.
+
+    Args:
+        places: (L, 2).
+        pairs: for each kind its name, its colour, and the numbers of the labels that its lines join.
+    """
+    with _figure(7.5, 6) as (figure, svg):
+        axes = figure.add_subplot()
+        for kind, colour, joined in pairs:
+            for number, ends in enumerate(joined):
+                x, y = places[list(ends)].T
+                axes.plot(x, y, color=colour, linewidth=1.5, alpha=0.7, label=kind if number == 0 else None, zorder=1)
+        axes.scatter(places[:, 0], places[:, 1], s=14, color=INK, zorder=2)
+        for (x, y), name in zip(places, names, strict=True):
+            axes.annotate(name, (x, y), (3, 3), textcoords="offset points", fontsize=8)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if any(joined for _, _, joined in pairs):
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2)
+        return svg()
+
+
 def precision_recall_chart(curves: Sequence[Curve], others: Sequence[Curve]) -> str:
     """Precision over recall: the named curves in colour, the others as a grey cloud behind them."""
     with _figure() as (figure, svg):
