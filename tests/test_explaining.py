@@ -23,11 +23,13 @@ from tagformer.models.base import MultiLabelModel
 from tagformer.models.feedback import FeedbackPropagation
 from tagformer.recipes.settings import ImageSettings
 from tagformer.report import heat_sheet
+from tagformer.report.channel_sheet import masked
 from tagformer.report.contact_sheet import KNOWN, PLAIN, RIGHT
-from tagformer.report.heat_sheet import BROWN, RED, caption, overlay
+from tagformer.report.heat_sheet import BROWN, RED, SIDE, caption, overlay
 from tagformer.tags import Tag
 from tests.conftest import CommandLine
 
+WHOLE = (0.0, 0.0, 1.0, 1.0)
 SMALL = {"cat": {"width": 16, "heads": 2}, "ctran": {"width": 16}, "fpn": {"width": 16}, "linear": {}, "mltr": {}}
 
 
@@ -115,14 +117,14 @@ def test_chance_is_the_joint_area_of_the_boxes() -> None:
 def test_the_overlay_is_red_where_the_map_is_high_and_blue_where_it_is_low() -> None:
     heat = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
     picture = Image.new("RGB", (40, 40), (128, 128, 128))
-    pixels = np.asarray(overlay(picture, explanation(heat), 0)).astype(int)
+    pixels = np.asarray(overlay(picture, heat[0], WHOLE)).astype(int)
     high, low = pixels[2, 2], pixels[37, 37]
     assert high[0] > high[2] + 50
     assert low[2] > low[0]
-    inside = np.asarray(overlay(picture, explanation(heat, (0.5, 0.0, 1.0, 1.0)), 0))
+    inside = np.asarray(overlay(picture, heat[0], (0.5, 0.0, 1.0, 1.0)))
     assert (inside[:, :20] == 128).all()
     assert (inside[:, 20:] != 128).any(axis=2).all()
-    flat = np.asarray(overlay(picture, explanation(torch.full((1, 2, 2), 3.0)), 0))
+    flat = np.asarray(overlay(picture, torch.full((2, 2), 3.0), WHOLE))
     assert (flat == flat[0, 0]).all()
 
 
@@ -166,7 +168,7 @@ def test_chance_within_a_region() -> None:
 
 def test_a_thin_picture_has_an_overlay() -> None:
     thin = Image.new("RGB", (3000, 2))
-    assert overlay(thin, explanation(torch.rand(1, 2, 2), (0.4999, 0.0, 0.5001, 1.0)), 0).size == (3000, 2)
+    assert overlay(thin, torch.rand(2, 2), (0.4999, 0.0, 0.5001, 1.0)).size == (3000, 2)
 
 
 def test_a_tagger_explains_what_it_predicts_or_what_it_is_asked(small_run: Path) -> None:
@@ -298,3 +300,31 @@ def test_explain_refuses_what_makes_no_sense(tagformer: CommandLine, small_run: 
         code, _, error = tagformer("explain", small_run, *arguments)
         assert code == 2
         assert sentence in error
+
+
+def test_a_masked_picture_shows_the_hottest_quarter_alone() -> None:
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    picture = Image.new("RGB", (80, 80), (200, 100, 50))
+    shown = np.asarray(masked(picture, rows + 0.01 * columns, WHOLE)).any(axis=2)
+    assert shown.mean() == pytest.approx(0.25, abs=0.02)
+    assert shown[62:].all()
+    assert not shown[:55].any()
+    right_half = np.asarray(masked(picture, rows, (0.5, 0.0, 1.0, 1.0))).any(axis=2)
+    assert not right_half[:, :40].any()
+
+
+def test_explain_draws_channels_of_the_last_map(small_run: Path, tmp_path: Path, tagformer: CommandLine) -> None:
+    out = tmp_path / "why"
+    code, output, error = tagformer("explain", small_run, "--out", out, "--count", 2, "--channels", "3,17")
+    assert code == 0, error
+    assert "channels.png" in output
+    with Image.open(out / "channels.png") as sheet:
+        assert sheet.width == 5 * (SIDE + 10) + 10  # the picture, and a map and its hottest part for each channel
+    tagger = Tagger.load(small_run)
+    found, region = tagger.last_map(Image.new("RGB", (80, 60), (9, 90, 200)))
+    assert found.shape == (128, 4, 4)
+    assert region == pytest.approx(WHOLE)
+    for wrong in ("128", "-1", "x"):
+        code, _, error = tagformer("explain", small_run, "--out", out, "--channels", wrong)
+        assert code == 2
+        assert f"'{wrong}' is not a channel: give numbers from 0 to 127." in error

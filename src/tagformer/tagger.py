@@ -18,7 +18,7 @@ from tagformer.data.loading import Batch, evaluation_loader, refuse_bad
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.transforms import RESIZES, evaluation_transform, normalise
 from tagformer.errors import TagformerError
-from tagformer.explaining import Explanation
+from tagformer.explaining import Corners, Explanation
 from tagformer.labels import UNKNOWN
 from tagformer.models import MultiLabelModel
 from tagformer.models.feedback import FeedbackPropagation
@@ -170,16 +170,12 @@ class Tagger:
         ranked = {tag.name: tag for tag in prediction.ranked}
         chosen = [ranked[name] for name in labels] or prediction.tags or prediction.ranked[:1]
         picture = _open(image)
-        pixels = self._transform(picture).unsqueeze(0).to(self.device)
         maps = self.model.heat_maps(
-            normalise(pixels, *self.image.statistics(self.model.backbone)),
+            self._pixels(picture),
             [self.label_space.index(tag.name) for tag in chosen],
             told.to(self.device).unsqueeze(0) if self.model.uses_known else None,
         )
-        left, top, width, height = RESIZES[self.image.resize](picture.width, picture.height)
-        across, down = picture.width, picture.height
-        region = (left / across, top / down, (left + width) / across, (top + height) / down)
-        return Explanation(tuple(chosen), maps[0].float().cpu(), region)
+        return Explanation(tuple(chosen), maps[0].float().cpu(), self._region(picture))
 
     @torch.inference_mode()
     def embed(self, image: AnyImage) -> Tensor:
@@ -188,8 +184,31 @@ class Tagger:
         Raises:
             BadImageError: the image cannot be read.
         """
-        pixels = self._transform(_open(image)).unsqueeze(0).to(self.device)
-        return self.model.embed(normalise(pixels, *self.image.statistics(self.model.backbone)))[0].float().cpu()
+        return self.model.embed(self._pixels(_open(image)))[0].float().cpu()
+
+    @torch.inference_mode()
+    def last_map(self, image: AnyImage) -> tuple[Tensor, Corners]:
+        """The network's last feature map (C, h, w), and the part of the image that it covers.
+
+        Raises:
+            TagformerError: a model that does not look at images.
+            BadImageError: the image cannot be read.
+        """
+        if not self.model.uses_image:
+            raise TagformerError("this model does not look at images: it has no feature maps.")
+        picture = _open(image)
+        return self.model.last_map(self._pixels(picture))[0].float().cpu(), self._region(picture)
+
+    def _pixels(self, picture: Picture) -> Tensor:
+        """One image as the model takes it, (1, 3, H, W)."""
+        pixels = self._transform(picture).unsqueeze(0).to(self.device)
+        return normalise(pixels, *self.image.statistics(self.model.backbone))
+
+    def _region(self, picture: Picture) -> Corners:
+        """The part of an image that the model sees: left, top, right and bottom as fractions."""
+        left, top, width, height = RESIZES[self.image.resize](picture.width, picture.height)
+        across, down = picture.width, picture.height
+        return left / across, top / down, (left + width) / across, (top + height) / down
 
     @torch.inference_mode()
     def stream(

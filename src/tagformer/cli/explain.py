@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tagformer.data.record import ImageSource
     from tagformer.explaining import Explanation
     from tagformer.run import Run
+    from tagformer.tagger import Tagger
 
 LIMIT = 60  # images on a sheet
 Chosen = list[tuple[str, "ImageSource", dict[str, int]]]  # name, image, states of its labels
@@ -36,6 +37,7 @@ def explain(
     count: Annotated[int, typer.Option(min=1, max=LIMIT, help="How many images of the split, evenly over it.")] = 8,
     labels: Annotated[str | None, typer.Option(help="dog,cat: these labels, instead of those predicted.")] = None,
     most: Annotated[int, typer.Option(min=1, help="How many predicted, and how many missed labels of an image.")] = 5,
+    channels: Annotated[str | None, typer.Option(help="0,17: draw these channels of the last map.")] = None,
     known: Annotated[list[str] | None, typer.Option(help="Labels that are known: dog=yes,cat=no.")] = None,
     feedback: Annotated[bool, typer.Option("--feedback", help="Tell any model by feedback propagation.")] = False,
     on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
@@ -45,6 +47,7 @@ def explain(
     heat_maps.png has a row for each image and run: labels that are right in green, wrong in brown, missed in red.
     heat_maps.npz has the maps themselves. For image I and run R, both counted from 0: I/image is its path or id,
     I/R/labels and I/R/probabilities are of K labels, I/R/maps is (K, h, w) over the part I/R/region of the image.
+    With --channels, channels.png shows where channels of the first run's last map are high, labels aside.
     """
     import numpy as np
 
@@ -53,6 +56,7 @@ def explain(
     from tagformer.files import refuse_no_folder, replacing
     from tagformer.known import parse_known
     from tagformer.labels import PRESENT
+    from tagformer.report.channel_sheet import write_channel_sheet
     from tagformer.report.heat_sheet import SIDE, write_heat_sheet
     from tagformer.run import Run
     from tagformer.tagger import Tagger
@@ -69,8 +73,9 @@ def explain(
         tagger.known(told)
         for name in asked:
             tagger.label_space.index(name)
+    drawn = _channels(channels, taggers[0]) if channels else []
     chosen = _named(images) if images else _of_split(Run.load(run), data, split, count, on_bad_image)
-    pictures, explanations, names, truths = [], [], [], []
+    pictures, explanations, names, truths, last_maps = [], [], [], [], []
     with progress_bar("Explaining", len(chosen)) as bar:
         for number, (name, source, truth) in enumerate(chosen, start=1):
             bar(number)
@@ -88,6 +93,8 @@ def explain(
                 there = [label for label, state in truth.items() if state == PRESENT and label in targets]
                 missed = [label for label in there if label not in predicted and label not in told]
                 several.append(tagger.explain(picture, asked or [*predicted[:most], *missed[:most]], told))
+            if drawn:
+                last_maps.append(taggers[0].last_map(picture))
             picture.thumbnail((2 * SIDE, 2 * SIDE))
             pictures.append(picture)
             explanations.append(several)
@@ -96,7 +103,25 @@ def explain(
     write_heat_sheet(out / "heat_maps.png", pictures, explanations, truths, [str(folder) for folder in folders])
     with replacing(out / "heat_maps.npz") as temporary:
         np.savez_compressed(temporary, **_arrays(names, explanations))  # type: ignore[arg-type]
+    if drawn:
+        maps, regions = zip(*last_maps, strict=True) if last_maps else ((), ())
+        write_channel_sheet(out / "channels.png", pictures, names, maps, regions, drawn)
+        say(f"Channels {channels} of the last map: {out / 'channels.png'}")
     say(f"{len(pictures)} images: {out / 'heat_maps.png'}; the maps as arrays: {out / 'heat_maps.npz'}")
+
+
+def _channels(text: str, tagger: Tagger) -> list[int]:
+    """The numbers of --channels.
+
+    Raises:
+        TagformerError: something that is not a channel of the model's last map.
+    """
+    count = tagger.model.backbone.channels[-1]
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part.isdigit() or int(part) >= count:
+            raise TagformerError(f"--channels: '{part}' is not a channel: give numbers from 0 to {count - 1}.")
+    return [int(part) for part in parts]
 
 
 def _named(images: list[str]) -> Chosen:

@@ -74,9 +74,13 @@ class MultiLabelModel(nn.Module):
         """``decode(encode(images), known)``."""
         return self.decode(self.encode(images), known)
 
+    def last_map(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) to the network's last feature map (B, C, h, w)."""
+        return self.backbone(images)[-1]
+
     def embed(self, images: Tensor) -> Tensor:
         """One feature for each of the images (B, 3, H, W), to compare them by: the mean of the last map, (B, C)."""
-        return self.backbone(images)[-1].mean(dim=(2, 3))
+        return self.last_map(images).mean(dim=(2, 3))
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
         """Where in the images these labels are seen: (B, K, h, w) for K columns of labels, the higher the more.

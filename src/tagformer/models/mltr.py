@@ -84,9 +84,9 @@ class MlTr(MultiLabelModel):
         counts = None if self.count_head is None else self.count_head(features[:, 1]).float()
         return ModelOutput(self._logits(features[:, 0]), counts)
 
-    def embed(self, images: Tensor) -> Tensor:
-        """The mean of the last map, (B, C), after the positions have heard the object-aware token."""
-        return self.encode(images)[:, 0]
+    def last_map(self, images: Tensor) -> Tensor:
+        """The last map (B, C, h, w), after its positions have heard the object-aware token."""
+        return self._last(images)[0]
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
         """The gradient-weighted class activation maps of the last map (B, K, h, w), as for any model.

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image
+from torch import Tensor
 
-from tagformer.explaining import Explanation
+from tagformer.explaining import Corners, Explanation
 from tagformer.labels import ABSENT, PRESENT, UNKNOWN
 from tagformer.report.contact_sheet import KNOWN, MISSED, PLAIN, RIGHT, WRONG, Line, write_contact_sheet
 
@@ -19,18 +20,22 @@ OPACITY = 0.55
 RED, BROWN = WRONG, MISSED  # the other way round than on a contact sheet: what is missed is red in the paper's figure
 
 
-def overlay(picture: Image.Image, explanation: Explanation, number: int) -> Image.Image:
-    """The picture beneath one label's map, stretched from its lowest to its highest value."""
+def stretched(picture: Image.Image, heat: Tensor, region: Corners) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """A map (h, w) from 0 at its lowest to 1 at its highest, for every pixel of a region; and the region in pixels."""
     width, height = picture.size
     left, top, right, bottom = (
-        round(fraction * size)
-        for fraction, size in zip(explanation.region, (width, height, width, height), strict=True)
+        round(fraction * size) for fraction, size in zip(region, (width, height, width, height), strict=True)
     )
-    heat = explanation.maps[number]
     span = (heat.max() - heat.min()).clamp(min=1e-12)
     shade = Image.fromarray(((heat - heat.min()) / span).numpy().astype(np.float32))
     right, bottom = max(right, left + 1), max(bottom, top + 1)  # a thin strip has a pixel too
-    values = np.clip(np.asarray(shade.resize((right - left, bottom - top), Image.Resampling.BICUBIC)), 0, 1)
+    values = np.asarray(shade.resize((right - left, bottom - top), Image.Resampling.BICUBIC))
+    return np.clip(values, 0, 1), (left, top, right, bottom)
+
+
+def overlay(picture: Image.Image, heat: Tensor, region: Corners) -> Image.Image:
+    """The picture beneath a map (h, w) of a region of it, stretched from its lowest to its highest value."""
+    values, (left, top, right, bottom) = stretched(picture, heat, region)
     coloured = np.asarray(COLOURS(values)[..., :3] * 255, dtype=np.float32)
     pixels = np.asarray(picture.convert("RGB"), dtype=np.float32).copy()
     part = pixels[top:bottom, left:right]
@@ -58,7 +63,7 @@ def write_heat_sheet(
     for picture, several, truth in zip(pictures, explanations, truths, strict=True):
         for name, one in zip(names, several, strict=True):
             blank = [Image.new("RGB", (1, 1), "white")] * (columns - 1 - len(one.tags))
-            tiles += [picture, *(overlay(picture, one, number) for number in range(len(one.tags))), *blank]
+            tiles += [picture, *(overlay(picture, heat, one.region) for heat in one.maps), *blank]
             lines += [[(name, PLAIN)], *([caption(one, number, truth)] for number in range(len(one.tags)))]
             lines += [[] for _ in blank]
     write_contact_sheet(path, tiles, lines, columns, SIDE)
