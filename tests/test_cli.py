@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tagformer.recipes import list_recipes
+from tagformer.recipes import list_recipes, load_recipe
 from tests.conftest import CommandLine
 from tests.helpers import COLOURS, write_folder
 
@@ -218,3 +218,13 @@ def test_an_official_coco_file_is_described_trained_on_and_evaluated(
     code, printed, _ = tagformer("evaluate", tmp_path / "run", "--workers", 0)
     assert code == 0
     assert "128 images" in printed
+
+
+def test_another_model_keeps_a_recipe_s_options_that_it_has_too(tmp_path: Path, tagformer: CommandLine) -> None:
+    small = ("--data", "scenes?images=48", "--set", "image.size=32", "--set", "data.workers=0")
+    out = tmp_path / "run"
+    arguments = ("train", "--recipe", "scenes-cat", "--model", "fpn", *small, "--set", "training.epochs=1")
+    code, output, error = tagformer(*arguments, "--out", out)
+    assert code == 0, error
+    assert "Options of cat that fpn does not have are left out: dropout." in output
+    assert load_recipe(out / "recipe.yaml").model.options == {"width": 64}
