@@ -309,6 +309,9 @@ def test_a_masked_picture_shows_the_hottest_quarter_alone() -> None:
     assert shown.mean() == pytest.approx(0.25, abs=0.02)
     assert shown[62:].all()
     assert not shown[:55].any()
+    single = torch.zeros(7, 7)
+    single[2, 3] = 1  # as after a ReLU
+    assert np.asarray(masked(picture, single, WHOLE)).any(axis=2).mean() < 0.2
     right_half = np.asarray(masked(picture, rows, (0.5, 0.0, 1.0, 1.0))).any(axis=2)
     assert not right_half[:, :40].any()
 

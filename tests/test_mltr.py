@@ -102,6 +102,16 @@ def test_weights_that_do_not_fit_are_refused(swin: torch.nn.Module, tmp_path: Pa
     wide = {**state, "norm.weight": torch.ones(5)}
     with pytest.raises(TagformerError, match=r"'norm.weight' is \(5,\), not \(768,\)"):
         create_backbone("mltr_s", weights=_saved(wide, tmp_path / "b.safetensors"))
+    for width in (64, 128):  # projections of other widths are no grids of positions
+        options = {"width": width, "pretrained": False}
+        with pytest.raises(TagformerError, match="does not fit"):
+            load_state(create_backbone("mltr_s", **options), state, "swin")
+    small = timm.create_model("swin_small_patch4_window7_224", pretrained=False, num_classes=0)
+    with pytest.raises(TagformerError, match=r"no place for its 'layers\.2\.blocks\.6\."):
+        load_state(create_backbone("mltr_s", pretrained=False), small.state_dict(), "swin")
+    plain = create_backbone("mltr_tiny", pretrained=False, cross_window="window")
+    with pytest.raises(TagformerError, match="does not fit"):
+        load_state(create_backbone("mltr_tiny", pretrained=False), plain.state_dict(), "another")
     (tmp_path / "c.pth").write_text("no weights")
     with pytest.raises(TagformerError, match="cannot be read"):
         create_backbone("mltr_s", weights=tmp_path / "c.pth")
@@ -141,16 +151,31 @@ def test_weights_move_between_image_sizes(tmp_path: Path) -> None:
         assert torch.equal(weight, small.state_dict()[name])
 
 
-def test_a_projection_keeps_its_place_when_it_is_resized() -> None:
-    """What one corner tells the other corner is found at those corners again."""
-    weight = torch.zeros(16, 16)
-    weight[15, 0] = 1.0
-    found = resized(weight, torch.empty(64, 64), "stages.0.2.attention.proj.weight")
-    assert found.abs().argmax() == 63 * 64
-    tripled = resized(torch.cat([0 * weight, weight, 0 * weight]), torch.empty(192, 64), "x.attention.qkv.weight")
-    torch.testing.assert_close(tripled[64:128], found)
-    assert not tripled[:64].any()
-    assert not tripled[128:].any()
+@pytest.mark.parametrize(("old", "new"), [(4, 8), (7, 12), (12, 7)])
+def test_a_projection_does_the_same_on_a_resized_grid(old: int, new: int) -> None:
+    """A projection that blurs from the left to the right does so on a finer or coarser grid, on a smooth picture."""
+
+    def smooth(side: int) -> Tensor:
+        across = (torch.arange(side) + 0.5) / side
+        return (1 + across[:, None] + 2 * across[None, :] ** 2).flatten()
+
+    def kernel(side: int) -> Tensor:  # output (row, column) from input (row, column): smooth in all four
+        places = torch.stack(torch.meshgrid(*[(torch.arange(side) + 0.5) / side] * 2, indexing="ij"), -1).flatten(0, 1)
+        down, across = (places[:, None, axis] - places[None, :, axis] for axis in (0, 1))
+        return torch.exp(-4 * down**2 - 3 * (across - 0.3) ** 2) / side**2
+
+    def apart(one: Tensor, other: Tensor) -> float:
+        return ((one - other).norm() / other.norm()).item()
+
+    found = resized(kernel(old), torch.empty(new**2, new**2), "stages.0.2.attention.proj.weight")
+    assert apart(found @ smooth(new), kernel(new) @ smooth(new)) < 0.08
+    turned = kernel(old).T.contiguous()
+    three = torch.cat([kernel(old), turned, 0 * turned])
+    tripled = resized(three, torch.empty(3 * new**2, new**2), "stages.0.2.attention.qkv.weight").chunk(3)
+    torch.testing.assert_close(tripled[0], found)
+    assert apart(tripled[1] @ smooth(new), kernel(new).T @ smooth(new)) < 0.08
+    assert not tripled[2].any()
+    assert apart(kernel(new).T @ smooth(new), kernel(new) @ smooth(new)) > 0.2
 
 
 def test_the_arc_sigmoid_is_the_scaled_cosine() -> None:
@@ -208,6 +233,9 @@ def test_sizes_that_it_cannot_have_are_refused() -> None:
         create_backbone("mltr_tiny", pretrained=False, width=40)
     with pytest.raises(TagformerError, match="does not take these options"):
         create_backbone("mltr_tiny", pretrained=False, widht=32)
+    for wrong in ({"patch": 0}, {"width": 0}, {"width": -32}, {"drop_path": 1.0}):
+        with pytest.raises(TagformerError, match="must be above 0, and drop_path below 1"):
+            create_backbone("mltr_tiny", pretrained=False, **wrong)
     with pytest.raises(TagformerError, match="built for images of 64 pixels"):
         create_backbone("mltr_tiny", pretrained=False)(torch.zeros(1, 3, 96, 96))
 

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from sklearn.metrics.pairwise import cosine_similarity
 
 from tagformer import Tagger
 from tagformer.data import load_dataset
 from tagformer.data.images import load_image
+from tagformer.errors import TagformerError
 from tagformer.models import MODELS
+from tagformer.recipes.settings import ImageSettings
+from tagformer.run import write_weights
 from tagformer.similar import Embedded, co_occurring_pairs, embed, nearest, prototypes, similar_pairs
 from tests.conftest import CommandLine
 from tests.test_explaining import images, small
@@ -66,6 +70,11 @@ def test_similar_finds_the_image_itself_and_draws_the_labels(
     load_image(dataset.images[2]).save(query)
     out = tmp_path / "out"
     second = shutil.copytree(small_run, tmp_path / "second")
+    state = load_file(second / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    write_weights(
+        second, {name: value * (0.5 + torch.rand(value.shape, generator=generator)) for name, value in state.items()}
+    )
     others = ("--beside", str(second), "--out", str(out), "--count", "4", "--workers", "0")
     code, _, errors = tagformer("similar", str(small_run), str(query), *others)
     assert code == 0, errors
@@ -73,20 +82,21 @@ def test_similar_finds_the_image_itself_and_draws_the_labels(
         header, *rows = csv.reader(stream)
     assert header == ["image", "run", "similar", "cosine"]
     assert [row[1] for row in rows] == [str(small_run)] * 4 + [str(second)] * 4
-    assert [row[2:] for row in rows[:4]] == [row[2:] for row in rows[4:]]  # the same weights
+    assert [row[3] for row in rows[:4]] != [row[3] for row in rows[4:]]  # other weights
     assert rows[0][2] == dataset.ids[2]
     assert float(rows[0][3]) == pytest.approx(1.0, abs=1e-3)
-    tagger = Tagger.load(small_run)
-    found = embed(tagger.model, dataset, tagger.image, workers=0)
-    assert found.rows == list(range(len(dataset)))
-    cosines = found.features @ found.features[2]
-    assert [dataset.ids[i] for i in cosines.argsort(descending=True)[:4].tolist()] == [row[2] for row in rows[:4]]
+    for folder, own in ((small_run, rows[:4]), (second, rows[4:])):
+        tagger = Tagger.load(folder)
+        found = embed(tagger.model, dataset, tagger.image, workers=0)
+        assert found.rows == list(range(len(dataset)))
+        cosines = found.features @ found.features[2]
+        assert [dataset.ids[i] for i in cosines.argsort(descending=True)[:4].tolist()] == [row[2] for row in own]
     with Image.open(out / "similar.png") as sheet:
         assert sheet.width == 5 * 160 + 10
     chart = (out / "labels.svg").read_text()
     assert all(name in chart for name in dataset.label_space.names[:3])
     assert "look alike" in chart
-    assert (out / "labels-2.svg").read_text() == chart
+    assert (out / "labels-2.svg").read_text() != chart
 
 
 def test_similar_refuses_what_it_cannot_read(small_run: Path, tmp_path: Path, tagformer: CommandLine) -> None:
@@ -95,3 +105,22 @@ def test_similar_refuses_what_it_cannot_read(small_run: Path, tmp_path: Path, ta
     code, _, errors = tagformer("similar", str(small_run), str(bad), "--out", str(tmp_path / "out"), "--workers", "0")
     assert code == 2
     assert "bad.jpg" in errors
+
+
+def test_labels_that_are_all_in_one_place_have_no_map(small_run: Path, tmp_path: Path, tagformer: CommandLine) -> None:
+    """Every image the same, with the same four labels: t-SNE would divide by nothing."""
+    for number in range(3):
+        Image.new("RGB", (32, 32), (90, 30, 160)).save(tmp_path / f"{number}.png")
+    names = list(Tagger.load(small_run).label_space.names[:4])
+    rows = "".join(f"{number}.png,{';'.join(names)}\n" for number in range(3))
+    (tmp_path / "same.csv").write_text("path,tags\n" + rows)
+    where = ("--in", f"csv:{tmp_path / 'same.csv'}", "--split", "all", "--out", str(tmp_path / "out"))
+    code, output, errors = tagformer("similar", str(small_run), *where, "--workers", "0")
+    assert code == 0, errors
+    assert "No map of the labels" in output
+
+
+def test_a_model_of_labels_alone_finds_no_images_alike() -> None:
+    model, dataset = small("ctran", image=False), load_dataset("scenes?images=8", "all")
+    with pytest.raises(TagformerError, match="does not look at images"):
+        embed(model, dataset, ImageSettings(size=32), workers=0)

@@ -137,6 +137,17 @@ def test_a_token_is_one_more_position_and_unheard_at_weight_zero() -> None:
     torch.testing.assert_close(told, expected[:, -1], rtol=1e-5, atol=1e-5)  # the token goes on hearing
 
 
+@torch.no_grad()
+def test_an_unheard_token_far_above_the_positions_leaves_them_what_they_hear() -> None:
+    attention = WindowAttention(32, 1, 2, (2, 2), positions=False, token=True)
+    attention.qkv.weight.copy_(torch.eye(32).repeat(3, 1))
+    attention.token_weight.zero_()
+    maps, token = torch.zeros(1, 2, 2, 32), torch.zeros(1, 32)
+    maps[..., 0], token[:, 0] = 30.0, 60.0  # 159 and 318 before the softmax
+    heard, _ = attention.with_token(maps, token)
+    torch.testing.assert_close(heard, attention(maps))
+
+
 def test_a_token_that_is_not_heard_can_learn_to_be() -> None:
     attention = WindowAttention(32, 1, 2, (2, 2), token=True)
     torch.nn.init.zeros_(attention.token_weight)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from tagformer.backbones.mltr_weights import resized
 from tagformer.errors import TagformerError
 from tagformer.models import MultiLabelModel
@@ -25,7 +23,7 @@ def start_from_run(model: MultiLabelModel, folder: Path) -> int:
         TagformerError: not a run with weights, or one with another backbone.
     """
     run = Run.load(folder)
-    state, own = load_file(run.weights), model.state_dict()
+    state, own = run.state(), model.state_dict()
     moved = {
         name: resized(weight, own[name], name)
         for name, weight in state.items()

@@ -43,6 +43,11 @@ def model_from_recipe(recipe: Recipe, label_space: LabelSpace, load_weights: boo
             will be loaded over them anyway.
     """
     settings = recipe.model.backbone
+    if taken := {"image_size", "pretrained", "weights"} & settings.options.keys():
+        raise TagformerError(
+            f"model.backbone.options.{min(taken)} is not an option of the network: "
+            "set image.size, model.backbone.pretrained or model.backbone.weights."
+        )
     backbone = create_backbone(
         settings.name,
         pretrained=settings.pretrained and load_weights,
@@ -134,18 +139,25 @@ class Run:
             return self.thresholds
         return torch.sigmoid(self.temperature * torch.logit(self.thresholds.double())).float()
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """The model's weights by name.
+
+        Raises:
+            TagformerError: no weights yet, or a damaged file.
+        """
+        try:
+            return load_file(self.weights)
+        except (SafetensorError, OSError) as error:
+            raise TagformerError(f"{self.weights} is not a safetensors file ({error}).") from error
+
     def model(self) -> MultiLabelModel:
         """The model with its weights, in evaluation mode and with its backbone's batch norms folded: not to be trained.
 
         Raises:
             TagformerError: no weights yet, or weights of another model or another number of labels.
         """
-        file = self.weights
+        file, state = self.weights, self.state()
         model = model_from_recipe(self.recipe, self.label_space, load_weights=False)
-        try:
-            state = load_file(file)
-        except (SafetensorError, OSError) as error:
-            raise TagformerError(f"{file} is not a safetensors file ({error}).") from error
         try:
             model.load_state_dict(state)
         except RuntimeError as error:

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from tagformer.data.loading import evaluation_loader, refuse_bad
 from tagformer.data.record import MultiLabelDataset
 from tagformer.data.transforms import evaluation_transform, normalise
+from tagformer.errors import TagformerError
 from tagformer.labels import PRESENT
 from tagformer.models import MultiLabelModel
 from tagformer.recipes.settings import ImageSettings
@@ -43,8 +44,11 @@ def embed(
     """The model's `embed` of every image, scaled to length 1.
 
     Raises:
+        TagformerError: the model does not look at images, or not one of them can be read.
         BadImageError: an image cannot be read, unless `on_bad_image` is "skip".
     """
+    if not model.uses_image:
+        raise TagformerError("this model does not look at images: it finds none alike.")
     device = next(model.parameters()).device
     features: list[Tensor] = []
     rows: list[int] = []
@@ -56,7 +60,9 @@ def embed(
             rows += batch.indices
         if progress:
             progress(len(rows))
-    return Embedded(torch.cat(features) if features else torch.empty(0, 0), rows)
+    if not features:
+        raise TagformerError(f"{dataset.name}: not one of its images can be read.")
+    return Embedded(torch.cat(features), rows)
 
 
 def nearest(embedded: Embedded, query: Tensor, count: int) -> list[tuple[int, float]]:

@@ -104,6 +104,8 @@ class MlTrBackbone(Backbone):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        if min(patch, width, image_size) < 1 or not 0 <= drop_path < 1:
+            raise TagformerError("mltr: patch, width and image size must be above 0, and drop_path below 1.")
         last = patch * 2 ** (STAGES - 1)
         if image_size % last:
             raise TagformerError(f"mltr: {image_size} pixels are no multiple of {last}: choose another image size.")

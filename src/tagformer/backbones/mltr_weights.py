@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def load_state(backbone: MlTrBackbone, state: State, origin: str) -> None:
     swin = "patch_embed.proj.weight" in state
     if swin:
         start_as_swin(backbone)
-        state = from_swin(backbone, state)
+        state = from_swin(backbone, state, origin)
     own = backbone.state_dict()
     state = {name: resized(weight, own[name], name) if name in own else weight for name, weight in state.items()}
     wanted = {name for name in own if not (swin and _is_new(backbone, name))}
@@ -94,8 +95,12 @@ def start_as_swin(backbone: MlTrBackbone) -> None:
             block.attention.token_weight.zero_()
 
 
-def from_swin(backbone: MlTrBackbone, state: State) -> State:
-    """A timm Swin transformer's state dict under the names of `backbone`; its classifier is left out."""
+def from_swin(backbone: MlTrBackbone, state: State, origin: str) -> State:
+    """A timm Swin transformer's state dict under the names of `backbone`; its classifier is left out.
+
+    Raises:
+        TagformerError: it has more blocks.
+    """
     places: dict[tuple[int, int], str] = {}
     for stage, blocks in enumerate(backbone.stages):
         windows = [i for i, block in enumerate(blocks.children()) if not _is_third(block)]
@@ -104,8 +109,10 @@ def from_swin(backbone: MlTrBackbone, state: State) -> State:
     for name, weight in state.items():
         if found := re.fullmatch(r"layers\.(\d+)\.blocks\.(\d+)\.(.+)", name):
             place = places.get((int(found[1]), int(found[2])))
+            if place is None:
+                raise TagformerError(f"{origin} does not fit: MlTr's network has no place for its '{name}'.")
             part = found[3].replace("attn.relative_position_bias_table", "attn.table").replace("attn.", "attention.")
-            if place is not None and not part.endswith(("relative_position_index", "attn_mask")):
+            if not part.endswith(("relative_position_index", "attn_mask")):
                 renamed[f"{place}.{part}"] = weight
         elif found := re.fullmatch(r"layers\.(\d+)\.downsample\.(.+)", name):
             renamed[f"merging.{int(found[1]) - 1}.{found[2]}"] = weight
@@ -119,19 +126,29 @@ def from_swin(backbone: MlTrBackbone, state: State) -> State:
 
 
 def resized(weight: Tensor, like: Tensor, name: str) -> Tensor:
-    """A weight whose shape follows the window, for another window: bicubic, as grids of positions."""
-    if weight.shape == like.shape:
+    """A weight whose shape follows the window, for another window: bicubic, as grids of positions.
+
+    A weight that is none of these, or of another width, is given back as it is.
+    """
+    if weight.shape == like.shape or weight.ndim != like.ndim:
         return weight
     if name.endswith("attention.table") and weight.shape[1:] == like.shape[1:]:
         return _as_grid(weight.T, len(like)).T.contiguous()
-    if ".attention.qkv." in name or ".attention.proj." in name:
-        return _resized_projection(weight, like)
+    parts = 3 if ".attention.qkv." in name else 1 if ".attention.proj." in name else 0
+    if parts and all(_counts_positions(shape, parts) for shape in (weight.shape, like.shape)):
+        return _resized_projection(weight, like, parts)
     return weight
 
 
-def _resized_projection(weight: Tensor, like: Tensor) -> Tensor:
-    """A cross-window projection, (k s^2, s^2) or its bias (k s^2): every side that counts positions is such a grid."""
-    parts = 3 if len(weight) % 3 == 0 and round((len(weight) / 3) ** 0.5) ** 2 * 3 == len(weight) else 1
+def _counts_positions(shape: torch.Size, parts: int) -> bool:
+    """Whether a shape is that of a cross-window projection, (parts * s^2, s^2) or (parts * s^2)."""
+    positions = shape[0] // parts
+    square = positions * parts == shape[0] and math.isqrt(positions) ** 2 == positions
+    return square and (len(shape) == 1 or shape[1] == positions)
+
+
+def _resized_projection(weight: Tensor, like: Tensor, parts: int) -> Tensor:
+    """A cross-window projection, or its bias: every side that counts positions is such a grid."""
     if weight.ndim == 1:
         return _as_grid(weight.unflatten(0, (parts, -1)), len(like) // parts).flatten()
     rows = weight.unflatten(0, (parts, -1)).transpose(1, 2).flatten(0, 1)  # the outputs last

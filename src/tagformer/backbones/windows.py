@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+LARGEST = 80.0  # of an exponent in float32
+
 
 def partition(maps: Tensor, side: int) -> Tensor:
     """(B, h, w, C) to its windows of side x side positions: (B, windows, side * side, C), row by row."""
@@ -101,11 +103,13 @@ class WindowAttention(nn.Module):
         height, width = maps.shape[1:3]
         tokens = torch.cat([maps.flatten(1, 2), token.unsqueeze(1)], dim=1).unsqueeze(1)
         query, key, value = self._heads(tokens)
-        logits = query @ key.transpose(3, 4) / query.shape[4] ** 0.5
+        logits = (query / query.shape[4] ** 0.5) @ key.transpose(3, 4)
         bias = self._bias(query)
         if bias is not None:
             logits = logits + F.pad(bias, (0, 1, 0, 1))
-        parts = torch.exp(logits.float() - logits.amax(4, keepdim=True))
+        # Over the highest of the positions, so that their sum is not lost where the token is far above and not heard.
+        highest = logits[..., :-1].amax(4, keepdim=True)
+        parts = torch.exp((logits - highest).float().clamp(max=LARGEST))
         factor = torch.ones_like(parts[:1])
         # Never below 0, and learning from there too, where a clamp's gradient is 0.
         weight = self.token_weight + (self.token_weight.clamp(min=0) - self.token_weight).detach()

@@ -19,6 +19,7 @@ Row = tuple[Path, Path, list[tuple["ImageSource", str, float]]]  # image, run, a
 PERPLEXITY = 10.0  # of t-SNE: about so many labels count as a label's neighbours
 PAIRS = 10
 FEWEST = 4  # labels on a map
+SPREAD = 1e-6  # t-SNE divides by it
 
 
 def similar(
@@ -49,25 +50,31 @@ def similar(
     folders = list(dict.fromkeys([run, *(beside or [])]))
     table: list[list[str]] = []
     rows: dict[tuple[int, int], Row] = {}  # by image and run
+    charts: dict[Path, str] = {}
     for number, folder in enumerate(folders):
         loaded = Run.load(folder)
         dataset = split_to_score(loaded, data, split, on_bad_image).dataset
         tagger = Tagger(loaded.model(), loaded.recipe.image, loaded.thresholds, default_device())
+        queries = [tagger.embed(image) for image in images or ()]  # a wrong name is found before the others are read
         with progress_bar(f"Looking at {len(dataset)} images", len(dataset)) as bar:
             found = embed(tagger.model, dataset, tagger.image, batch_size, workers, on_bad_image, bar)
-        for place, image in enumerate(images or ()):
-            near = nearest(found, tagger.embed(image), count)
+        for place, (image, query) in enumerate(zip(images or (), queries, strict=True)):
+            near = nearest(found, query, count)
             rows[place, number] = (image, folder, [(dataset.images[row], dataset.ids[row], c) for row, c in near])
             table += [[str(image), str(folder), dataset.ids[row], f"{cosine:.4f}"] for row, cosine in near]
-        name = "labels.svg" if number == 0 else f"labels-{number + 1}.svg"
         if (chart := _label_map(dataset, found)) is not None:
-            write_text(out / name, chart)
-            say(f"Labels as {folder} places them: {out / name}")
+            charts[out / ("labels.svg" if number == 0 else f"labels-{number + 1}.svg")] = chart
     if images:
         _write_sheet(out / "similar.png", [rows[key] for key in sorted(rows)], count)
         with replacing(out / "similar.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([["image", "run", "similar", "cosine"], *table])
         say(f"{len(images)} images: {out / 'similar.png'} and {out / 'similar.csv'}")
+    for file, chart in charts.items():
+        write_text(file, chart)
+    if charts:
+        say(f"Labels in the plane: {', '.join(map(str, charts))}")
+    else:
+        say(f"No map of the labels: fewer than {FEWEST} are shown by images that the model tells apart.")
 
 
 def _write_sheet(path: Path, rows: list[Row], count: int) -> None:
@@ -89,7 +96,7 @@ def _write_sheet(path: Path, rows: list[Row], count: int) -> None:
 
 
 def _label_map(dataset: MultiLabelDataset, found: Embedded) -> str | None:
-    """The chart of the labels that some image shows; None for fewer than four."""
+    """The chart of the labels that some image shows; None for fewer than four, or where all are in one place."""
     import numpy as np
     from sklearn.manifold import TSNE
 
@@ -103,6 +110,8 @@ def _label_map(dataset: MultiLabelDataset, found: Embedded) -> str | None:
         return None
     labels, names = labels[:, shown], [name for name, here in zip(names, shown.tolist(), strict=True) if here]
     stands = prototypes(found.features, labels)
+    if stands.std(dim=0).max() < SPREAD:
+        return None
     perplexity = min(PERPLEXITY, (len(names) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(stands.numpy())
     pairs = [

@@ -43,6 +43,10 @@ class FeedbackPropagation(MultiLabelModel):
         """As the model's own."""
         return self.model.encode(images)
 
+    def last_map(self, images: Tensor) -> Tensor:
+        """As the model's own."""
+        return self.model.last_map(images)
+
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
         """As the model's own, with nothing known."""
         return self.model.heat_maps(images, labels)

@@ -17,10 +17,13 @@ HOTTEST = 0.25  # share of the area that a masked picture shows
 
 
 def masked(picture: Image.Image, heat: Tensor, region: Corners) -> Image.Image:
-    """The picture in black but for the quarter of the region in which the map (h, w) is highest."""
+    """The picture in black but for the quarter of the region in which the map (h, w) is highest, or what is not lowest.
+
+    Channels after a ReLU are often zero nearly everywhere.
+    """
     values, (left, top, right, bottom) = stretched(picture, heat, region)
     pixels = np.zeros((picture.height, picture.width, 3), dtype=np.uint8)
-    shown = values >= np.quantile(values, 1 - HOTTEST)
+    shown = (values >= np.quantile(values, 1 - HOTTEST)) & (values > 0)
     part = np.asarray(picture.convert("RGB"))[top:bottom, left:right]
     pixels[top:bottom, left:right] = part * shown[: part.shape[0], : part.shape[1], None]
     return Image.fromarray(pixels)

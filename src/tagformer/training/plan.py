@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tagformer.backbones import TINY
+from tagformer.backbones.mltr import VARIANTS
 from tagformer.data.images import open_picture
 from tagformer.data.loading import ImageItems
 from tagformer.data.record import MultiLabelDataset
@@ -71,7 +72,8 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
                 "name": network,
                 "pretrained": pretrained,
                 "freeze_norm": pretrained,
-                "frozen_maps": 2 if pretrained and not gpu else 0,  # the fine maps cost most of a step's time
+                # The fine maps cost most of a step's time; of MlTr's they hold blocks that are new to a Swin's weights.
+                "frozen_maps": 2 if pretrained and not gpu and network not in VARIANTS else 0,
             },
         },
         "loss": {"name": "asl", "reduction": "batchmean"} if model == "mltr" else {},
