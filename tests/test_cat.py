@@ -134,9 +134,12 @@ def test_the_classifiers_see_standardised_maxima_and_their_maps_follow() -> None
         standard = (pooled[:, level] - means[level]) / (variances[level] + 1e-5).sqrt()
         expected = expected + standard @ classifier.weight.T
     torch.testing.assert_close(model.decode(pooled).logits, expected, rtol=1e-4, atol=1e-4)
-    finest, weight = model.maps(images)[0], model.classifiers[0].weight / (variances[0] + 1e-5).sqrt()
-    found = model.heat_maps(images, [2])[:, 0]
-    torch.testing.assert_close(found, torch.einsum("c,bchw->bhw", weight[2], finest), rtol=1e-4, atol=1e-4)
+    total = torch.zeros(6, 16, 16)
+    for number, level in enumerate(model.maps(images)):
+        weight = model.classifiers[number].weight[2] / (variances[number] + 1e-5).sqrt()
+        heat = torch.einsum("c,bchw->bhw", weight, level).unsqueeze(1)
+        total += torch.nn.functional.interpolate(heat, size=(16, 16), mode="bilinear")[:, 0]
+    torch.testing.assert_close(model.heat_maps(images, [2])[:, 0], total, rtol=1e-4, atol=1e-4)
     single = model.train().decode(pooled[:1]).logits  # a batch of one has no deviation of its own
     torch.testing.assert_close(single, model.eval().decode(pooled[:1]).logits)
 

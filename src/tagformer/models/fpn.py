@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from torchvision.ops import FeaturePyramidNetwork
 
 from tagformer.backbones import Backbone
@@ -75,12 +76,20 @@ class FPN(MultiLabelModel):
             return ModelOutput(torch.stack([classify(standard(level)) for classify, standard, level in heads]).sum(0))
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
-        """The class activation maps of the finest level: each label's weights at every position of it (B, K, h, w)."""
-        finest = self.maps(images)[0]
-        weight: Tensor = self.classifiers[0].weight  # type: ignore[assignment]
-        if isinstance(standard := self.standards[0], Standardised):
-            weight = weight / standard.deviation
-        return torch.einsum("kc,bchw->bkhw", weight[list(labels)], finest)
+        """The class activation maps (B, K, h, w): each label's weights at every position of a level.
+
+        The coarser levels' are enlarged to the finest, and summed as the logits are.
+        """
+        total: Tensor | float = 0.0
+        levels = self.maps(images)
+        for level, classifier, standard in zip(levels, self.classifiers, self.standards, strict=True):
+            weight: Tensor = classifier.weight[list(labels)]  # type: ignore[index]
+            if isinstance(standard, Standardised):
+                weight = weight / standard.deviation
+            heat = torch.einsum("kc,bchw->bkhw", weight, level)
+            total = total + F.interpolate(heat, size=levels[0].shape[2:], mode="bilinear")
+        assert isinstance(total, Tensor)
+        return total
 
 
 class Standardised(nn.BatchNorm1d):
