@@ -129,7 +129,7 @@ def test_weights_move_between_image_sizes(tmp_path: Path) -> None:
     """Constant biases and projections that take the mean stay constant and go on taking the mean."""
     small = create_backbone("mltr_tiny", pretrained=False)
     for name, weight in small.named_parameters():
-        if name.endswith("attention.table"):
+        if name.endswith("attention.table.weight"):
             weight.copy_(torch.arange(weight.shape[1]).expand_as(weight))
         elif ".2.attention." in name:  # the cross-window blocks'
             weight.fill_(1 / 16 if weight.ndim == 2 else 0.5)
@@ -137,7 +137,7 @@ def test_weights_move_between_image_sizes(tmp_path: Path) -> None:
     large = create_backbone("mltr_tiny", weights=file, image_size=96)
     state = dict(large.named_parameters())
     torch.testing.assert_close(
-        state["stages.1.0.attention.table"], torch.arange(2.0).expand(121, 2), rtol=1e-5, atol=1e-5
+        state["stages.1.0.attention.table.weight"], torch.arange(2.0).expand(121, 2), rtol=1e-5, atol=1e-5
     )
     attention = large.stages[0][2].attention
     assert attention.qkv.weight.shape == (3 * 36, 36)

@@ -97,7 +97,7 @@ def written_out(attention: WindowAttention, maps: Tensor) -> Tensor:
                     for i in range(side**2):
                         for j in range(side**2):
                             down, across = i // side - j // side + side - 1, i % side - j % side + side - 1
-                            logits[i, j] += attention.table[down * (2 * side - 1) + across, head].double()
+                            logits[i, j] += attention.table.weight[down * (2 * side - 1) + across, head].double()
                 mixed.append(logits.softmax(1) @ value[:, own])
             done = torch.cat(mixed, 1) @ attention.proj.weight.double().T + attention.proj.bias.double()
             out[0, row : row + side, column : column + side] = done.view(side, side, width)
@@ -198,5 +198,5 @@ def test_operations_and_parameters_are_those_of_equations_5_to_10(size: int, sid
     cross = CrossWindowAttention(side)
     expected = 4 * positions * side**2 * channels + 2 * (positions // side) ** 2 * channels
     assert counted(cross, size, size, channels) == expected
-    assert sum(p.numel() for p in pixel.parameters() if p.ndim == 2 and p is not pixel.table) == 4 * channels**2
+    assert sum(p.numel() for p in pixel.parameters() if p.ndim == 2 and p is not pixel.table.weight) == 4 * channels**2
     assert sum(p.numel() for p in cross.parameters() if p.ndim == 2) == 4 * side**4

@@ -13,8 +13,8 @@ from tagformer.run import Run
 def start_from_run(model: MultiLabelModel, folder: Path) -> int:
     """Load the weights of another run: all of its backbone's, and of the rest what has the same name and shape.
 
-    What belongs to the labels (the model's `heads`) stays as it is, for the other run may know other labels. An MlTr
-    may have been trained on images of another size.
+    What belongs to the labels (the model's `head_prefixes`) stays as it is, for the other run may know other labels. An
+    MlTr may have been trained on images of another size.
 
     Returns:
         How many weights were loaded.
@@ -27,7 +27,7 @@ def start_from_run(model: MultiLabelModel, folder: Path) -> int:
     moved = {
         name: resized(weight, own[name], name)
         for name, weight in state.items()
-        if name in own and not name.startswith(model.heads)
+        if name in own and not name.startswith(model.head_prefixes)
     }
     moved = {name: weight for name, weight in moved.items() if weight.shape == own[name].shape}
     if any(name.startswith("backbone.") and name not in moved for name in own):

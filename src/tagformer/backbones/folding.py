@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
 from typing import Any
 
 import torch
@@ -67,5 +69,5 @@ def _followed(backbone: Backbone, image: Tensor) -> tuple[list[tuple[str, str]],
     finally:
         for hook in hooks:
             hook.remove()
-    once = {side: [pair[side] for pair in pairs] for side in (0, 1)}
-    return [pair for pair in pairs if once[0].count(pair[0]) == once[1].count(pair[1]) == 1], maps
+    uses = Counter(chain(*pairs))
+    return [(convolution, norm) for convolution, norm in pairs if uses[convolution] == uses[norm] == 1], maps

@@ -6,13 +6,12 @@ import math
 import re
 from pathlib import Path
 
-import timm
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from tagformer.backbones.mltr import Block, MlTrBackbone
-from tagformer.backbones.timm import create_network
+from tagformer.backbones.timm import create_network, read_weights
 from tagformer.backbones.windows import WindowAttention
 from tagformer.errors import TagformerError
 
@@ -45,13 +44,7 @@ def load_file(backbone: MlTrBackbone, file: Path) -> None:
     Raises:
         TagformerError: the file cannot be read or does not fit.
     """
-    if not file.is_file():
-        raise TagformerError(f"weights file {file} does not exist.")
-    try:
-        state = timm.models.load_state_dict(str(file), use_ema=True, weights_only=True)
-    except Exception as error:  # the readers raise errors of many types
-        raise TagformerError(f"weights file {file} cannot be read ({error}): use .safetensors or .pth.") from error
-    load_state(backbone, state, f"weights file {file}")
+    load_state(backbone, read_weights(file), f"weights file {file}")
 
 
 def load_state(backbone: MlTrBackbone, state: State, origin: str) -> None:
@@ -111,7 +104,11 @@ def from_swin(backbone: MlTrBackbone, state: State, origin: str) -> State:
             place = places.get((int(found[1]), int(found[2])))
             if place is None:
                 raise TagformerError(f"{origin} does not fit: MlTr's network has no place for its '{name}'.")
-            part = found[3].replace("attn.relative_position_bias_table", "attn.table").replace("attn.", "attention.")
+            part = (
+                found[3]
+                .replace("attn.relative_position_bias_table", "attn.table.weight")
+                .replace("attn.", "attention.")
+            )
             if not part.endswith(("relative_position_index", "attn_mask")):
                 renamed[f"{place}.{part}"] = weight
         elif found := re.fullmatch(r"layers\.(\d+)\.downsample\.(.+)", name):
@@ -132,7 +129,7 @@ def resized(weight: Tensor, like: Tensor, name: str) -> Tensor:
     """
     if weight.shape == like.shape or weight.ndim != like.ndim:
         return weight
-    if name.endswith("attention.table") and weight.shape[1:] == like.shape[1:]:
+    if name.endswith("attention.table.weight") and weight.shape[1:] == like.shape[1:]:
         return _as_grid(weight.T, len(like)).T.contiguous()
     parts = 3 if ".attention.qkv." in name else 1 if ".attention.proj." in name else 0
     if parts and all(_counts_positions(shape, parts) for shape in (weight.shape, like.shape)):

@@ -98,12 +98,7 @@ class TimmBackbone(Backbone):
             parameter.requires_grad_(False)
 
     def _load(self, file: Path, name: str) -> None:
-        if not file.is_file():
-            raise TagformerError(f"weights file {file} does not exist.")
-        try:
-            state = timm.models.load_state_dict(str(file), use_ema=True, weights_only=True)
-        except Exception as error:  # the readers raise errors of many types
-            raise TagformerError(f"weights file {file} cannot be read ({error}): use .safetensors or .pth.") from error
+        state = read_weights(file)
         try:
             missing = self.network.load_state_dict(state, strict=False).missing_keys
         except RuntimeError as error:
@@ -122,6 +117,20 @@ class TimmBackbone(Backbone):
                     self.mean, self.std = _triple(metadata["mean"]), _triple(metadata["std"])
                 except ValueError as error:
                     raise TagformerError(f"weights file {file}: mean and std must be three numbers each.") from error
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The weights of a .safetensors or .pth file, by name.
+
+    Raises:
+        TagformerError: there is no such file, or it cannot be read.
+    """
+    if not file.is_file():
+        raise TagformerError(f"weights file {file} does not exist.")
+    try:
+        return timm.models.load_state_dict(str(file), use_ema=True, weights_only=True)
+    except Exception as error:  # the readers raise errors of many types
+        raise TagformerError(f"weights file {file} cannot be read ({error}): use .safetensors or .pth.") from error
 
 
 def create_network(name: str, pretrained: bool, options: dict[str, Any]) -> Any:

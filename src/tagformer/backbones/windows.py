@@ -82,7 +82,9 @@ class WindowAttention(nn.Module):
         self.heads, self.side, self.shift = heads, side, shift
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
-        self.table = nn.Parameter(0.02 * torch.randn((2 * side - 1) ** 2, heads)) if positions else None
+        self.table = nn.Embedding((2 * side - 1) ** 2, heads) if positions else None
+        if self.table is not None:
+            nn.init.normal_(self.table.weight, std=0.02)
         self.token_weight = nn.Parameter(torch.ones(heads)) if token else None
         self.register_buffer("index", relative_positions(side) if positions else None, persistent=False)
         self.register_buffer("mask", shift_mask(*size, side, shift) if shift else None, persistent=False)
@@ -130,7 +132,7 @@ class WindowAttention(nn.Module):
         """Added to the logits: (1 or N, 1 or heads, T, T), -inf between positions that must not meet."""
         bias: Tensor | None = None
         if self.table is not None:
-            bias = self.table[self.index].permute(2, 0, 1).unsqueeze(0).to(like.dtype)
+            bias = self.table(self.index).permute(2, 0, 1).unsqueeze(0).to(like.dtype)
         if self.mask is not None:
             bias = like.new_zeros(()) if bias is None else bias
             bias = torch.where(self.mask.unsqueeze(1), bias, float("-inf"))

@@ -12,14 +12,7 @@ from tagformer.cli.console import progress_bar, say, split_to_score
 from tagformer.errors import check_choice
 
 if TYPE_CHECKING:
-    from tagformer.data.record import ImageSource, MultiLabelDataset
-    from tagformer.similar import Embedded
-
-Row = tuple[Path, Path, list[tuple["ImageSource", str, float]]]  # image, run, and the others: image, id, cosine
-PERPLEXITY = 10.0  # of t-SNE: about so many labels count as a label's neighbours
-PAIRS = 10
-FEWEST = 4  # labels on a map
-SPREAD = 1e-6  # t-SNE divides by it
+    from tagformer.report.similar_sheet import Row
 
 
 def similar(
@@ -41,6 +34,7 @@ def similar(
     are most alike and those that most often go together.
     """
     from tagformer.files import refuse_no_folder, replacing, write_text
+    from tagformer.report.similar_sheet import FEWEST, label_map, write_similar_sheet
     from tagformer.run import Run, default_device
     from tagformer.similar import embed, nearest
     from tagformer.tagger import Tagger
@@ -62,10 +56,10 @@ def similar(
             near = nearest(found, query, count)
             rows[place, number] = (image, folder, [(dataset.images[row], dataset.ids[row], c) for row, c in near])
             table += [[str(image), str(folder), dataset.ids[row], f"{cosine:.4f}"] for row, cosine in near]
-        if (chart := _label_map(dataset, found)) is not None:
+        if (chart := label_map(dataset, found)) is not None:
             charts[out / ("labels.svg" if number == 0 else f"labels-{number + 1}.svg")] = chart
     if images:
-        _write_sheet(out / "similar.png", [rows[key] for key in sorted(rows)], count)
+        write_similar_sheet(out / "similar.png", [rows[key] for key in sorted(rows)], count)
         with replacing(out / "similar.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([["image", "run", "similar", "cosine"], *table])
         say(f"{len(images)} images: {out / 'similar.png'} and {out / 'similar.csv'}")
@@ -75,47 +69,3 @@ def similar(
         say(f"Labels in the plane: {', '.join(map(str, charts))}")
     else:
         say(f"No map of the labels: fewer than {FEWEST} are shown by images that the model tells apart.")
-
-
-def _write_sheet(path: Path, rows: list[Row], count: int) -> None:
-    """A row for each image and run: the image, then those most like it."""
-    from PIL import Image
-
-    from tagformer.data.images import load_image
-    from tagformer.report.contact_sheet import PLAIN, Line, write_contact_sheet
-
-    pictures, lines = [], []
-    for image, run, near in rows:
-        own: list[list[Line]] = [[(image.name, PLAIN), (str(run), PLAIN)]]
-        own += [[(f"{cosine:.2f} {name}", PLAIN)] for _, name, cosine in near]
-        shown = [load_image(source) for source in (image, *(source for source, _, _ in near))]
-        blank = count + 1 - len(shown)
-        pictures += [*shown, *(Image.new("RGB", (1, 1), "white") for _ in range(blank))]
-        lines += [*own, *([] for _ in range(blank))]
-    write_contact_sheet(path, pictures, lines, columns=count + 1)
-
-
-def _label_map(dataset: MultiLabelDataset, found: Embedded) -> str | None:
-    """The chart of the labels that some image shows; None for fewer than four, or where all are in one place."""
-    import numpy as np
-    from sklearn.manifold import TSNE
-
-    from tagformer.report.charts import BLUE, ORANGE, label_map_chart
-    from tagformer.similar import co_occurring_pairs, prototypes, similar_pairs
-
-    labels = dataset.labels[found.rows][:, dataset.label_space.is_target]
-    names = [name for name in dataset.label_space.names if name not in dataset.label_space.extra]
-    shown = (labels == 1).any(dim=0)
-    if int(shown.sum()) < FEWEST:
-        return None
-    labels, names = labels[:, shown], [name for name, here in zip(names, shown.tolist(), strict=True) if here]
-    stands = prototypes(found.features, labels)
-    if stands.std(dim=0).max() < SPREAD:
-        return None
-    perplexity = min(PERPLEXITY, (len(names) - 1) / 3)
-    places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(stands.numpy())
-    pairs = [
-        ("look alike", BLUE, similar_pairs(stands, min(PAIRS, len(names) // 2))),
-        ("go together", ORANGE, co_occurring_pairs(labels, min(PAIRS, len(names) // 2))),
-    ]
-    return label_map_chart(np.asarray(places), names, pairs)

@@ -43,12 +43,12 @@ class MultiLabelModel(nn.Module):
         backbone: its feature maps are what `encode` starts from; its ``mean`` and ``std`` normalise the images.
         uses_known: whether `decode` listens to `known`; a model that does not gives the same logits without it.
         uses_image: whether `encode` looks at the images; for a model of labels alone none need be read.
-        heads: what the names of the weights begin with that belong to the labels; `train --init` leaves them out.
+        head_prefixes: how the names of the weights begin that belong to the labels; `train --init` leaves them out.
         default_backbone: the name of the one it gets when none is chosen.
     """
 
     default_backbone: ClassVar[str] = "resnet50"
-    heads: ClassVar[tuple[str, ...]] = ()
+    head_prefixes: ClassVar[tuple[str, ...]] = ()
     uses_known: ClassVar[bool] = False
     uses_image: bool = True
 

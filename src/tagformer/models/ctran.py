@@ -51,7 +51,7 @@ class CTran(MultiLabelModel):
     """
 
     uses_known = True
-    heads = ("label_embedding.", "state_embedding.", "classifier_")
+    head_prefixes = ("label_embedding.", "state_embedding.", "classifier_")
 
     def __init__(
         self,

@@ -40,10 +40,9 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         Returns:
             (B, T, d), or (B, last, d).
         """
-        heard = self.norm1(tokens) if self.norm_first else tokens
-        query = heard if last is None else heard[:, -last:]
-        wanted = tokens if last is None else tokens[:, -last:]
-        return self.added(wanted, self.multi_head_attention(query, heard, bias, shared))
+        told = self.norm1(tokens) if self.norm_first else tokens
+        asked, wanted = (told, tokens) if last is None else (told[:, -last:], tokens[:, -last:])
+        return self.added(wanted, self.multi_head_attention(asked, told, bias, shared))
 
     def added(self, tokens: Tensor, heard: Tensor) -> Tensor:
         """The rest of the layer after the attention: tokens (B, T, d) and what they heard."""

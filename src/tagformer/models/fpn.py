@@ -32,7 +32,7 @@ class FPN(MultiLabelModel):
         TagformerError: the backbone has fewer maps than that.
     """
 
-    heads = ("classifiers.",)
+    head_prefixes = ("classifiers.",)
 
     def __init__(
         self,

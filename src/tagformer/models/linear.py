@@ -19,7 +19,7 @@ class Linear(MultiLabelModel):
         dropout: share of the pooled features set to zero in training.
     """
 
-    heads = ("classifier.",)
+    head_prefixes = ("classifier.",)
 
     def __init__(self, label_space: LabelSpace, backbone: Backbone, dropout: Share = 0.0) -> None:
         super().__init__(label_space, backbone)

@@ -35,7 +35,7 @@ class MlTr(MultiLabelModel):
     """
 
     default_backbone = "mltr_s"
-    heads = ("hidden.", "classifier.", "count_head.")
+    head_prefixes = ("hidden.", "classifier.", "count_head.")
 
     def __init__(
         self,

@@ -106,18 +106,18 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             f"{checkpoint} is damaged and the run cannot go on: delete it, and the same command trains from the start."
         )
     settings = recipe.model.backbone
-    if settings.pretrained and settings.weights is None and recipe.model.init is None and not checkpoint.is_file():
+    fresh, init = not checkpoint.is_file(), recipe.model.init
+    if fresh and init is None and settings.pretrained and settings.weights is None:
         listener.say(f"Fetching the pretrained weights of {settings.name}, unless they are in the cache ...")
-    fresh = not checkpoint.is_file() and recipe.model.init is None
-    model = model_from_recipe(recipe, train.label_space, load_weights=fresh)
-    if recipe.model.init and not checkpoint.is_file():
-        loaded = start_from_run(model, Path(recipe.model.init))
-        listener.say(f"{loaded / 1e6:.1f} M weights are those of {recipe.model.init}; the heads are new.")
+    model = model_from_recipe(recipe, train.label_space, load_weights=fresh and init is None)
+    if fresh and init is not None:
+        loaded = start_from_run(model, Path(init))
+        listener.say(f"{loaded / 1e6:.1f} M weights are those of {init}; the heads are new.")
     if recipe.model.start_from_frequencies:
         model.start_from_frequencies(train.frequencies)
     backbone = model.backbone
     weights = settings.weights or settings.pretrained
-    if weights and not checkpoint.is_file() and not settings.freeze_norm and has_folded_norms(backbone):
+    if weights and fresh and not settings.freeze_norm and has_folded_norms(backbone):
         listener.say("The weights have their batch norms folded in, so the norms' statistics are kept as they are.")
         settings.freeze_norm = True
     recipe.image.mean, recipe.image.std = recipe.image.statistics(backbone)
@@ -150,7 +150,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             enable_progress_bar=listener.bars,
             use_distributed_sampler=False,
         )
-    if not checkpoint.is_file():
+    if fresh:
         seconds = seconds_per_image(model, loader.items, recipe.image.size, data.batch_size)
         total = seconds * training.epochs * (len(train) + len(val) / 3)
         listener.say(f"Training will take about {duration(total)} on this machine.")
@@ -159,7 +159,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, listener: Listener | No
             module,
             loader,
             val_loader,
-            ckpt_path=checkpoint if checkpoint.is_file() else None,
+            ckpt_path=None if fresh else checkpoint,
             weights_only=False,
         )
     left_out = frozenset({*module.bad_images, *train.left_out, *val.left_out})

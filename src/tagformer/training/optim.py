@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from tagformer.backbones.windows import WindowAttention
 from tagformer.models import MultiLabelModel
 from tagformer.recipes.settings import OptimizerSettings, ScheduleSettings
 
@@ -17,16 +16,14 @@ from tagformer.recipes.settings import OptimizerSettings, ScheduleSettings
 def parameter_groups(model: MultiLabelModel, settings: OptimizerSettings) -> list[dict[str, Any]]:
     """The trainable parameters in up to four groups: backbone or head, with weight decay or without.
 
-    Biases, norms (every vector), embeddings and tables of relative positions are not decayed. With
-    ``backbone_lr_factor`` 0 the backbone is left out.
+    Biases, norms (every vector) and embeddings are not decayed. With ``backbone_lr_factor`` 0 the backbone is left out.
     """
-    spared = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    spared |= {id(module.table) for module in model.modules() if isinstance(module, WindowAttention)}
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     backbone = {id(parameter) for parameter in model.backbone.parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            decayed = parameter.ndim > 1 and id(parameter) not in spared
+            decayed = parameter.ndim > 1 and id(parameter) not in embeddings
             groups.setdefault((id(parameter) in backbone, decayed), []).append(parameter)
     return [
         {
