@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tagformer.backbones import MlTrBackbone, create_backbone
 from tagformer.backbones.mltr_weights import load_state, resized
+from tagformer.backbones.windows import CrossWindowAttention
 from tagformer.errors import TagformerError
 from tagformer.labels import LabelSpace
 from tagformer.losses import count_loss
@@ -37,6 +38,17 @@ def test_the_maps_have_strides_4_to_32_and_doubling_channels() -> None:
     assert [tuple(each.shape[1:]) for each in maps] == [(96, 16, 16), (192, 8, 8), (384, 4, 4), (768, 2, 2)]
     assert backbone.channels == (96, 192, 384, 768)
     assert backbone.strides == (4, 8, 16, 32)
+
+
+@pytest.mark.parametrize("patch", [2, 4])
+def test_what_goes_through_a_new_cross_window_attention_is_as_loud_as_before(patch: int) -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone("mltr_tiny", pretrained=False, patch=patch)
+    attentions = [module for module in backbone.modules() if isinstance(module, CrossWindowAttention)]
+    assert len(attentions) == 3
+    for attention in attentions:
+        one_window = torch.randn(8, attention.side, attention.side, 64)  # with others it is a mean over them
+        assert 0.5 < attention(one_window).std() < 2
 
 
 def kinds(**options: object) -> list[list[str]]:

@@ -49,6 +49,13 @@ def test_recipes_do_not_share_their_sections() -> None:
     assert second.model.options == {}
 
 
+@pytest.mark.parametrize("name", ["tiny", "mltr_tiny"])
+def test_a_backbone_that_has_no_weights_starts_from_random_ones_without_being_told(name: str) -> None:
+    assert Recipe().model.backbone.pretrained
+    assert not Recipe.checked({"model": {"backbone": {"name": name}}}, "here").model.backbone.pretrained
+    assert not Recipe().overridden([f"model.backbone.name={name}"]).model.backbone.pretrained
+
+
 @pytest.mark.parametrize("text", ["1e-4", "2E-3", "1.5e3", "1e5", "-2e-1", "+1e+2", ".5e-3", "0.25"])
 def test_a_number_with_an_exponent_is_a_number(text: str) -> None:
     value = parse_value(text)

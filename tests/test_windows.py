@@ -161,6 +161,8 @@ def test_cross_window_attention_against_a_loop_over_channels() -> None:
     torch.manual_seed(0)
     side, height, width = 3, 6, 9
     attention = CrossWindowAttention(side)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter)
     maps = torch.randn(2, height, width, 5)
     out = attention(maps)
     query_weight, key_weight, value_weight = attention.qkv.weight.chunk(3)

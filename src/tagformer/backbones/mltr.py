@@ -145,7 +145,9 @@ class MlTrBackbone(Backbone):
         self.norm = nn.LayerNorm(self.channels[-1])
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                # As in the first ViT. Swin's normal of deviation .02 is made for hundreds of channels: next to nothing
+                # would come through the narrow projections of cross-window attention, or through a small network.
+                nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Triple = tuple[float, float, float]
 
+WITHOUT_WEIGHTS = ("tiny", "mltr_tiny")  # backbones that nobody has published weights for
+
 
 class Section(BaseModel):
     """Unknown keys are errors; values are checked when set."""
@@ -28,8 +30,9 @@ class BackboneSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _tiny_has_no_weights(cls, values: Any) -> Any:
-        return {**values, "pretrained": False} if isinstance(values, dict) and values.get("name") == "tiny" else values
+    def _not_pretrained_without_weights(cls, values: Any) -> Any:
+        without = isinstance(values, dict) and values.get("name") in WITHOUT_WEIGHTS
+        return {**values, "pretrained": False} if without else values
 
 
 class ModelSettings(Section):

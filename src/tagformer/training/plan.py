@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from tagformer.backbones import TINY
 from tagformer.backbones.mltr import VARIANTS
 from tagformer.data.images import open_picture
 from tagformer.data.loading import ImageItems
@@ -19,11 +18,11 @@ from tagformer.data.record import MultiLabelDataset
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.models import MultiLabelModel
 from tagformer.recipes import Recipe
+from tagformer.recipes.settings import WITHOUT_WEIGHTS
 from tagformer.run import default_device
 
 VISITS = 40_000  # images that training looks at, all epochs together
 SAMPLE = 64  # images whose size is looked at
-WITHOUT_WEIGHTS = (TINY, "mltr_tiny")
 MANY_TOKENS = 150  # from here on C-Tran gets one layer on a CPU
 
 
