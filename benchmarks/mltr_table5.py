@@ -98,12 +98,11 @@ def main() -> None:
     parser.add_argument("--labels", default="", help="for the mean; otherwise those that vary in the test split")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--size", type=int, default=64, help="pixels a side")
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--size", type=int, default=96, help="pixels a side")
     parser.add_argument("--crop", type=float, default=1.0, help="least share of an image that a crop keeps")
-    parser.add_argument("--options", type=json.loads, default={}, help="of the backbone mltr_tiny, as JSON")
     settings = parser.parse_args()
     settings.out.mkdir(parents=True, exist_ok=True)
     space = load_dataset(settings.spec, "train").label_space
@@ -120,8 +119,8 @@ def main() -> None:
             file = settings.out / f"{'_'.join(row.replace('+', '').split())}-{seed}.json"
             if not file.is_file():
                 torch.manual_seed(int(seed))
-                options = {"pretrained": False, "image_size": settings.size, **settings.options, **of_backbone}
-                model = create_model("mltr", LabelSpace(names), create_backbone("mltr_tiny", **options), **of_model)
+                backbone = create_backbone("mltr_tiny", False, image_size=settings.size, **of_backbone)
+                model = create_model("mltr", LabelSpace(names), backbone, **of_model)
                 precision = score(train(model, images, labels, settings), test, test_labels)
                 write_json(file, dict(zip(names, precision.tolist(), strict=True)))
             read = json.loads(file.read_text())

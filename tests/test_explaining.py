@@ -35,7 +35,7 @@ SMALL = {"cat": {"width": 16, "heads": 2}, "ctran": {"width": 16}, "fpn": {"widt
 
 def small(name: str, **options: object) -> MultiLabelModel:
     torch.manual_seed(0)
-    backbone = create_backbone("mltr_tiny", False, image_size=32) if name == "mltr" else "tiny"
+    backbone = create_backbone("mltr_tiny", False, image_size=32, patch=2) if name == "mltr" else "tiny"
     return create_model(name, 4, backbone, **{**SMALL[name], **options}).eval()
 
 

@@ -64,7 +64,7 @@ def test_the_backbone_moves_between_models(tmp_path: Path) -> None:
 def test_an_mltr_moves_to_another_image_size(tmp_path: Path) -> None:
     folder = run_of(tmp_path / "run", "mltr", ("a", "b"), backbone="mltr_tiny")
     table = "backbone.stages.0.0.attention.table.weight"
-    write_weights(folder, {**load_file(folder / "model.safetensors"), table: torch.full((49, 1), 0.7)})
+    write_weights(folder, {**load_file(folder / "model.safetensors"), table: torch.full((9, 1), 0.7)})
     model = model_from_recipe(recipe_of("mltr", backbone="mltr_tiny", size=96), LabelSpace(("x", "y", "z")))
     start_from_run(model, folder)
     state, own = load_file(folder / "model.safetensors"), model.state_dict()

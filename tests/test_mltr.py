@@ -144,9 +144,9 @@ def test_weights_move_between_image_sizes(tmp_path: Path) -> None:
         if name.endswith("attention.table.weight"):
             weight.copy_(torch.arange(weight.shape[1]).expand_as(weight))
         elif ".2.attention." in name:  # the cross-window blocks'
-            weight.fill_(1 / 16 if weight.ndim == 2 else 0.5)
+            weight.fill_(1 / 9 if weight.ndim == 2 else 0.5)
     file = _saved(dict(small.state_dict()), tmp_path / "small.safetensors")
-    large = create_backbone("mltr_tiny", weights=file, image_size=96)
+    large = create_backbone("mltr_tiny", weights=file, image_size=192)
     state = dict(large.named_parameters())
     torch.testing.assert_close(
         state["stages.1.0.attention.table.weight"], torch.arange(2.0).expand(121, 2), rtol=1e-5, atol=1e-5
@@ -208,7 +208,7 @@ def test_the_arc_sigmoid_is_the_scaled_cosine() -> None:
 def test_the_token_counts_the_target_labels() -> None:
     space = LabelSpace(("a", "b", "c"), extra=frozenset({"c"}))
     model = create_model("mltr", space, "mltr_tiny", pretrained=False).eval()
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 96, 96)
     output = model(images)
     assert output.logits.shape == (2, 3)
     assert output.count_logits.shape == (2, 3)  # none, one or both of a and b
@@ -233,7 +233,7 @@ def test_the_count_loss_leaves_partly_annotated_images_out() -> None:
 def test_its_stages_serve_other_models() -> None:
     for name in ("linear", "ctran", "fpn", "cat"):
         model = create_model(name, 3, "mltr_tiny", pretrained=False, **({} if name == "linear" else {"width": 32}))
-        assert model(torch.randn(2, 3, 64, 64)).logits.shape == (2, 3)
+        assert model(torch.randn(2, 3, 96, 96)).logits.shape == (2, 3)
     with pytest.raises(TagformerError, match="its backbone must be an MlTr"):
         create_model("mltr", 3, "tiny")
 
@@ -248,13 +248,13 @@ def test_sizes_that_it_cannot_have_are_refused() -> None:
     for wrong in ({"patch": 0}, {"width": 0}, {"width": -32}, {"drop_path": 1.0}):
         with pytest.raises(TagformerError, match="must be above 0, and drop_path below 1"):
             create_backbone("mltr_tiny", pretrained=False, **wrong)
-    with pytest.raises(TagformerError, match="built for images of 64 pixels"):
-        create_backbone("mltr_tiny", pretrained=False)(torch.zeros(1, 3, 96, 96))
+    with pytest.raises(TagformerError, match="built for images of 96 pixels"):
+        create_backbone("mltr_tiny", pretrained=False)(torch.zeros(1, 3, 64, 64))
 
 
 @pytest.mark.parametrize("maps", [1, 3, 4])
 def test_freezing_keeps_the_weights_up_to_a_map(maps: int) -> None:
     backbone = create_backbone("mltr_tiny", pretrained=False)
     backbone.freeze(maps)
-    found = backbone(torch.randn(1, 3, 64, 64))
+    found = backbone(torch.randn(1, 3, 96, 96))
     assert [each.requires_grad for each in found] == [False] * maps + [True] * (4 - maps)

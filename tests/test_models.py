@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def small(name: str, seed: int = 0) -> MultiLabelModel:
     torch.manual_seed(seed)
-    backbone = create_backbone("mltr_tiny", False, image_size=32) if name == "mltr" else "tiny"
+    backbone = create_backbone("mltr_tiny", False, image_size=32, patch=2) if name == "mltr" else "tiny"
     return create_model(name, LABELS, backbone, **SMALL.get(name, {})).eval()
 
 

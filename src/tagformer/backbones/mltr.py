@@ -21,7 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mltr_s": {"image_size": 224, "width": 96, "units": (1, 1, 3, 1)},
     "mltr_m": {"image_size": 384, "width": 96, "units": (1, 1, 9, 1)},
     "mltr_l": {"image_size": 384, "width": 128, "units": (1, 1, 9, 1)},
-    "mltr_tiny": {"image_size": 64, "width": 32, "units": (1, 1, 1, 1), "patch": 2},
+    "mltr_tiny": {"image_size": 96, "width": 32, "units": (1, 1, 1, 1)},
 }
 
 CrossWindow = Literal["attention", "window", "none"]
@@ -83,7 +83,7 @@ class MlTrBackbone(Backbone):
         image_size: pixels a side of the images it is built for, a multiple of 8 P.
         width: channels C of the first stage, a multiple of 32; each stage doubles them.
         units: how many in each of the four stages.
-        patch: pixels P of the first map's positions.
+        patch: pixels P a side of the first map's positions; fewer for small images.
         positions, shift: off, no bias for relative positions, no shifted windows (Table 5).
         cross_window: ``attention``; ``window``: a block of window attention in its place; ``none``: no block at all.
         drop_path: share of the samples that skip a block in training, rising evenly to this value at the last.
