@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
@@ -43,6 +44,13 @@ class Block(nn.Module):
         self.attention = attention
         self.mlp = Mlp(width, 4 * width)
         self.drop_path = DropPath(drop_path)
+
+    @torch.no_grad()
+    def start_as_identity(self) -> None:
+        """Add nothing to what was there, until training makes it."""
+        for layer in (self.attention.proj, self.mlp.fc2):
+            for parameter in layer.parameters():
+                parameter.zero_()
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, h, w, C) to (B, h, w, C)."""
@@ -150,6 +158,12 @@ class MlTrBackbone(Backbone):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        for block in self.blocks():
+            if block.third:  # or training is slower than without it: it mixes windows before they say anything
+                block.start_as_identity()
+
+    def blocks(self) -> Iterator[Block]:
+        return (module for module in self.modules() if isinstance(module, Block))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         *maps, last = self._stages(images)

@@ -77,13 +77,9 @@ def load_state(backbone: MlTrBackbone, state: State, origin: str) -> None:
 @torch.no_grad()
 def start_as_swin(backbone: MlTrBackbone) -> None:
     """Make the third block of every unit the identity, and a token that joins the last stage unheard."""
-    for block in backbone.modules():
-        if not isinstance(block, Block):
-            continue
+    for block in backbone.blocks():
         if block.third:
-            for layer in (block.attention.proj, block.mlp.fc2):
-                for weight in layer.parameters():
-                    weight.zero_()
+            block.start_as_identity()
         elif isinstance(block.attention, WindowAttention) and block.attention.token_weight is not None:
             block.attention.token_weight.zero_()
 
