@@ -23,7 +23,7 @@ from tagformer.recipes import Recipe
 from tagformer.recipes.settings import OptimizerSettings, ScheduleSettings
 from tagformer.training.fit import Listener, fit
 from tagformer.training.module import TrainingModule, model_state
-from tagformer.training.optim import create_optimizer, lr_multiplier, parameter_groups
+from tagformer.training.optim import create_optimizer, create_schedule, lr_multiplier, parameter_groups
 
 Recipes = Callable[..., Recipe]
 # 96 images in batches of 16: 6 batches an epoch, 18 in all.
@@ -327,3 +327,18 @@ def test_a_listener_hears_the_time_and_every_epoch(tmp_path: Path, small_recipe:
     assert any("will take about" in line for line in lines)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all(math.isfinite(row[name]) for row in rows for name in ("loss", "val_loss", "val_mAP", "lr", "seconds"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "rates"), [(1, [0.0]), (2, [0.04, 0.0]), (3, [0.04, 1.0, 0.0]), (4, [0.04, 1.0, 0.5, 0.0])]
+)
+def test_one_cycle_of_a_few_steps(steps: int, rates: list[float]) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = create_schedule(optimizer, ScheduleSettings(name="onecycle", warmup=0.2), steps, 1)
+    found = []
+    for step in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step < steps - 1:
+            schedule.step()
+    assert found == pytest.approx(rates, abs=1e-4)

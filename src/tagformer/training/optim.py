@@ -52,7 +52,7 @@ def create_schedule(
         return lr_scheduler.ReduceLROnPlateau(optimizer, "max", settings.factor, settings.patience)
     if settings.name == "onecycle":
         rates = [group["lr"] for group in optimizer.param_groups]
-        rising = settings.warmup if settings.warmup * total > 1 else min(0.5, 2 / total)  # torch wants over one step
+        rising = settings.warmup if settings.warmup * total > 1 else min(0.75, 2 / total)  # torch wants over one step
         return lr_scheduler.OneCycleLR(optimizer, rates, total, pct_start=rising)
     return lr_scheduler.LambdaLR(optimizer, lambda step: lr_multiplier(settings, step, total, steps_per_epoch))
 
