@@ -59,17 +59,15 @@ class Pixels:
         return torch.cat([batch.images for batch in batches]), torch.cat([batch.labels for batch in batches])
 
     def backbone(self, options: dict[str, Any]) -> Backbone:
-        backbone = create_backbone("mltr_tiny", False, image_size=4 * SIDE, **options)
-        self.mean, self.std = backbone.mean, backbone.std
-        return backbone
+        return create_backbone("mltr_tiny", False, image_size=4 * SIDE, **options)
 
     def batch(self, some: Tensor) -> Tensor:
         mirrored = torch.rand(len(some), 1, 1, 1) < 0.5
         images = self.images[some]
-        return normalise(torch.where(mirrored, images.flip(3), images), self.mean, self.std)
+        return normalise(torch.where(mirrored, images.flip(3), images), Backbone.mean, Backbone.std)
 
     def tests(self) -> Iterator[Tensor]:
-        return (normalise(images, self.mean, self.std) for images in self.test.split(64))
+        return (normalise(images, Backbone.mean, Backbone.std) for images in self.test.split(64))
 
 
 class Maps:

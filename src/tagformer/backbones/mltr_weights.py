@@ -50,15 +50,15 @@ def load_file(backbone: MlTrBackbone, file: Path) -> None:
 def load_state(backbone: MlTrBackbone, state: State, origin: str) -> None:
     """Load the weights of a Swin transformer of timm or of an MlTr, for whatever image size it was built.
 
-    With a Swin transformer's, the network computes what that one does: cross-window blocks begin as the identity, and
-    the positions of the last stage do not hear a token that joins them.
+    With a Swin transformer's, a new network computes what that one does: its third blocks begin as the identity anyway,
+    and the positions of the last stage do not hear a token that joins them.
 
     Raises:
         TagformerError: weights that are missing or of other shapes.
     """
     swin = "patch_embed.proj.weight" in state
     if swin:
-        start_as_swin(backbone)
+        unhear_token(backbone)
         state = from_swin(backbone, state, origin)
     own = backbone.state_dict()
     state = {name: resized(weight, own[name], name) if name in own else weight for name, weight in state.items()}
@@ -75,12 +75,10 @@ def load_state(backbone: MlTrBackbone, state: State, origin: str) -> None:
 
 
 @torch.no_grad()
-def start_as_swin(backbone: MlTrBackbone) -> None:
-    """Make the third block of every unit the identity, and a token that joins the last stage unheard."""
+def unhear_token(backbone: MlTrBackbone) -> None:
+    """Make the positions of the last stage deaf, for a start, to a token that joins them."""
     for block in backbone.blocks():
-        if block.third:
-            block.start_as_identity()
-        elif isinstance(block.attention, WindowAttention) and block.attention.token_weight is not None:
+        if isinstance(block.attention, WindowAttention) and block.attention.token_weight is not None:
             block.attention.token_weight.zero_()
 
 
