@@ -19,9 +19,9 @@ from torchvision.transforms import v2
 from tagformer.backbones import create_backbone
 from tagformer.backbones.folding import fold_batch_norms
 from tagformer.data import load_dataset
-from tagformer.data.loading import evaluation_loader
-from tagformer.data.transforms import evaluation_transform, normalise
+from tagformer.data.loader.loader import evaluation_loader
 from tagformer.files import write_json
+from tagformer.images.transforms import evaluation_transform, normalise
 
 NETWORK, SIZE, LARGER, VIEWS = "mobilenetv2_100", 176, 202, 4
 

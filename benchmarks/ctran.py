@@ -18,7 +18,7 @@ from torchvision.models import resnet101
 
 from tagformer import create_model
 from tagformer.backbones.folding import fold_batch_norms
-from tagformer.labels import label_mask_training, without_known
+from tagformer.labels.masking import label_mask_training, without_known
 from tagformer.losses import binary_cross_entropy
 from tagformer.models import MultiLabelModel
 

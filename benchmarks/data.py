@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 
 from tagformer.data import MultiLabelDataset, convert, load_dataset
-from tagformer.data.images import EXTENSIONS
-from tagformer.data.loading import ImageItems, ImageLoader
-from tagformer.data.scenes import Scene
-from tagformer.data.transforms import normalise, training_transform
+from tagformer.data.formats.scenes import Scene
+from tagformer.data.loader.loader import ImageItems, ImageLoader
+from tagformer.images.reading import EXTENSIONS
+from tagformer.images.transforms import normalise, training_transform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AREA, BATCH, ROUNDS = (0.6, 1.0), 32, 5

@@ -17,7 +17,7 @@ import torch
 from tagformer import create_model
 from tagformer.backbones import create_backbone
 from tagformer.data import load_dataset
-from tagformer.evaluation import evaluate_model
+from tagformer.evaluation.evaluate import evaluate_model
 from tagformer.recipes.settings import ImageSettings
 
 FRACTIONS, ROUNDS = (0.0, 0.25, 0.5, 0.75), 5

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from tagformer.data import load_dataset
-from tagformer.evaluation import evaluate_model
-from tagformer.labels import ABSENT, PRESENT, draw_known, draw_order
+from tagformer.evaluation.evaluate import evaluate_model
+from tagformer.evaluation.run_evaluation import load_split
+from tagformer.labels import ABSENT, PRESENT
+from tagformer.labels.masking import draw_known, draw_order
 from tagformer.metrics import average_precision
-from tagformer.predictions import load_split
-from tagformer.run import Run
+from tagformer.runs.run import Run
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75)
 

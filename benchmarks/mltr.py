@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tagformer.backbones import create_backbone
-from tagformer.backbones.mltr import VARIANTS
+from tagformer.backbones.mltr.variants import VARIANTS
 
 PAIRS = {
     "mltr_s": "swin_tiny_patch4_window7_224",

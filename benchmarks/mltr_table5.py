@@ -24,8 +24,8 @@ from torch.nn import functional as F  # noqa: N812
 from tagformer import create_model
 from tagformer.backbones import Backbone, create_backbone
 from tagformer.data import load_dataset
-from tagformer.data.loading import evaluation_loader
-from tagformer.data.transforms import evaluation_transform, normalise
+from tagformer.data.loader.loader import evaluation_loader
+from tagformer.images.transforms import evaluation_transform, normalise
 from tagformer.labels import LabelSpace
 from tagformer.losses import asymmetric_loss, count_loss
 from tagformer.metrics import average_precision

@@ -14,11 +14,11 @@ from collections import defaultdict
 from pathlib import Path
 
 from tagformer import Tagger
-from tagformer.data.images import load_image
-from tagformer.explaining import Corners, chance
+from tagformer.evaluation.run_evaluation import load_split
+from tagformer.images.reading import load_image
 from tagformer.labels import PRESENT
-from tagformer.predictions import load_split
-from tagformer.run import Run
+from tagformer.runs.run import Run
+from tagformer.tagging.explanation import Corners, chance
 
 
 def main() -> None:

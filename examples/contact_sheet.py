@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tagformer import Tagger
 from tagformer.data import load_dataset
-from tagformer.data.images import load_image
-from tagformer.report.contact_sheet import tag_lines, write_contact_sheet
-from tagformer.run import Run
+from tagformer.images.reading import load_image
+from tagformer.report.sheets.contact import tag_lines, write_contact_sheet
+from tagformer.runs.run import Run
 
 COUNT = 18
 

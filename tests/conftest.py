@@ -13,8 +13,7 @@ import torch
 from tagformer.cli import main
 from tagformer.recipes import Recipe
 from tagformer.training.fit import fit
-
-CommandLine = Callable[..., tuple[int, str, str]]
+from tests.helpers import CommandLine
 
 SMALL = {
     "data": {"spec": "scenes?images=96&faint=0", "batch_size": 16, "workers": 0},

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from tagformer.data import MultiLabelDataset
-from tagformer.data.images import load_image
-from tagformer.data.loading import evaluation_loader
-from tagformer.data.transforms import evaluation_transform
+from tagformer.data.loader.loader import evaluation_loader
+from tagformer.images.reading import load_image
+from tagformer.images.transforms import evaluation_transform
 
 SIDE = 12
 

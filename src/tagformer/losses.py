@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from tagformer.labels import PRESENT, UNKNOWN
+from tagformer.labels.space import PRESENT, UNKNOWN
 
 REDUCTIONS = ("none", "sum", "batchmean", "mean")
 

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from tagformer.evaluation import Evaluation, GroupsPoint
-    from tagformer.predictions import SplitOfRun
-    from tagformer.run import Run
+    from tagformer.evaluation.evaluate import Evaluation, GroupsPoint
+    from tagformer.evaluation.run_evaluation import SplitOfRun
+    from tagformer.runs.run import Run
 
 console = Console(highlight=False, markup=False, emoji=False)  # names of labels and files are printed as they are
 errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -47,7 +47,7 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
 
 def split_to_score(run: Run, data: str | None, split: str | None, on_bad_image: str = "error") -> SplitOfRun:
     """As `predictions.load_split`, and say which of the model's labels the data does not have."""
-    from tagformer.predictions import load_split
+    from tagformer.evaluation.run_evaluation import load_split
 
     chosen = load_split(run, data, split, on_bad_image)
     if chosen.missing:

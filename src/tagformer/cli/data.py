@@ -16,7 +16,7 @@ from tagformer.cli.console import Bar, console, errors, progress_bar, say
 from tagformer.errors import check_choice
 
 if TYPE_CHECKING:
-    from tagformer.data import MultiLabelDataset
+    from tagformer.data.dataset import MultiLabelDataset
 
 SHOWN = 25  # labels of the co-occurrence picture
 PICTURES = 36  # of the contact sheet
@@ -53,8 +53,8 @@ def describe(
     if spec is None:
         _formats()
         return
-    from tagformer.data.describe import describe, label_warnings
-    from tagformer.data.inspect import inspect_images
+    from tagformer.data.image_checks import inspect_images
+    from tagformer.data.statistics import describe, label_warnings
 
     splits = _splits(spec, split)
     described = {name: describe(dataset) for name, dataset in splits.items()}
@@ -93,7 +93,7 @@ def convert(
     overwrite: Annotated[bool, typer.Option(help="Replace what another conversion wrote to the folder.")] = False,
 ) -> None:
     """Write a data set in another format. Stopped and started again, it goes on where it was."""
-    from tagformer.data.convert import convert
+    from tagformer.data.conversion.convert import convert
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     bars: list[Bar] = []
@@ -121,7 +121,7 @@ def convert(
 
 def _splits(spec: str, split: str) -> dict[str, MultiLabelDataset]:
     """The data's own splits, or what the option asks for."""
-    from tagformer.data import load_dataset
+    from tagformer.data.load import load_dataset
     from tagformer.data.registry import Spec
 
     names = Spec.parse(spec).splits if split == "all" else ()
@@ -146,11 +146,11 @@ def _print_positives(positives: dict[str, dict[str, int]], shown: int) -> None:
 def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
     import torch
 
-    from tagformer.data.images import load_image
     from tagformer.errors import BadImageError
     from tagformer.files import write_text
+    from tagformer.images.reading import load_image
     from tagformer.report.charts import matrix_chart
-    from tagformer.report.contact_sheet import PLAIN, write_contact_sheet
+    from tagformer.report.sheets.contact import PLAIN, write_contact_sheet
 
     folder.mkdir(parents=True, exist_ok=True)
     together = torch.stack([dataset.label_rows.present_together() for dataset in splits.values()]).sum(0)
@@ -177,7 +177,7 @@ def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
 
 
 def _formats() -> None:
-    from tagformer.data import FORMATS
+    from tagformer.data.registry import FORMATS
 
     say(
         "Formats, as FORMAT:PATH?OPTION=VALUE&...; describe a data set with 'tagformer data FORMAT:PATH', "

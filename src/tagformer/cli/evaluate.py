@@ -43,10 +43,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Where to write the figures; RUN/metrics.json by default.")] = None,
 ) -> None:
     """Score a run on a data set, and write metrics.json."""
+    from tagformer.evaluation.run_evaluation import evaluate_run
     from tagformer.files import refuse_no_file, write_json
-    from tagformer.metrics import PROTOCOLS
-    from tagformer.predictions import evaluate_run
-    from tagformer.run import METRICS, Run
+    from tagformer.metrics.protocols import PROTOCOLS
+    from tagformer.runs.run import METRICS, Run
 
     check_choice("--scored", scored, ("fixed", "unknown"))
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tagformer.data.record import ImageSource
-    from tagformer.explaining import Explanation
-    from tagformer.run import Run
-    from tagformer.tagger import Tagger
+    from tagformer.images.source import ImageSource
+    from tagformer.runs.run import Run
+    from tagformer.tagging.explanation import Explanation
+    from tagformer.tagging.tagger import Tagger
 
 LIMIT = 60  # images on a sheet
 Chosen = list[tuple[str, "ImageSource", dict[str, int]]]  # name, image, states of its labels
@@ -51,15 +51,15 @@ def explain(
     """
     import numpy as np
 
-    from tagformer.data.images import load_image
     from tagformer.errors import BadImageError
     from tagformer.files import refuse_no_folder, replacing
-    from tagformer.known import parse_known
-    from tagformer.labels import PRESENT
-    from tagformer.report.channel_sheet import write_channel_sheet
-    from tagformer.report.heat_sheet import SIDE, write_heat_sheet
-    from tagformer.run import Run
-    from tagformer.tagger import Tagger
+    from tagformer.images.reading import load_image
+    from tagformer.labels.parsing import parse_known
+    from tagformer.labels.space import PRESENT
+    from tagformer.report.sheets.channel import write_channel_sheet
+    from tagformer.report.sheets.heat import SIDE, write_heat_sheet
+    from tagformer.runs.run import Run
+    from tagformer.tagging.tagger import Tagger
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     refuse_no_folder(out)

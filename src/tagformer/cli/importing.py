@@ -24,11 +24,11 @@ def import_checkpoint(
     heads: Annotated[int, typer.Option(min=1, help="Attention heads, which the weights do not show.")] = 4,
 ) -> None:
     """Make a run folder from a checkpoint of a paper's own code."""
-    from tagformer.data import load_dataset
-    from tagformer.data.lists import read_label_space
-    from tagformer.models.official import read_checkpoint
-    from tagformer.recipes import load_recipe
-    from tagformer.run import RECIPE, write_labels, write_weights
+    from tagformer.data.formats._common.lists import read_label_space
+    from tagformer.data.load import load_dataset
+    from tagformer.models.checkpoints import read_checkpoint
+    from tagformer.recipes.recipe import load_recipe
+    from tagformer.runs.run import RECIPE, write_labels, write_weights
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TagformerError(f"{out} is not empty: choose another --out.")

@@ -17,8 +17,8 @@ def models(
     name: Annotated[str | None, typer.Argument(help="A model to explain, with all its options.")] = None,
 ) -> None:
     """List the models with their options, or explain one."""
-    from tagformer.backbones.mltr import VARIANTS
-    from tagformer.models import MODELS
+    from tagformer.backbones.mltr.variants import VARIANTS
+    from tagformer.models.registry import MODELS
 
     if name is not None:
         check_choice("models", name, tuple(MODELS))
@@ -39,8 +39,8 @@ def mltr_sizes() -> dict[str, float]:
     """Parameters of each variant of MlTr in millions, with as many labels as COCO has (Table 2 of the paper)."""
     import torch
 
-    from tagformer.backbones.mltr import VARIANTS
-    from tagformer.models import create_model
+    from tagformer.backbones.mltr.variants import VARIANTS
+    from tagformer.models.registry import create_model
 
     sizes = {}
     with torch.device("meta"):  # shapes without numbers
@@ -54,7 +54,7 @@ def recipes(
     name: Annotated[str | None, typer.Argument(help="A recipe to print in full.")] = None,
 ) -> None:
     """List the recipes, or print one with every setting."""
-    from tagformer.recipes import list_recipes, load_recipe
+    from tagformer.recipes.recipe import list_recipes, load_recipe
 
     if name is not None:
         print(load_recipe(name).to_yaml(), end="")

@@ -18,7 +18,7 @@ from tagformer.cli.console import errors, progress_bar, say
 from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
-    from tagformer.tags import Prediction, Tag
+    from tagformer.tagging.prediction import Prediction, Tag
 
 SHEET_LIMIT = 60  # pictures on a contact sheet
 WRITERS = (".csv", ".jsonl")
@@ -45,8 +45,8 @@ def predict(
 ) -> None:
     """Tag images."""
     from tagformer.files import refuse_no_file
-    from tagformer.known import parse_known
-    from tagformer.tagger import Tagger
+    from tagformer.labels.parsing import parse_known
+    from tagformer.tagging.tagger import Tagger
 
     if out is not None and out.suffix not in WRITERS:
         raise TagformerError(f"--out {out}: the name must end in {' or '.join(WRITERS)}.")
@@ -89,7 +89,7 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
     Raises:
         TagformerError: nothing there, a folder without images, or no images at all.
     """
-    from tagformer.data.images import EXTENSIONS
+    from tagformer.images.reading import EXTENSIONS
 
     found: dict[Path, None] = {}
     for argument in arguments:
@@ -143,7 +143,7 @@ def _write_json(stream: Any, prediction: Prediction, top: int | None) -> None:
 
 
 def _write_row(writer: Any, prediction: Prediction, top: int | None) -> None:
-    from tagformer.data.csv import join_tags
+    from tagformer.data.formats.csv import join_tags
 
     tags = _chosen(prediction, top)
     probabilities = ";".join(f"{tag.probability:.4f}" for tag in tags)
@@ -170,8 +170,8 @@ def _print_line(prediction: Prediction, top: int | None) -> None:
 
 
 def _write_sheet(sheet: Path, predictions: Sequence[Prediction], top: int | None) -> None:
-    from tagformer.data.images import load_image
-    from tagformer.report.contact_sheet import tag_lines, write_contact_sheet
+    from tagformer.images.reading import load_image
+    from tagformer.report.sheets.contact import tag_lines, write_contact_sheet
 
     pictures, lines = [], []
     for prediction in predictions:

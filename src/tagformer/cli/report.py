@@ -13,10 +13,10 @@ from tagformer.cli.console import console, percent, progress_bar, say, split_to_
 from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
-    from tagformer.evaluation import Evaluation
-    from tagformer.predictions import SplitOfRun
+    from tagformer.evaluation.evaluate import Evaluation
+    from tagformer.evaluation.run_evaluation import SplitOfRun
     from tagformer.report.tables import Table
-    from tagformer.run import Run
+    from tagformer.runs.run import Run
 
 CURVE = (0.0, 0.25, 0.5, 0.75)  # of the known-label curve
 CHANGED = 5  # labels that gain and lose most, in a comparison
@@ -46,7 +46,7 @@ def report(
     """Show how good a run is and where it fails, in one HTML file."""
     from tagformer.files import refuse_no_file, write_text
     from tagformer.report.page import build_report
-    from tagformer.run import REPORT, Run
+    from tagformer.runs.run import REPORT, Run
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     target = out or run / REPORT
@@ -72,9 +72,9 @@ def compare(
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Put runs side by side on the same images, with 95 % confidence intervals of their differences."""
-    from tagformer.comparison import compare as compare_evaluations
+    from tagformer.evaluation.comparison import compare as compare_evaluations
     from tagformer.report.tables import Table
-    from tagformer.run import Run
+    from tagformer.runs.run import Run
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     if len(runs) < 2:
@@ -116,7 +116,7 @@ def _evaluated(
     run: Run, data: str | None, split: str | None, curve: bool, batch_size: int, workers: int, on_bad_image: str
 ) -> tuple[SplitOfRun, Evaluation]:
     """What a run says of a split, read back where it is still true."""
-    from tagformer.predictions import evaluate_run
+    from tagformer.evaluation.run_evaluation import evaluate_run
 
     chosen = split_to_score(run, data, split, on_bad_image)
     with progress_bar(f"Evaluating {run.folder.name}", len(chosen.dataset)) as bar:

@@ -12,7 +12,7 @@ from tagformer.cli.console import progress_bar, say, split_to_score
 from tagformer.errors import check_choice
 
 if TYPE_CHECKING:
-    from tagformer.report.similar_sheet import Row
+    from tagformer.report.sheets.similar import Row
 
 
 def similar(
@@ -34,10 +34,10 @@ def similar(
     are most alike and those that most often go together.
     """
     from tagformer.files import refuse_no_folder, replacing, write_text
-    from tagformer.report.similar_sheet import FEWEST, label_map, write_similar_sheet
-    from tagformer.run import Run, default_device
-    from tagformer.similar import embed, nearest
-    from tagformer.tagger import Tagger
+    from tagformer.report.sheets.similar import FEWEST, label_map, write_similar_sheet
+    from tagformer.runs.run import Run, default_device
+    from tagformer.tagging.similarity import embed, nearest
+    from tagformer.tagging.tagger import Tagger
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     refuse_no_folder(out)

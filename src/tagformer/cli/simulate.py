@@ -31,12 +31,12 @@ def simulate(
     on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
 ) -> None:
     """Ask a simulated annotator about each image, in several orders, and draw what the answers are worth."""
-    from tagformer.asking import label_weights
     from tagformer.files import refuse_no_folder, write_text
     from tagformer.models.feedback import FeedbackPropagation
     from tagformer.report.charts import curves_chart
-    from tagformer.run import Run, default_device
-    from tagformer.simulation import ORDERS, simulate
+    from tagformer.runs.run import Run, default_device
+    from tagformer.tagging.questions import label_weights
+    from tagformer.tagging.simulation import ORDERS, simulate
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     asked = list(dict.fromkeys(order.strip() for order in orders.split(",")))

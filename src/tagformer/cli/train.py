@@ -12,9 +12,9 @@ from tagformer.cli.console import console, percent, print_scores, progress_bar, 
 from tagformer.errors import TagformerError
 
 if TYPE_CHECKING:
-    from tagformer.data import MultiLabelDataset
-    from tagformer.recipes import Recipe
-    from tagformer.run import Run
+    from tagformer.data.dataset import MultiLabelDataset
+    from tagformer.recipes.recipe import Recipe
+    from tagformer.runs.run import Run
     from tagformer.training.fit import Fitted
 
 FEW = 10  # positives below which a label is warned of
@@ -68,8 +68,8 @@ def train(
 
 
 def _resumed(out: Path, given: list[str], on_bad_image: str | None) -> Recipe:
-    from tagformer.recipes import load_recipe
-    from tagformer.run import RECIPE
+    from tagformer.recipes.recipe import load_recipe
+    from tagformer.runs.run import RECIPE
 
     if not (out / RECIPE).is_file():
         raise TagformerError(f"nothing to resume: {out} is not a run folder; leave --resume out to start one.")
@@ -92,10 +92,11 @@ def _recipe(
     on_bad_image: str,
 ) -> Recipe:
     """The recipe that the options ask for, with everything in it that the run needs."""
-    from tagformer.data.registry import Spec, load_dataset
-    from tagformer.models import MODELS, create_model
-    from tagformer.recipes import load_recipe
-    from tagformer.training.plan import plan_recipe
+    from tagformer.data.load import load_dataset
+    from tagformer.data.registry import Spec
+    from tagformer.models.registry import MODELS, create_model
+    from tagformer.recipes.recipe import load_recipe
+    from tagformer.training.auto_recipe import plan_recipe
 
     if weights is not None:
         overrides.append(f"model.backbone.weights={weights.expanduser().resolve()}")
@@ -122,7 +123,7 @@ def _recipe(
 
 def _of_model(recipe: Recipe, model: str) -> dict[str, Any]:
     """The recipe's model options that another model has too; say which it does not."""
-    from tagformer.models import MODELS
+    from tagformer.models.registry import MODELS
 
     options = recipe.model.options
     kept = {name: value for name, value in options.items() if name in MODELS[model].options()}
@@ -151,10 +152,10 @@ def _say_epoch(row: dict[str, Any]) -> None:
 
 def _finish(fitted: Fitted) -> None:
     """Score the run on its test split (or validation), warn of rare labels, and say what to do next."""
+    from tagformer.evaluation.run_evaluation import evaluate_run, load_split
     from tagformer.files import write_json
-    from tagformer.metrics import label_frequency_baseline
-    from tagformer.predictions import evaluate_run, load_split
-    from tagformer.run import METRICS, Run
+    from tagformer.metrics.scores import label_frequency_baseline
+    from tagformer.runs.run import METRICS, Run
 
     run = Run.load(fitted.folder)
     settings = run.recipe.data
@@ -195,7 +196,7 @@ def _say_what_next(run: Run) -> None:
 
 
 def _warn_of_rare_labels(train: MultiLabelDataset) -> None:
-    from tagformer.labels import PRESENT
+    from tagformer.labels.space import PRESENT
 
     counts = train.label_rows.count(PRESENT)[train.label_space.is_target]
     names = [name for name in train.label_space.names if name not in train.label_space.extra]

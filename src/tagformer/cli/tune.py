@@ -30,9 +30,9 @@ def tune(
     """Choose a threshold for each label and calibrate the probabilities, on held-out images; predict then uses them."""
     import torch
 
-    from tagformer import tuning
-    from tagformer.predictions import evaluate_run
-    from tagformer.run import LABELS, Run, write_labels
+    from tagformer.evaluation import threshold_tuning as tuning
+    from tagformer.evaluation.run_evaluation import evaluate_run
+    from tagformer.runs.run import LABELS, Run, write_labels
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     loaded = Run.load(run)

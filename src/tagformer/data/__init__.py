@@ -1,16 +1,5 @@
-"""Data sets: one record type, one file a format."""
+"""Data sets: one record type, one file per format."""
 
-from tagformer.data.convert import Conversion, convert, write_dataset
-from tagformer.data.record import Box, MultiLabelDataset, Record
-from tagformer.data.registry import FORMATS, load_dataset
+import lazy_loader
 
-__all__ = [
-    "FORMATS",
-    "Box",
-    "Conversion",
-    "MultiLabelDataset",
-    "Record",
-    "convert",
-    "load_dataset",
-    "write_dataset",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

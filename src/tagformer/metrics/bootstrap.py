@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from tagformer.labels import PRESENT, UNKNOWN
+from tagformer.labels.space import PRESENT, UNKNOWN
 
 CHUNK = 4_000_000  # counts held at once
 

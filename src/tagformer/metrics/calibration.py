@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tagformer.labels import PRESENT, UNKNOWN
+from tagformer.labels.space import PRESENT, UNKNOWN
 
 COLDEST, HOTTEST = 0.05, 20.0
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tagformer.labels import PRESENT, UNKNOWN
+from tagformer.labels.space import PRESENT, UNKNOWN
 
 
 def group_accuracy(logits: Tensor, labels: Tensor, groups: Mapping[str, Sequence[int]]) -> dict[str, float]:

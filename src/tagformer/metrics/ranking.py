@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagformer.labels import ABSENT, PRESENT, UNKNOWN
+from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 
 Ties = Literal["grouped", "first", "last"]
 Interpolation = Literal["none", "area", "11-point"]

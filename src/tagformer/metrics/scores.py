@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tagformer.labels import ABSENT, PRESENT, UNKNOWN
-from tagformer.metrics.decisions import UNDEFINED, ImageScores, PrecisionRecall, image_scores, precision_recall
-from tagformer.metrics.decisions import top_k as highest_labels
+from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
+from tagformer.metrics.precision_recall import UNDEFINED, ImageScores, PrecisionRecall, image_scores, precision_recall
+from tagformer.metrics.precision_recall import top_k as highest_labels
 from tagformer.metrics.protocols import PROTOCOLS, Protocol
 from tagformer.metrics.ranking import area_under_roc, average_precision
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tagformer.labels import PRESENT, UNKNOWN
+from tagformer.labels.space import PRESENT, UNKNOWN
 from tagformer.metrics.ranking import average_precision
 
 SIZES = ("small", "medium", "large")  # 1, 2, 3; 0 where an image has no instance of the label

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagformer.labels import ABSENT, PRESENT, UNKNOWN
+from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 
 DEFAULT = 0.5
 NEVER = 1.0

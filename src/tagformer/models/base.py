@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tagformer.backbones import Backbone
-from tagformer.labels import LabelSpace
+from tagformer.backbones.base import Backbone
+from tagformer.labels.space import LabelSpace
 
 # What options may be; `create_model` checks them.
 Positive = Annotated[int, Field(ge=1)]

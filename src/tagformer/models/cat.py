@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from tagformer.backbones import Backbone
+from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError, nearest
-from tagformer.labels import LabelSpace
+from tagformer.labels.space import LabelSpace
 from tagformer.models.base import Positive, Share
-from tagformer.models.encoder import EncoderLayer
 from tagformer.models.fpn import FPN
+from tagformer.models.layers import EncoderLayer
 
 ATTENTIONS = ("pre_max", "full")
 

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tagformer.backbones import Backbone
+from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError, check_choice
-from tagformer.labels import UNKNOWN, LabelSpace
+from tagformer.labels.space import UNKNOWN, LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel, Positive, Share
-from tagformer.models.encoder import EncoderLayer
-from tagformer.models.positions import LearnedPositions, sine_positions
+from tagformer.models.layers import EncoderLayer, LearnedPositions, sine_positions
 
 
 class CTran(MultiLabelModel):

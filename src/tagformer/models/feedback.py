@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tagformer.labels import UNKNOWN
+from tagformer.labels.space import UNKNOWN
 from tagformer.losses import binary_cross_entropy
 from tagformer.models.base import ModelOutput, MultiLabelModel
 

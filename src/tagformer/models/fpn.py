@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torchvision.ops import FeaturePyramidNetwork
 
-from tagformer.backbones import Backbone
+from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError
-from tagformer.labels import LabelSpace
+from tagformer.labels.space import LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel, Positive
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tagformer.backbones import Backbone
-from tagformer.labels import LabelSpace
+from tagformer.backbones.base import Backbone
+from tagformer.labels.space import LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel, Share
 
 

@@ -10,9 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from tagformer.backbones import Backbone, MlTrBackbone
+from tagformer.backbones.base import Backbone
+from tagformer.backbones.mltr.network import MlTrBackbone
 from tagformer.errors import TagformerError
-from tagformer.labels import LabelSpace
+from tagformer.labels.space import LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel, Positive
 
 Scale = Annotated[float, Field(gt=0)]

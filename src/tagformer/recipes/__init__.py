@@ -1,5 +1,5 @@
 """Recipes: everything that decides a training run, in one validated YAML file."""
 
-from tagformer.recipes.recipe import Recipe, list_recipes, load_recipe
+import lazy_loader
 
-__all__ = ["Recipe", "list_recipes", "load_recipe"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -24,6 +24,11 @@ from tagformer.recipes.settings import (
     Section,
     TrainingSettings,
 )
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+FOLDERS = ("papers", "ours")  # where the recipes that come with the package lie
 
 
 class Recipe(Section):
@@ -140,9 +145,7 @@ def parse_value(text: str) -> Any:
 
 def list_recipes() -> dict[str, Recipe]:
     """The recipes that come with the package, by name."""
-    folder = resources.files("tagformer.recipes")
-    files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    return {name.removesuffix(".yaml"): load_recipe(name.removesuffix(".yaml")) for name in files}
+    return {name: load_recipe(name) for name in sorted(_built_in())}
 
 
 def load_recipe(name_or_file: str | Path) -> Recipe:
@@ -156,18 +159,24 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
     return Recipe.checked(_read(name_or_file), f"recipe {name_or_file}")
 
 
+def _built_in() -> dict[str, Traversable]:
+    """The files of the recipes that come with the package, by name."""
+    folder = resources.files("tagformer.recipes")
+    files = [file for part in FOLDERS for file in (folder / part).iterdir()]
+    return {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
+
+
 def _read(name_or_file: str | Path) -> dict[str, Any]:
     """The plain values of a recipe, with those of its base."""
     file = Path(name_or_file)
     if file.suffix not in (".yaml", ".yml"):
-        folder = resources.files("tagformer.recipes")
-        names = [entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")]
-        if str(name_or_file) not in names:
+        files = _built_in()
+        if str(name_or_file) not in files:
             raise TagformerError(
-                f"unknown recipe '{name_or_file}'{nearest(str(name_or_file), names)} "
-                f"(recipes: {', '.join(sorted(names))}; or a .yaml file)."
+                f"unknown recipe '{name_or_file}'{nearest(str(name_or_file), files)} "
+                f"(recipes: {', '.join(sorted(files))}; or a .yaml file)."
             )
-        text = (folder / f"{name_or_file}.yaml").read_text(encoding="utf-8")
+        text = files[str(name_or_file)].read_text(encoding="utf-8")
     else:
         try:
             text = file.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
 if TYPE_CHECKING:
-    from tagformer.backbones import Backbone
+    from tagformer.backbones.base import Backbone
 
 Triple = tuple[float, float, float]
 

@@ -1,1 +1,1 @@
-"""Pictures and pages about a run."""
+"""The pictures and pages that a run is looked at with."""

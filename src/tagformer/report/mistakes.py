@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tagformer.labels import ABSENT, PRESENT
+from tagformer.labels.space import ABSENT, PRESENT
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,21 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from tagformer.data.images import load_image
-from tagformer.data.record import ImageSource, MultiLabelDataset
-from tagformer.evaluation import Evaluation
-from tagformer.labels import ABSENT, PRESENT, UNKNOWN
-from tagformer.metrics import bootstrap_mAP, evaluate, interval, precision_recall_curve, reliability
-from tagformer.metrics.decisions import Counts
-from tagformer.predictions import SplitOfRun
+from tagformer.data.dataset import MultiLabelDataset
+from tagformer.evaluation.evaluate import Evaluation
+from tagformer.evaluation.run_evaluation import SplitOfRun
+from tagformer.images.reading import load_image
+from tagformer.images.source import ImageSource
+from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
+from tagformer.metrics.bootstrap import bootstrap_mAP, interval
+from tagformer.metrics.calibration import reliability
+from tagformer.metrics.precision_recall import Counts
+from tagformer.metrics.ranking import precision_recall_curve
+from tagformer.metrics.scores import evaluate
 from tagformer.report import charts
 from tagformer.report.mistakes import co_occurrence, confusions, worst_images
 from tagformer.report.tables import Table, shown
-from tagformer.run import HISTORY, Run
+from tagformer.runs.run import HISTORY, Run
 
 FREQUENT = 20  # labels in the co-occurrence pictures
 CURVES = 5  # labels with a precision-recall curve of their own colour

@@ -1,1 +1,5 @@
 """Training on Lightning. Nothing outside this folder imports Lightning."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

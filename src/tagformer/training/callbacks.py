@@ -18,7 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from torch import Tensor
 
-from tagformer.data.loading import TrainingLoader
+from tagformer.data.loader.loader import TrainingLoader
 from tagformer.errors import TrainingInterruptedError
 from tagformer.files import replacing
 from tagformer.training.module import MONITOR

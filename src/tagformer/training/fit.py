@@ -17,16 +17,15 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from tagformer.backbones import has_folded_norms
-from tagformer.data.loading import ImageItems, TrainingLoader, evaluation_loader
-from tagformer.data.record import MultiLabelDataset
-from tagformer.data.registry import load_training_data
-from tagformer.data.sampling import ClassAware, EpochBatches, derive_seed
-from tagformer.data.transforms import evaluation_transform, training_transform
+from tagformer.backbones.base import has_folded_norms
+from tagformer.data.dataset import MultiLabelDataset
+from tagformer.data.load import load_training_data
+from tagformer.data.loader.loader import ImageItems, TrainingLoader, evaluation_loader
+from tagformer.data.loader.sampler import ClassAware, EpochBatches, derive_seed
 from tagformer.errors import TagformerError
-from tagformer.initial import start_from_run
-from tagformer.recipes import Recipe
-from tagformer.run import (
+from tagformer.images.transforms import evaluation_transform, training_transform
+from tagformer.recipes.recipe import Recipe
+from tagformer.runs.run import (
     BEST,
     CHECKPOINTS,
     HISTORY,
@@ -38,9 +37,10 @@ from tagformer.run import (
     write_labels,
     write_weights,
 )
+from tagformer.runs.warm_start import start_from_run
+from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint, Patience, Position
 from tagformer.training.module import TrainingModule, model_state
-from tagformer.training.plan import seconds_per_image
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tagformer.labels import UNKNOWN
+from tagformer.labels.space import UNKNOWN
 
 
 def mix(images: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:

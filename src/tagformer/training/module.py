@@ -9,23 +9,17 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from tagformer.backbones import batch_norms
-from tagformer.data.loading import Batch, refuse_bad
-from tagformer.data.sampling import derive_seed
-from tagformer.data.transforms import normalise
+from tagformer.backbones.base import batch_norms
+from tagformer.data.loader.loader import Batch, refuse_bad
+from tagformer.data.loader.sampler import derive_seed
 from tagformer.errors import TagformerError
-from tagformer.labels import (
-    draw_known,
-    draw_order,
-    extra_mask_training,
-    label_mask_training,
-    without_extra,
-    without_known,
-)
+from tagformer.images.transforms import normalise
+from tagformer.labels.masking import draw_known, draw_order, extra_mask_training, label_mask_training, without_known
+from tagformer.labels.space import without_extra
 from tagformer.losses import asymmetric_loss, binary_cross_entropy, count_loss, exclusive_cross_entropy
-from tagformer.metrics import MultiLabelScores
-from tagformer.models import ModelOutput, MultiLabelModel
-from tagformer.recipes import Recipe
+from tagformer.metrics.accumulator import MultiLabelScores
+from tagformer.models.base import ModelOutput, MultiLabelModel
+from tagformer.recipes.recipe import Recipe
 from tagformer.training.mixup import agreed, mix
 from tagformer.training.optim import create_optimizer, create_schedule
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from tagformer.models import MultiLabelModel
+from tagformer.models.base import MultiLabelModel
 from tagformer.recipes.settings import OptimizerSettings, ScheduleSettings
 
 

@@ -1,0 +1,16 @@
+from . import data as data
+from . import labels as labels
+from . import losses as losses
+from . import metrics as metrics
+from . import models as models
+from ._version import __version__ as __version__
+from .data.load import load_dataset as load_dataset
+from .errors import TagformerError as TagformerError
+from .evaluation.evaluate import evaluate_model as evaluate_model
+from .labels.space import LabelSpace as LabelSpace
+from .models.base import ModelOutput as ModelOutput
+from .models.base import MultiLabelModel as MultiLabelModel
+from .models.registry import create_model as create_model
+from .models.registry import list_models as list_models
+from .tagging.prediction import Prediction as Prediction
+from .tagging.tagger import Tagger as Tagger

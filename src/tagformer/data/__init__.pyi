@@ -1,0 +1,9 @@
+from .conversion.convert import Conversion as Conversion
+from .conversion.convert import convert as convert
+from .conversion.convert import write_dataset as write_dataset
+from .dataset import Box as Box
+from .dataset import MultiLabelDataset as MultiLabelDataset
+from .dataset import Record as Record
+from .load import load_dataset as load_dataset
+from .load import load_training_data as load_training_data
+from .registry import FORMATS as FORMATS

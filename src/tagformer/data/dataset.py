@@ -1,0 +1,195 @@
+"""One record type for every format: an image, its labels, its id, and object sizes where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tagformer.data.columns import Rows, SparseRows, take
+from tagformer.errors import TagformerError
+from tagformer.images.source import ImageSource
+from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
+
+# The size of an (image, label) pair's largest instance, as COCO's areas: < 32^2 small, < 96^2 medium.
+NO_SIZE, SMALL, MEDIUM, LARGE = 0, 1, 2, 3
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Box:
+    """One object: its label's name and its box (left, top, right, bottom) as fractions of the width and height."""
+
+    label: str
+    corners: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image and what is known of it.
+
+    Attributes:
+        image: a path, something with ``render() -> PIL.Image``, or something with ``read() -> bytes``.
+        labels: int8 (L,), 1 present, 0 absent, -1 unknown.
+        id: unique within the data set; draws of known labels depend on it.
+        sizes: int8 (L,), 0 none, 1 small, 2 medium, 3 large; None where the format has no sizes.
+        boxes: the objects; None where the format has none.
+    """
+
+    image: ImageSource
+    labels: Tensor
+    id: str
+    sizes: Tensor | None = None
+    boxes: tuple[Box, ...] | None = None
+
+
+class MultiLabelDataset:
+    """A list of records with one label space, held as columns.
+
+    Args:
+        name: what it is called in messages.
+        label_space: the names of the L columns.
+        images: N image sources.
+        labels: int8 (N, L).
+        ids: N unique ids.
+        sizes: int8 (N, L) or None.
+        boxes: N tuples of boxes, or None.
+        origins: for each record where it was written, for messages ("my.csv, line 7"); None where that has no meaning.
+        exhaustive: True where a label that the data set never mentions is absent (a column of tags), False where
+            nothing is known of it (one column a label, COCO).
+        left_out: one sentence for each image that was left out because its file does not exist.
+
+    Attributes:
+        label_rows, size_rows: the labels and sizes as they are held; index them to get some rows.
+
+    Raises:
+        ValueError: columns of different lengths, or labels that are not int8.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        label_space: LabelSpace,
+        images: Sequence[ImageSource],
+        labels: Tensor | SparseRows,
+        ids: Sequence[str],
+        sizes: Tensor | SparseRows | None = None,
+        boxes: Sequence[tuple[Box, ...]] | None = None,
+        origins: Sequence[str] | None = None,
+        exhaustive: bool = False,
+        left_out: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self.label_space, self.images, self.ids = name, label_space, images, ids
+        self.label_rows = _sparse(labels, len(images), len(label_space), "labels")
+        self.size_rows = None if sizes is None else _sparse(sizes, len(images), len(label_space), "sizes")
+        self.boxes, self.origins, self.exhaustive, self.left_out = boxes, origins, exhaustive, left_out
+        if len(ids) != len(images):
+            raise ValueError(f"{len(ids)} ids for {len(images)} images")
+
+    @property
+    def labels(self) -> Tensor:
+        """int8 (N, L), made anew: for a large data set take rows of `label_rows` instead."""
+        return self.label_rows.dense()
+
+    @property
+    def sizes(self) -> Tensor | None:
+        """int8 (N, L), made anew; None where the format has no sizes."""
+        return None if self.size_rows is None else self.size_rows.dense()
+
+    @property
+    def frequencies(self) -> Tensor:
+        """float32 (L,): of the images on which a label is annotated, the share that has it.
+
+        Smoothed by half an image, so that none is 0 or 1; 1/2 where nothing is annotated.
+        """
+        present, absent = self.label_rows.count(PRESENT), self.label_rows.count(ABSENT)
+        return (present + 0.5) / (present + absent + 1)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Record:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        return Record(
+            self.images[index],
+            self.label_rows[index],
+            self.ids[index],
+            None if self.size_rows is None else self.size_rows[index],
+            None if self.boxes is None else self.boxes[index],
+        )
+
+    def with_(self, **changes: Any) -> MultiLabelDataset:
+        """The same data set with other values for some of the constructor's arguments."""
+        names = ("name", "label_space", "images", "ids", "boxes", "origins", "exhaustive", "left_out")
+        own = {name: getattr(self, name) for name in names}
+        return MultiLabelDataset(**{**own, "labels": self.label_rows, "sizes": self.size_rows, **changes})
+
+    def subset(self, rows: Rows) -> MultiLabelDataset:
+        """The records at `rows`, in that order."""
+        return self.with_(
+            images=take(self.images, rows),
+            labels=self.label_rows.take(rows),
+            ids=take(self.ids, rows),
+            sizes=None if self.size_rows is None else self.size_rows.take(rows),
+            boxes=None if self.boxes is None else take(self.boxes, rows),
+            origins=None if self.origins is None else take(self.origins, rows),
+        )
+
+    def evenly(self, count: int) -> MultiLabelDataset:
+        """At most `count` records, evenly over all of them, in their order."""
+        count = min(count, len(self))
+        return self.subset([number * len(self) // count for number in range(count)])
+
+    def aligned(self, label_space: LabelSpace) -> MultiLabelDataset:
+        """The same images with the columns of another label space, matched by name, never by position.
+
+        Labels that only this data set has are dropped. Labels that only `label_space` has become absent where the
+        data set is exhaustive and the image was annotated at all, unknown otherwise.
+
+        Raises:
+            TagformerError: not one name in common.
+        """
+        if label_space == self.label_space:
+            return self
+        own = {name: column for column, name in enumerate(self.label_space.names)}
+        shared = [(column, own[name]) for column, name in enumerate(label_space.names) if name in own]
+        if not shared:
+            raise TagformerError(
+                f"{self.name} has none of the model's labels (its first is '{self.label_space.names[0]}', the model's "
+                f"'{label_space.names[0]}'): evaluate on data with the labels that the model was trained on."
+            )
+        columns, sources = (list(part) for part in zip(*shared, strict=True))
+        rest = ABSENT if self.exhaustive else UNKNOWN
+
+        def moved(block: Tensor, others: int) -> Tensor:
+            wide = torch.full((len(block), len(label_space)), others, dtype=torch.int8)
+            wide[:, columns] = block[:, sources]
+            return wide
+
+        labels = []
+        for block in self.label_rows.blocks():
+            annotated = (block != UNKNOWN).any(dim=1, keepdim=True)
+            labels.append(SparseRows.from_dense(moved(block, rest).where(annotated, UNKNOWN)))
+        sizes = None
+        if self.size_rows is not None:
+            sizes = [SparseRows.from_dense(moved(block, NO_SIZE)) for block in self.size_rows.blocks()]
+        return self.with_(
+            label_space=label_space,
+            labels=SparseRows.concatenated(labels),
+            sizes=sizes and SparseRows.concatenated(sizes),
+        )
+
+
+def _sparse(values: Tensor | SparseRows, rows: int, columns: int, what: str) -> SparseRows:
+    if isinstance(values, Tensor) and values.dtype != torch.int8:
+        raise ValueError(f"{what} must be int8, not {values.dtype}")
+    if tuple(values.shape) != (rows, columns):
+        raise ValueError(f"{what} must be of shape {(rows, columns)}, not {tuple(values.shape)}")
+    return values if isinstance(values, SparseRows) else SparseRows.from_dense(values)

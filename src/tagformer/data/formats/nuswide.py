@@ -1,0 +1,120 @@
+"""NUS-WIDE: 269,648 Flickr images with 81 concepts, 161,789 for training and 107,859 for testing.
+
+The official archives hold two lists of images and, for each concept and list, a file with a line 1 or 0 for each
+image. A fifth of the images have none of the 81 concepts. They are kept unless the subset ``labelled`` is asked for,
+which leaves 125,449 and 83,898 images, 209,347 in all. Six of the paths repeat the photograph of another.
+
+ASL reports on 220,000 images, those that could still be downloaded from Flickr, and MlTr names the same number. No
+rule draws them from the official lists: nearest in kind is ``all`` without the images that are missing on your disk,
+nearest in number is ``labelled``, and figures on either are not to be compared one to one with those papers'.
+
+Source: Chua et al., NUS-WIDE: A Real-World Web Image Database from National University of Singapore, CIVR 2009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tagformer.data.columns import Files, SparseRows
+from tagformer.data.dataset import MultiLabelDataset
+from tagformer.data.formats._common.lists import join_lists, read_label_space, read_names
+from tagformer.data.formats._common.options import chosen
+from tagformer.errors import TagformerError
+from tagformer.files import existing
+from tagformer.labels.space import ABSENT, PRESENT
+
+TREE = (
+    "ConceptsList/Concepts81.txt, ImageList/{Train,Test}Imagelist.txt, "
+    "Groundtruth/TrainTestLabels/Labels_CONCEPT_{Train,Test}.txt, Flickr/FOLDER/*.jpg"
+)
+OPTIONS = {
+    "subset": "all (default), or labelled: only images with at least one of the 81 labels",
+    "images": "folder of the images (default: Flickr/, or images/ where that is absent)",
+}
+LAYOUT = "NUS-WIDE"
+CONCEPTS = 81
+STEMS = {"train": "Train", "test": "Test"}
+
+
+def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
+    """train and test, as far as their lists are there.
+
+    Raises:
+        TagformerError: neither is.
+    """
+    assert path is not None
+    found = tuple(split for split in STEMS if _list_file(path, split).is_file())
+    if not found:
+        raise TagformerError(f"{path} has no ImageList/TrainImagelist.txt (or Test): see the layout of {LAYOUT}.")
+    return found
+
+
+def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:
+    """Load NUS-WIDE; see the module's text.
+
+    Raises:
+        TagformerError: a file is missing; an image named twice; a label file with another number of lines than the
+            list of images, or with a line that is not 0 or 1.
+    """
+    assert path is not None
+    subset = chosen(options, {"subset": ("all", "labelled")})["subset"]
+    label_space = read_label_space(
+        existing(path, "ConceptsList/Concepts81.txt", "Concepts81.txt", layout=LAYOUT), CONCEPTS
+    )
+    folder = existing(path, "Groundtruth/TrainTestLabels", "TrainTestLabels", layout=LAYOUT)
+    wanted = [name for name in splits(path, options) if split in (name, "all")]
+    lists = [_list_file(path, name) for name in wanted]
+    parts = [read_names(file) for file in lists]
+    names, origins = join_lists(lists, parts)
+    rows = []
+    for name, part in zip(wanted, parts, strict=True):
+        columns = [folder / f"Labels_{concept}_{STEMS[name]}.txt" for concept in label_space.names]
+        rows.append(_read_rows(columns, len(part)))
+    flickr = path / "Flickr"
+    images = flickr if flickr.is_dir() or not (path / "images").is_dir() else path / "images"
+    dataset = MultiLabelDataset(
+        name=str(path),
+        label_space=label_space,
+        images=Files(Path(options.get("images", images)), names),
+        labels=SparseRows.concatenated(rows),
+        ids=names,
+        origins=origins,
+    )
+    if subset == "labelled":
+        return dataset.subset(np.flatnonzero(dataset.label_rows.count_by_row(PRESENT)))
+    return dataset
+
+
+def _list_file(path: Path, split: str) -> Path:
+    return path / "ImageList" / f"{STEMS[split]}Imagelist.txt"
+
+
+def _read_rows(files: Sequence[Path], count: int) -> SparseRows:
+    """The labels (count, L) of the images of one list, from one file a label."""
+    present = [_read_column(file, count) for file in files]
+    rows = np.concatenate(present)
+    columns = np.repeat(np.arange(len(files), dtype=np.int32), [len(own) for own in present])
+    starts = np.concatenate([[0], np.bincount(rows, minlength=count).cumsum()])
+    values, rest = np.full(len(rows), PRESENT, dtype=np.int8), np.full(count, ABSENT, dtype=np.int8)
+    return SparseRows(len(files), starts, columns[np.argsort(rows, kind="stable")], values, rest)
+
+
+def _read_column(file: Path, count: int) -> np.ndarray:
+    """int64 (P,): the rows of a file with `count` lines 0 or 1 that are 1."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise TagformerError(f"cannot read {file}: {error.strerror or error}.") from error
+    content = content.translate(None, b" \t\r").rstrip(b"\n") + b"\n"
+    symbols = np.frombuffer(content, dtype=np.uint8)
+    states, ends = symbols[0::2], symbols[1::2]
+    if len(content) == 2 * count and (ends == ord("\n")).all() and np.isin(states, [ord("0"), ord("1")]).all():
+        return np.flatnonzero(states == ord("1"))
+    lines = content.splitlines()
+    for number, line in enumerate(lines, 1):
+        if line not in (b"0", b"1"):
+            raise TagformerError(f"{file}, line {number}: '{line[:20].decode(errors='replace')}': use 0 or 1.")
+    raise TagformerError(f"{file} has {len(lines)} lines for the {count} images of its list: it needs one for each.")

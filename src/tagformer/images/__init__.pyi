@@ -1,0 +1,11 @@
+from .reading import EXTENSIONS as EXTENSIONS
+from .reading import Picture as Picture
+from .reading import load_image as load_image
+from .reading import open_picture as open_picture
+from .source import ImageSource as ImageSource
+from .source import Rendered as Rendered
+from .source import Stored as Stored
+from .transforms import ImageTransform as ImageTransform
+from .transforms import evaluation_transform as evaluation_transform
+from .transforms import normalise as normalise
+from .transforms import training_transform as training_transform

@@ -1,0 +1,263 @@
+"""Reading any image as 8-bit RGB, or saying in one sentence why not.
+
+A JPEG is decoded at half, a quarter or an eighth of its size where that still is as large as what is wanted.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from tagformer.errors import BadImageError
+from tagformer.images.source import ImageSource, Rendered, Stored
+
+try:
+    import simplejpeg
+except ImportError:  # no wheel for this platform: Pillow decodes, somewhat slower
+    simplejpeg = None
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+REDUCTIONS = (8, 4, 2)  # scales for which libjpeg has fast code
+
+
+class Picture:
+    """An image whose size is known and whose pixels are not decoded yet.
+
+    Attributes:
+        width, height: in pixels, upright.
+    """
+
+    def __init__(self, width: int, height: int, decode: Callable[[float], Tensor]) -> None:
+        self.width, self.height = width, height
+        self._decode = decode
+
+    def pixels(self, scale: float = 1.0) -> Tensor:
+        """uint8 RGB (3, h, w), upright, in the channels-last memory format.
+
+        Args:
+            scale: the least share of the full width and height that is needed; what comes back may be larger.
+
+        Raises:
+            BadImageError: broken.
+        """
+        return self._decode(scale)
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Picture:
+        """From an image in memory, of any mode."""
+        upright = to_rgb(image)
+        return cls(*upright.size, lambda scale: _tensor(np.array(upright)))
+
+
+def open_picture(source: ImageSource, data: bytes | None = None) -> Picture:
+    """Read a file (or another source) and its header.
+
+    Args:
+        data: the encoded image, where it was read already.
+
+    Raises:
+        BadImageError: missing, empty, not an image, or larger than Pillow's limit for decompression bombs.
+    """
+    if isinstance(source, Rendered):
+        return Picture.of(source.render())
+    data = encoded_bytes(source) if data is None else data
+    header = read_header(source, data)
+    simple = header.kind == "JPEG" and header.mode in ("RGB", "L")
+
+    def decode(scale: float) -> Tensor:
+        with _reported(source):
+            if simple:
+                return _tensor(_turned(_jpeg_pixels(data, scale), header.turn))
+            return _tensor(np.array(load_image_bytes(data)))
+
+    return Picture(header.width, header.height, decode)
+
+
+def encoded_bytes(source: Path | Stored) -> bytes:
+    """The encoded image itself.
+
+    Raises:
+        BadImageError: it cannot be read.
+    """
+    with _reported(source):
+        return source.read_bytes() if isinstance(source, Path) else source.read()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image's header says.
+
+    Attributes:
+        kind, mode: Pillow's names: "JPEG", "RGB".
+        width, height: in pixels, upright.
+        turn: what brings the image upright.
+    """
+
+    kind: str
+    mode: str
+    width: int
+    height: int
+    turn: Image.Transpose | None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is an upright JPEG, RGB or grey."""
+        return self.kind in ("JPEG", "MPO") and self.mode in ("RGB", "L") and self.turn is None
+
+
+def read_header(source: Path | Stored, data: bytes | None = None) -> Header:
+    """
+    Args:
+        data: the encoded image, where it was read already; otherwise no more of a file is read than its header.
+
+    Raises:
+        BadImageError: as `open_picture`.
+    """
+    with _reported(source):
+        read: Path | io.BytesIO
+        if data is None and isinstance(source, Path):
+            read = source
+        else:
+            data = encoded_bytes(source) if data is None else data
+            quick = _plain_jpeg_header(data)
+            if quick is not None:
+                return quick
+            read = io.BytesIO(data)
+        with Image.open(read) as image:
+            turn = _turn(image)
+            width, height = reversed(image.size) if turn in _SIDEWAYS else image.size
+            return Header(image.format or "", image.mode, width, height, turn)
+
+
+def _plain_jpeg_header(data: bytes) -> Header | None:
+    """The header of a JPEG that nothing turns, read thirty times as fast as Pillow does; None for other images."""
+    if simplejpeg is None or b"Exif\0\0" in data or b"tiff:Orientation" in data:
+        return None
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    mode = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "L"}.get(space)
+    if mode is None or (Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS):
+        return None
+    return Header("JPEG", mode, width, height, None)
+
+
+def load_image(source: ImageSource) -> Image.Image:
+    """The image as 8-bit RGB, upright, in full size.
+
+    EXIF orientation is applied, transparency is laid on white, 16-bit values keep their upper 8 bits; grey, palette
+    and CMYK images are converted. Of an animation the first frame is taken.
+
+    Raises:
+        BadImageError: missing, empty, truncated, not an image, or larger than Pillow's limit for decompression bombs.
+    """
+    if isinstance(source, Rendered):
+        return source.render()
+    with _reported(source):
+        return load_image_bytes(source.read_bytes() if isinstance(source, Path) else source.read())
+
+
+def load_image_bytes(data: bytes) -> Image.Image:
+    """As `load_image`, from an encoded image; raises what Pillow raises."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return to_rgb(image)
+
+
+@contextmanager
+def _reported(source: ImageSource) -> Iterator[None]:
+    """Turn what goes wrong with an image into a sentence that names it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large and of odd files; what cannot be read raises
+            yield
+    except FileNotFoundError as error:
+        raise BadImageError(f"image {source} does not exist.") from error
+    except IsADirectoryError as error:
+        raise BadImageError(f"image {source} is a folder.") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise BadImageError(f"image {source} has over {limit} million pixels: scale it down.") from error
+    except UnidentifiedImageError as error:
+        empty = isinstance(source, Path) and source.stat().st_size == 0
+        raise BadImageError(f"image {source} {'is an empty file' if empty else 'is not an image'}.") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise BadImageError(f"image {source} is broken ({reason}).") from error
+
+
+def _jpeg_pixels(data: bytes, scale: float) -> np.ndarray:
+    """uint8 (h, w, 3) at the smallest of the scales 1, 1/2, 1/4 and 1/8 that is not below `scale`."""
+    divisor = next((divisor for divisor in REDUCTIONS if scale * divisor <= 1), 1)
+    if simplejpeg is not None:
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+            least = (math.ceil(height / divisor), math.ceil(width / divisor)) if divisor > 1 else (0, 0)
+            fast = scale < 1  # a tenth faster, and off by less than one of 255 once the image is made smaller
+            return simplejpeg.decode_jpeg(data, "RGB", fast, fast, *least, 1)
+        except ValueError:
+            pass  # broken, or only odd: Pillow decides
+    with Image.open(io.BytesIO(data)) as image:
+        if divisor > 1:
+            image.draft("RGB", (image.width // divisor, image.height // divisor))
+        return np.array(image.convert("RGB"))
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+}
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What brings the image upright. ImageOps.exif_transpose writes the EXIF anew, and fails on odd fields."""
+    try:
+        return _TURNS.get(image.getexif().get(0x0112, 1))
+    except Exception:  # Pillow parses it lazily; what cannot be read says nothing about the picture
+        return None
+
+
+def _turned(pixels: np.ndarray, turn: Image.Transpose | None) -> np.ndarray:
+    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A PIL image of any mode as upright 8-bit RGB; see `load_image`."""
+    turn = _turn(image)
+    image = image if turn is None else image.transpose(turn)
+    if image.mode.startswith(("I;16", "I")):
+        values = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

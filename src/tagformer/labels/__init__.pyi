@@ -1,0 +1,13 @@
+from .masking import draw_groups as draw_groups
+from .masking import draw_known as draw_known
+from .masking import draw_order as draw_order
+from .masking import extra_groups as extra_groups
+from .masking import extra_mask_training as extra_mask_training
+from .masking import label_mask_training as label_mask_training
+from .masking import without_known as without_known
+from .parsing import parse_known as parse_known
+from .space import ABSENT as ABSENT
+from .space import PRESENT as PRESENT
+from .space import UNKNOWN as UNKNOWN
+from .space import LabelSpace as LabelSpace
+from .space import without_extra as without_extra

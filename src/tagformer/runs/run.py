@@ -1,0 +1,197 @@
+"""A run folder is a model: the recipe, the labels, the weights, and what was measured.
+
+========================  ==============================================================================
+``recipe.yaml``           every setting of the run, the image transform included
+``labels.json``           the label space, its frequencies, the activation, the temperature and the thresholds
+``model.safetensors``     the best weights
+``metrics.json``          the last evaluation
+``predictions/``          what the model said of a split, from which reports and comparisons are made
+``report.html``           the last report
+``history.csv``           a line an epoch
+``checkpoints/``          ``best.ckpt`` and ``last.ckpt``, to resume from
+========================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tagformer.backbones.registry import create_backbone
+from tagformer.backbones.folding import fold_batch_norms
+from tagformer.errors import TagformerError
+from tagformer.files import read_json, replacing, write_json
+from tagformer.labels.space import LabelSpace
+from tagformer.models.registry import MODELS, create_model
+from tagformer.models.base import MultiLabelModel
+from tagformer.recipes.recipe import Recipe, load_recipe
+
+RECIPE, LABELS, WEIGHTS, METRICS = "recipe.yaml", "labels.json", "model.safetensors", "metrics.json"
+HISTORY, REPORT = "history.csv", "report.html"
+CHECKPOINTS, LAST, BEST = "checkpoints", "last.ckpt", "best.ckpt"
+
+
+def model_from_recipe(recipe: Recipe, label_space: LabelSpace, load_weights: bool = True) -> MultiLabelModel:
+    """The model that a recipe describes, in the channels-last memory format.
+
+    Args:
+        load_weights: take the backbone's pretrained weights as the recipe says; False where the model's own weights
+            will be loaded over them anyway.
+    """
+    settings = recipe.model.backbone
+    if taken := {"image_size", "pretrained", "weights"} & settings.options.keys():
+        raise TagformerError(
+            f"model.backbone.options.{min(taken)} is not an option of the network: "
+            "set image.size, model.backbone.pretrained or model.backbone.weights."
+        )
+    backbone = create_backbone(
+        settings.name,
+        pretrained=settings.pretrained and load_weights,
+        weights=settings.weights if load_weights else None,
+        image_size=recipe.image.size,
+        **settings.options,
+    )
+    model = create_model(recipe.model.name, label_space, backbone, **recipe.model.options)
+    return model.to(memory_format=torch.channels_last)
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one, the CPU otherwise."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder's content.
+
+    Attributes:
+        thresholds: float32 (L,), the calibrated probability from which each label counts as predicted.
+        temperature: the probabilities are sigmoid(logits / temperature).
+        frequencies: float32 (L,), of the labels in the training data; None where that is not known (imported runs).
+    """
+
+    folder: Path
+    recipe: Recipe
+    label_space: LabelSpace
+    thresholds: torch.Tensor
+    temperature: float = 1.0
+    frequencies: torch.Tensor | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """
+        Raises:
+            TagformerError: not a run folder, or one whose training has not come to its first weights.
+        """
+        folder = Path(folder)
+        for name in (RECIPE, LABELS):
+            if not (folder / name).is_file():
+                raise TagformerError(f"{folder} is not a run folder: it has no {name}; 'tagformer train' makes one.")
+        content = read_json(folder / LABELS)
+        try:
+            label_space = LabelSpace.from_dict(content)
+            thresholds = torch.tensor(content["thresholds"], dtype=torch.float32)
+            temperature = float(content.get("temperature", 1.0))
+            frequencies = content.get("frequencies")
+            frequencies = None if frequencies is None else torch.tensor(frequencies, dtype=torch.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise TagformerError(f"{folder / LABELS} is not a label file of a run ({error}).") from error
+        if len(thresholds) != len(label_space):
+            raise TagformerError(f"{folder / LABELS}: {len(thresholds)} thresholds for {len(label_space)} labels.")
+        if frequencies is not None and len(frequencies) != len(label_space):
+            raise TagformerError(f"{folder / LABELS}: {len(frequencies)} frequencies for {len(label_space)} labels.")
+        if not temperature > 0:
+            raise TagformerError(f"{folder / LABELS}: the temperature must be above 0, not {temperature}.")
+        return cls(folder, load_recipe(folder / RECIPE), label_space, thresholds, temperature, frequencies)
+
+    @property
+    def weights(self) -> Path:
+        """The file with the weights.
+
+        Raises:
+            TagformerError: there are none yet.
+        """
+        if not (self.folder / WEIGHTS).is_file():
+            raise TagformerError(
+                f"{self.folder} has no weights yet: finish its training with "
+                f"'tagformer train --resume --out {self.folder}'."
+            )
+        return self.folder / WEIGHTS
+
+    @property
+    def uses_known(self) -> bool:
+        """Whether the model listens to known labels."""
+        return MODELS[self.recipe.model.name].uses_known
+
+    @property
+    def uses_image(self) -> bool:
+        """Whether the model looks at images; where it does not, no image file need exist."""
+        return self.recipe.uses_image
+
+    @property
+    def uncalibrated_thresholds(self) -> torch.Tensor:
+        """float32 (L,): the thresholds as probabilities at temperature 1, to hold against sigmoid(logits)."""
+        if self.temperature == 1:
+            return self.thresholds
+        return torch.sigmoid(self.temperature * torch.logit(self.thresholds.double())).float()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The model's weights by name.
+
+        Raises:
+            TagformerError: no weights yet, or a damaged file.
+        """
+        try:
+            return load_file(self.weights)
+        except (SafetensorError, OSError) as error:
+            raise TagformerError(f"{self.weights} is not a safetensors file ({error}).") from error
+
+    def model(self) -> MultiLabelModel:
+        """The model with its weights, in evaluation mode and with its backbone's batch norms folded: not to be trained.
+
+        Raises:
+            TagformerError: no weights yet, or weights of another model or another number of labels.
+        """
+        file, state = self.weights, self.state()
+        model = model_from_recipe(self.recipe, self.label_space, load_weights=False)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1 if "\n" in str(error) else 0].strip()
+            raise TagformerError(
+                f"{file} does not fit the model and the {len(self.label_space)} labels of {self.folder}: {reason}"
+            ) from error
+        fold_batch_norms(model.eval().backbone, self.recipe.image.size)
+        return model
+
+
+def write_labels(
+    folder: Path,
+    label_space: LabelSpace,
+    thresholds: torch.Tensor | None = None,
+    temperature: float = 1.0,
+    frequencies: torch.Tensor | None = None,
+) -> None:
+    """Write ``labels.json``; the thresholds are 0.5 where none are given."""
+    thresholds = torch.full((len(label_space),), 0.5) if thresholds is None else thresholds
+    content = {
+        **label_space.to_dict(),
+        "activation": "sigmoid",
+        "temperature": temperature,
+        "thresholds": thresholds.tolist(),
+    }
+    if frequencies is not None:
+        content["frequencies"] = [round(value, 6) for value in frequencies.tolist()]
+    write_json(folder / LABELS, content)
+
+
+def write_weights(folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write ``model.safetensors`` from a model's state dict."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(plain, temporary, metadata={"format": "pt"})

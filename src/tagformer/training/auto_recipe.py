@@ -1,0 +1,134 @@
+"""Settings for somebody who brings a data set and no recipe, and how long a run will take."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from tagformer.backbones.mltr.variants import VARIANTS
+from tagformer.data.dataset import MultiLabelDataset
+from tagformer.data.loader.loader import ImageItems
+from tagformer.errors import BadImageError, TagformerError
+from tagformer.images.reading import open_picture
+from tagformer.models.base import MultiLabelModel
+from tagformer.recipes.recipe import Recipe
+from tagformer.recipes.settings import WITHOUT_WEIGHTS
+from tagformer.runs.run import default_device
+
+VISITS = 40_000  # images that training looks at, all epochs together
+SAMPLE = 64  # images whose size is looked at
+MANY_TOKENS = 150  # from here on C-Tran gets one layer on a CPU
+
+
+def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str | None = None) -> Recipe:
+    """A recipe for a training set: image size, epochs, batch size and network follow the data and the machine.
+
+    Args:
+        dataset: the training split.
+        model: a model's name.
+        backbone: a backbone's name; None chooses a light one without a GPU.
+    """
+    gpu = torch.cuda.is_available()
+    size = min(448 if gpu else 224, max(64, 32 * round(typical_size(dataset) / 32)))
+    light = "resnet50" if gpu else "mobilenetv3_large_100"
+    network = backbone or ("mltr_s" if model == "mltr" else light)
+    pretrained = network not in WITHOUT_WEIGHTS
+    epochs = min(40, max(5, round(VISITS / len(dataset))))
+    batch = min(32 if gpu else 16, max(4, len(dataset) // 8))
+    steps = epochs * max(1, len(dataset) // batch)
+    tokens = len(dataset.label_space) + (size // 32) ** 2
+    options: dict[str, Any] = {}
+    if model == "ctran":
+        width, layers = (256, 2) if gpu else (128, 1 if tokens >= MANY_TOKENS else 2)
+        options = {
+            "width": width,
+            "layers": layers,
+            "feedforward": width // 4,
+            "dropout": 0.1,
+            "attention_dropout": 0.0,  # torch's fused attention has none on a CPU
+            "state_embedding": "per_label",
+            "image_dropout": 0.15,
+            "image_share": 0.8 if tokens >= MANY_TOKENS else 0.5,  # hundreds of labels drown the image's tokens
+            "attention_gain": 4.0,
+        }
+    elif model in ("cat", "fpn"):
+        options = {"width": 512 if gpu else 128}  # 1024 as in the paper takes forty times as long as the backbone
+    values = {
+        "name": f"{model}-auto",
+        "source": "chosen from the data by tagformer train",
+        "image": {"size": size, "crop_scale": [0.6, 1.0]},
+        "model": {
+            "name": model,
+            "options": options,
+            "start_from_frequencies": model != "mltr",  # the arc sigmoid has no bias
+            "backbone": {
+                "name": network,
+                "pretrained": pretrained,
+                "freeze_norm": pretrained,
+                # The fine maps cost most of a step's time; of MlTr's they hold blocks that are new to a Swin's weights.
+                "frozen_maps": 2 if pretrained and not gpu and network not in VARIANTS else 0,
+            },
+        },
+        "loss": {"name": "asl", "reduction": "batchmean"} if model == "mltr" else {},
+        "known": {"min_unknown": 0.5},
+        "data": {"batch_size": batch, "workers": min(8, os.cpu_count() or 1)},
+        "optimizer": {
+            "lr": 1.5e-3 if model == "ctran" else 1e-3,
+            "backbone_lr_factor": 0.1 if pretrained else 1.0,
+            "weight_decay": 0.05,
+        },
+        "training": {"epochs": epochs, "clip": 1.0, "ema": round(1 - min(0.1, 20 / steps), 5)},
+    }
+    return Recipe.checked(values, "the planned recipe")
+
+
+def typical_size(dataset: MultiLabelDataset) -> float:
+    """Median over a sample of images of the square root of width times height, in pixels.
+
+    Raises:
+        TagformerError: not one image of the sample can be opened.
+    """
+    step = max(1, len(dataset) // SAMPLE)
+    sizes = []
+    for source in dataset.images[::step]:
+        try:
+            picture = open_picture(source)
+        except BadImageError:
+            continue  # reported when they are read
+        sizes.append(math.sqrt(picture.width * picture.height))
+    if not sizes:
+        raise TagformerError(f"{dataset.name}: none of its images can be opened, the first is {dataset.images[0]}.")
+    return statistics.median(sizes)
+
+
+def seconds_per_image(model: MultiLabelModel, items: ImageItems, size: int, batch_size: int) -> float:
+    """Time of training for one image on this machine: reading it, and its share of a step.
+
+    Both are measured, the step on a copy of the model with empty images. On a CPU the readers take their time from the
+    step's cores; beside a GPU the slower of the two counts.
+    """
+    began = time.monotonic()
+    count = min(batch_size, len(items))
+    for index in range(count):
+        items[index]
+    reading = (time.monotonic() - began) / count / (os.cpu_count() or 1)
+
+    device = default_device()
+    trial = copy.deepcopy(model).to(device).train()
+    images = torch.zeros(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    times = []
+    with torch.random.fork_rng():
+        for _ in range(3):
+            began = time.monotonic()
+            loss = trial(images).logits.sum()
+            loss.backward()
+            loss.item()  # wait for a GPU to finish
+            times.append(time.monotonic() - began)
+    step = min(times) / batch_size
+    return max(step, reading) if device.type == "cuda" else step + reading

@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tagformer.data import MultiLabelDataset
+from tagformer.data.formats.csv import join_tags, load, split_tags, splits
+from tagformer.errors import TagformerError
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+AWKWARD_TEXT = st.text(st.sampled_from(";,=\\\"' \n|a"), max_size=8)
+NAMES = st.lists(
+    st.one_of(ANY_TEXT, AWKWARD_TEXT).map(str.strip).filter(bool),
+    max_size=5,
+    unique=True,
+)
+
+
+def write(file: Path, *lines: str) -> Path:
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return file
+
+
+def rows(dataset: MultiLabelDataset) -> dict[str, list[int]]:
+    return dict(zip(dataset.ids, dataset.labels.tolist(), strict=True))
+
+
+# Tags in one cell
+
+
+@settings(deadline=None, max_examples=300)
+@given(names=NAMES)
+def test_a_cell_of_tags_reads_back_as_it_was_written(names: list[str]) -> None:
+    assert split_tags(join_tags(names)) == names
+
+
+@settings(deadline=None, max_examples=50)
+@given(tags=st.lists(NAMES, min_size=1, max_size=3).filter(any))
+def test_a_table_of_tags_reads_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, tags: list) -> None:
+    file = tmp_path_factory.mktemp("table") / "table.csv"
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", "tags"])
+        writer.writerows([f"{i}.jpg", join_tags(names)] for i, names in enumerate(tags))
+    dataset = load(file, "all", {})
+    assert list(dataset.label_space.names) == sorted({name for names in tags for name in names})
+    assert [dataset.label_space.names_of(row) for row in dataset.labels] == [sorted(names) for names in tags]
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("dog", ["dog"]),
+        ("dog;cat", ["dog", "cat"]),
+        (" dog ; cat ;", ["dog", "cat"]),
+        (";", []),
+        ("", []),
+        ("black\\;white;cat", ["black;white", "cat"]),
+        ("back\\\\;slash", ["back\\", "slash"]),
+        ("a,b;c=d", ["a,b", "c=d"]),
+    ],
+)
+def test_tags_are_separated_by_semicolons_and_escaped_with_a_backslash(cell: str, names: list[str]) -> None:
+    assert split_tags(cell) == names
+
+
+def test_no_tags_are_written_as_a_lone_separator() -> None:
+    assert join_tags([]) == ";"
+
+
+# The two layouts
+
+
+def test_a_column_of_tags_makes_labels_in_alphabetical_order(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "path,tags", "a.jpg,dog;cat", "b.jpg,zebra", "c.jpg,;")
+    dataset = load(file, "all", {})
+    assert dataset.label_space.names == ("cat", "dog", "zebra")
+    assert rows(dataset) == {"a.jpg": [1, 1, 0], "b.jpg": [0, 0, 1], "c.jpg": [0, 0, 0]}
+    assert dataset.images == [tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg")]
+    assert dataset.exhaustive
+
+
+def test_an_empty_cell_of_tags_is_unknown_unless_said_to_be_absent(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "path,tags", "a.jpg,dog;cat", "b.jpg,", "c.jpg,  ")
+    assert rows(load(file, "all", {})) == {"a.jpg": [1, 1], "b.jpg": [-1, -1], "c.jpg": [-1, -1]}
+    assert rows(load(file, "all", {"empty": "absent"})) == {"a.jpg": [1, 1], "b.jpg": [0, 0], "c.jpg": [0, 0]}
+
+
+def test_one_column_a_label_keeps_the_columns_order_and_the_three_states(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "zebra,path,cat", "1,a.jpg,0", ",b.jpg,1.0", "-1,c.jpg,0.0", "-1.0,d.jpg, 1 ")
+    dataset = load(file, "all", {})
+    assert dataset.label_space.names == ("zebra", "cat")
+    assert rows(dataset) == {"a.jpg": [1, 0], "b.jpg": [-1, 1], "c.jpg": [-1, 0], "d.jpg": [-1, 1]}
+    assert not dataset.exhaustive
+
+
+def test_columns_may_have_other_names(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "photo,keywords,owner", "a.jpg,dog,me")
+    dataset = load(file, "all", {"path": "photo", "tags": "keywords"})
+    assert rows(dataset) == {"a.jpg": [1]}
+    for path, tags in (("image", "labels"), ("file", "tags"), ("filename", "tags")):
+        assert rows(load(write(tmp_path / f"{path}.csv", f"{path},{tags}", "a.jpg,dog"), "all", {})) == {"a.jpg": [1]}
+
+
+def test_paths_are_relative_to_the_table_or_to_a_named_folder(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "path,tags", "sub/a.jpg,dog", "/elsewhere/b.jpg,dog")
+    assert load(file, "all", {}).images == [tmp_path / "sub" / "a.jpg", Path("/elsewhere/b.jpg")]
+    assert load(file, "all", {"images": "/photos"}).images == [Path("/photos/sub/a.jpg"), Path("/elsewhere/b.jpg")]
+
+
+def test_a_byte_order_mark_crlf_and_blank_lines_do_not_matter(tmp_path: Path) -> None:
+    file = tmp_path / "excel.csv"
+    file.write_bytes("\ufeffpath,tags\r\na.jpg,Ärger;dog\r\n\r\nb.jpg,dog\r\n".encode())
+    dataset = load(file, "all", {})
+    assert dataset.label_space.names == ("dog", "Ärger")
+    assert rows(dataset) == {"a.jpg": [1, 1], "b.jpg": [1, 0]}
+
+
+def test_a_record_says_where_it_was_written(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "path,tags", "a.jpg,dog", "", "b.jpg,dog")
+    origins = load(file, "all", {}).origins
+    assert origins == [f"{file}, line 2", f"{file}, line 4"]
+
+
+# Ids
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "ids", "labels"),
+    [
+        ("path,id,tags", "a.jpg, x1 ,dog", ["x1"], ("dog",)),
+        ("id,split,path,tags", "x1,train,a.jpg,dog", ["x1"], ("dog",)),
+        ("id,path,dog", "x1,a.jpg,1", ["x1"], ("dog",)),
+        ("dog,id,path", "1,x1,a.jpg", ["x1"], ("dog",)),
+        ("path,id,dog", "a.jpg,0,1", ["a.jpg"], ("id", "dog")),
+        ("id,dog,path", "0,1,a.jpg", ["a.jpg"], ("id", "dog")),
+        ("id,image,tags", "x1,a.jpg,dog", ["a.jpg"], ("dog",)),
+        ("id,image,dog", "1,a.jpg,1", ["a.jpg"], ("id", "dog")),
+    ],
+)
+def test_a_column_id_beside_path_gives_ids_and_is_a_label_elsewhere(
+    tmp_path: Path, header: str, line: str, ids: list[str], labels: tuple[str, ...]
+) -> None:
+    dataset = load(write(tmp_path / "my.csv", header, line), "all", {})
+    assert dataset.ids == ids
+    assert dataset.label_space.names == labels
+    assert dataset.images == [tmp_path / "a.jpg"]
+
+
+def test_another_column_of_ids_can_be_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "image,dog,key", "a.jpg,1,x1", "a.jpg,0,x2")
+    dataset = load(file, "all", {"id": "key"})
+    assert rows(dataset) == {"x1": [1], "x2": [0]}
+    assert dataset.label_space.names == ("dog",)
+
+
+# labels.json
+
+
+def test_labels_json_gives_names_order_groups_and_extra_labels(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "path,cat,dog", "a.jpg,1,0", "b.jpg,,1")
+    content = {"names": ["dog", "wolf", "cat"], "groups": {"canids": ["dog", "wolf"]}, "extra": ["wolf"]}
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    dataset = load(file, "all", {})
+    assert dataset.label_space.to_dict() == content
+    assert rows(dataset) == {"a.jpg": [0, -1, 1], "b.jpg": [1, -1, -1]}
+    assert not dataset.exhaustive
+
+
+def test_labels_json_holds_for_all_splits_and_says_whether_tags_say_everything(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,tags", "a.jpg,dog")
+    write(tmp_path / "test.csv", "path,tags", "b.jpg,", "c.jpg,;")
+    (tmp_path / "labels.json").write_bytes(b'\xef\xbb\xbf{"names": ["dog", "cat"]}')
+    train, test = load(tmp_path, "train", {}), load(tmp_path, "test", {})
+    assert train.label_space.names == test.label_space.names == ("dog", "cat")
+    assert rows(train) == {"a.jpg": [1, 0]}
+    assert rows(test) == {"b.jpg": [-1, -1], "c.jpg": [0, 0]}
+    assert train.exhaustive
+    (tmp_path / "labels.json").write_text('{"names": ["dog", "cat"], "exhaustive": false}')
+    assert not load(tmp_path, "train", {}).exhaustive
+
+
+def test_a_label_that_labels_json_does_not_name_is_refused_where_it_stands(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,tags", "a.jpg,dog")
+    write(tmp_path / "test.csv", "path,tags", "b.jpg,dog", "c.jpg,dgo")
+    (tmp_path / "labels.json").write_text('{"names": ["dog"]}')
+    with pytest.raises(
+        TagformerError, match=r"test\.csv, line 3: label 'dgo' is not in .*labels\.json: .* \(did you mean 'dog'\?\)\.$"
+    ):
+        load(tmp_path, "train", {})
+
+
+# Splits
+
+
+def test_a_split_column_divides_a_table_with_one_label_space(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "path,split,tags", "a.jpg,test,zebra", "b.jpg,train,cat", "c.jpg,train,dog")
+    assert splits(file, {}) == ("train", "test")
+    train, test = load(file, "train", {}), load(file, "test", {})
+    assert rows(train) == {"b.jpg": [1, 0, 0], "c.jpg": [0, 1, 0]}
+    assert rows(test) == {"a.jpg": [0, 0, 1]}
+    assert train.label_space == test.label_space == load(file, "all", {}).label_space
+    assert len(load(file, "all", {})) == 3
+
+
+def test_a_split_column_is_not_a_label(tmp_path: Path) -> None:
+    file = write(tmp_path / "my.csv", "path,cat,split", "a.jpg,1,train", "b.jpg,0,val")
+    assert load(file, "all", {}).label_space.names == ("cat",)
+    assert splits(file, {}) == ("train", "val")
+
+
+def test_a_folder_of_tables_has_the_labels_of_all_its_splits(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,tags", "a.jpg,dog", "b.jpg,")
+    write(tmp_path / "test.csv", "path,tags", "c.jpg,cat")
+    assert splits(tmp_path, {}) == ("train", "test")
+    train, test = load(tmp_path, "train", {}), load(tmp_path, "test", {})
+    assert train.label_space.names == test.label_space.names == ("cat", "dog")
+    assert rows(train) == {"a.jpg": [0, 1], "b.jpg": [-1, -1]}
+    assert rows(test) == {"c.jpg": [1, 0]}
+    assert test.images == [tmp_path / "c.jpg"]
+    assert rows(load(tmp_path, "all", {})) == rows(train) | rows(test)
+
+
+def test_a_label_column_that_one_split_lacks_is_unknown_there(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,cat,dog", "a.jpg,1,0")
+    write(tmp_path / "test.csv", "path,dog,cow", "b.jpg,1,1")
+    train, test = load(tmp_path, "train", {}), load(tmp_path, "test", {})
+    assert train.label_space.names == ("cat", "dog", "cow")
+    assert rows(train) == {"a.jpg": [1, 0, -1]}
+    assert rows(test) == {"b.jpg": [-1, 1, 1]}
+
+
+def test_a_table_without_splits_says_so(tmp_path: Path) -> None:
+    assert splits(write(tmp_path / "my.csv", "path,tags", "a.jpg,dog"), {}) == ()
+
+
+def test_an_image_in_two_splits_of_a_folder_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,tags", "a.jpg,dog", "b.jpg,cat")
+    write(tmp_path / "test.csv", "path,tags", "b.jpg,cat")
+    with pytest.raises(
+        TagformerError, match=r"test\.csv, line 2: image 'b\.jpg' stands already in .*train\.csv, line 3"
+    ):
+        load(tmp_path, "all", {})
+
+
+# What is wrong, and where
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["path,cat", "a.jpg,1", "b.jpg,yes"], "line 3, column 'cat': 'yes': use 1, 0 or an empty cell"),
+        (["path,cat", "a.jpg,2"], "line 2, column 'cat': '2'"),
+        (["path,tags", "a.jpg,dog", "b.jpg,black,white"], "line 3: 3 cells where the header has 2"),
+        (["path,tags", "a.jpg"], "line 2: 1 cells where the header has 2"),
+        (["path,tags", ",dog"], "line 2: no image path"),
+        (["path,tags", "a.jpg,dog", "b.jpg,dog", "a.jpg,cat"], r"line 4: image 'a\.jpg' stands already in .*line 2"),
+        (["path,tags,split", "a.jpg,dog,dev"], "line 2: split 'dev': use train, val or test"),
+        (["path,tags,split", "a.jpg,dog,"], "line 2: split '': use train, val or test"),
+        (["name,tags", "a.jpg,dog"], "line 1: no column of image paths among name, tags"),
+        (["path", "a.jpg"], "line 1: no labels"),
+        (["path,cat,cat", "a.jpg,1,1"], "line 1: duplicate column 'cat'"),
+        (["id,path,tags", "x,a.jpg,dog", " ,b.jpg,dog"], "line 3: no id"),
+        (["id,path,tags", "x,a.jpg,dog", "x,b.jpg,dog"], r"line 3: id 'x' stands already in .*my\.csv, line 2"),
+        (["path,dog,", "a.jpg,1,1"], "label 2 has an empty name"),
+        (["path,tags"], "has no images"),
+        (["path,tags", "a.jpg,"], "has no labels"),
+        (["path,tags", 'a.jpg,"dog"s'], "line 2: not a valid CSV line"),
+        ([], "is empty"),
+    ],
+)
+def test_a_faulty_table_is_refused_with_the_file_and_the_line(tmp_path: Path, lines: list[str], message: str) -> None:
+    file = write(tmp_path / "my.csv", *lines)
+    with pytest.raises(TagformerError, match=message) as caught:
+        load(file, "all", {})
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": "phto"}, "line 1: no column 'phto' .did you mean 'photo'"),
+        ({"path": "photo", "tags": "keyword"}, "line 1: no column 'keyword' .did you mean 'keywords'"),
+        ({"path": "photo", "tags": "keywords", "id": "key"}, r"line 1: no column 'key'\.$"),
+        (
+            {"path": "photo", "tags": "keywords", "id": "phot"},
+            r"line 1: no column 'phot' \(did you mean 'photo'\?\)\.$",
+        ),
+        ({"path": "photo", "tags": "keywords", "empty": "no"}, "empty=no: use unknown or absent"),
+    ],
+)
+def test_an_option_that_does_not_fit_the_table_is_refused(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    file = write(tmp_path / "my.csv", "photo,keywords", "a.jpg,dog")
+    with pytest.raises(TagformerError, match=message):
+        load(file, "all", options)
+
+
+def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "my.csv"
+    file.write_bytes("path,tags\na.jpg,Ärger\n".encode("latin-1"))
+    with pytest.raises(TagformerError, match=r"my\.csv is not UTF-8 text"):
+        load(file, "all", {})
+
+
+def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "mine.csv", "path,tags", "a.jpg,dog")
+    with pytest.raises(TagformerError, match=r"none of train\.csv, val\.csv, test\.csv: name the file itself"):
+        splits(tmp_path, {})
+
+
+def test_an_empty_split_of_a_folder_is_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,tags", "a.jpg,dog")
+    write(tmp_path / "test.csv", "path,tags")
+    with pytest.raises(TagformerError, match=r"test\.csv has no images"):
+        load(tmp_path, "train", {})
+
+
+def test_a_row_of_another_split_than_its_file_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "path,tags,split", "a.jpg,dog,train", "b.jpg,dog,val")
+    with pytest.raises(TagformerError, match=r"train\.csv, line 3: split 'val' in a file of the split 'train'"):
+        load(tmp_path, "train", {})

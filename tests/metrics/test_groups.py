@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+
+from tagformer.data import load_dataset
+from tagformer.errors import TagformerError
+from tagformer.evaluation.evaluate import evaluate_model
+from tagformer.labels import UNKNOWN, LabelSpace
+from tagformer.labels.masking import draw_groups, extra_groups, extra_mask_training
+from tagformer.metrics import group_accuracy
+from tagformer.models import create_model
+from tagformer.recipes import Recipe
+from tagformer.recipes.settings import ImageSettings
+from tagformer.training.module import TrainingModule
+
+
+def test_accuracy_is_that_of_the_highest_label_of_each_group() -> None:
+    generator = torch.Generator().manual_seed(0)
+    classes, wings = torch.randint(5, (40,), generator=generator), torch.randint(2, (40,), generator=generator)
+    labels = torch.zeros(40, 8, dtype=torch.int8)
+    labels[torch.arange(40), classes] = 1
+    labels[torch.arange(40), 5 + wings] = 1
+    logits = torch.randn(40, 8, generator=generator) + 2 * labels
+    found = group_accuracy(logits, labels, {"class": range(5), "wing": (5, 6), "alone": (7,)})
+    assert set(found) == {"class", "wing"}
+    assert found["class"] == accuracy_score(classes, logits[:, :5].argmax(1))
+    assert found["wing"] == accuracy_score(wings, logits[:, 5:7].argmax(1))
+
+
+def test_only_groups_of_which_each_image_has_one_label_count() -> None:
+    labels = torch.tensor([[1, 0, 1, 1], [0, 1, -1, -1], [-1, 1, 0, 1]], dtype=torch.int8)
+    logits = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0]])
+    # The third image is not fully annotated for "one"; the first has both labels of "two".
+    assert group_accuracy(logits, labels, {"one": (0, 1), "two": (2, 3)}) == {"one": 0.5}
+    assert group_accuracy(logits[:0], labels[:0], {"one": (0, 1)}) == {}
+    with pytest.raises(ValueError, match="must both be"):
+        group_accuracy(logits, labels[:, :2], {})
+    assert not math.isnan(sum(group_accuracy(logits, labels, {"one": (1, 0)}).values()))
+
+
+SPACE = LabelSpace(
+    ("robin", "crow", "red", "black", "big", "small", "loud"),
+    groups={"class": ("robin", "crow"), "colour": ("black", "red"), "size": ("big", "small"), "noise": ("loud",)},
+    extra=("red", "black", "big", "small", "loud"),
+)
+GROUPS = ((0, 1), (2, 3), (4, 5))
+
+
+def test_groups_of_extra_labels_are_told_whole_and_nested() -> None:
+    assert extra_groups(SPACE) == ["colour", "size", "noise"]
+    labels = torch.randint(0, 2, (60, 7), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
+    labels[:, 4] = UNKNOWN  # nobody looked whether it is big
+    ids = [f"bird-{number}" for number in range(60)]
+    told = [draw_groups(labels, ids, SPACE, count) for count in range(4)]
+    assert (told[0] == UNKNOWN).all()
+    for fewer, more in itertools.pairwise(told):
+        assert torch.equal(more[fewer != UNKNOWN], fewer[fewer != UNKNOWN])
+    for count, known in enumerate(told):
+        assert (known[:, :2] == UNKNOWN).all()  # targets are never told
+        assert torch.equal(known[known != UNKNOWN], labels[known != UNKNOWN])
+        groups = (known[:, [2, 5, 6]] != UNKNOWN).sum(1)  # one label of each group that is always annotated
+        assert (groups == count).all()
+        assert torch.equal(known[:, 2] == UNKNOWN, known[:, 3] == UNKNOWN)
+    assert len({tuple((row != UNKNOWN).tolist()) for row in told[1]}) == 3  # another group for another image
+    assert not torch.equal(told[1], draw_groups(labels, ids, SPACE, 1, seed=1))
+    with pytest.raises(TagformerError, match="4 groups cannot be known: there are 3 groups of extra labels"):
+        draw_groups(labels, ids, SPACE, 4)
+
+
+def test_evaluation_tells_groups_and_scores_the_targets() -> None:
+    scenes = load_dataset("scenes?images=24", "test")
+    names = scenes.label_space.names
+    groups = {"shape": ("ring", "disc"), "light": ("night",), "crowd": ("busy",)}
+    dataset = scenes.with_(label_space=LabelSpace(names, groups=groups, extra=scenes.label_space.extra))
+    torch.manual_seed(0)
+    model = create_model("ctran", dataset.label_space, "tiny", width=16, layers=1)
+    plain = evaluate_model(model, dataset, ImageSettings(size=32), workers=0, known_groups=(0, 1, 2), draws=2)
+    told = evaluate_model(model, dataset, ImageSettings(size=32), workers=0, tell_extra=True)
+    assert [point.count for point in plain.by_groups] == [0, 1, 2]
+    assert plain.by_groups[0].mAPs == (plain.regular.mAP,) * 2
+    assert plain.by_groups[2].mAPs == (told.regular.mAP,) * 2
+    assert plain.regular.mAP != told.regular.mAP
+    assert plain.groups == {"shape": tuple(plain.names.index(name) for name in groups["shape"])}
+    written = plain.to_dict()["known_groups"]
+    assert [point["count"] for point in written] == [0, 1, 2]
+    assert written[0]["mAP"] == pytest.approx(plain.regular.mAP)
+
+
+def test_extra_mask_training_tells_from_none_to_all_groups_of_extra_labels_and_no_target() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (4000, 7), dtype=torch.int8, generator=generator)
+    labels[:, 4] = UNKNOWN
+    known = extra_mask_training(labels, SPACE, generator)
+    assert (known[:, :2] == UNKNOWN).all()
+    assert torch.equal(known[known != UNKNOWN], labels[known != UNKNOWN])
+    told = (known[:, [2, 5, 6]] != UNKNOWN).sum(1)  # one label of each group
+    assert torch.equal(known[:, 2] == UNKNOWN, known[:, 3] == UNKNOWN)
+    for count in range(4):
+        assert (told == count).float().mean().item() == pytest.approx(1 / 4, abs=0.03)
+    plain = LabelSpace(("a", "b", "c"), extra=("b", "c"))
+    alone = extra_mask_training(labels[:, :3], plain, generator)
+    assert ((alone[:, 1] == UNKNOWN) != (alone[:, 2] == UNKNOWN)).any()  # without groups each is its own
+    with pytest.raises(TagformerError, match="the data has no extra labels"):
+        extra_mask_training(labels[:, :2], LabelSpace(("a", "b")))
+
+
+def test_training_tells_labels_groups_and_extra_groups_as_the_recipe_says() -> None:
+    model = create_model("ctran", SPACE, "tiny", width=16, layers=1)
+    labels = torch.randint(0, 2, (40, 7), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
+
+    def kinds(masking: object) -> set[str]:
+        """What the told batches of 60 steps look like."""
+        torch.manual_seed(0)
+        settings = {"known": {"masking": masking, "min_unknown": 0}, "model": {"backbone": {"name": "tiny"}}}
+        module = TrainingModule(model, Recipe.model_validate(settings), 1)
+        found = set()
+        for _ in range(60):
+            told = module.told(labels) != UNKNOWN
+            whole = all((told[:, list(c)].all(1) == told[:, list(c)].any(1)).all() for c in GROUPS)
+            found.add("labels" if not whole else "groups" if told[:, :2].any() else "extra_groups")
+        return found
+
+    assert kinds("labels") == {"labels"}
+    assert kinds("groups") == {"groups"}
+    assert kinds(["extra_groups"]) == {"extra_groups"}
+    assert kinds(["labels", "extra_groups"]) == {"labels", "extra_groups"}
+    for wrong in ("both", []):
+        with pytest.raises(ValueError, match="masking"):
+            kinds(wrong)
