@@ -43,7 +43,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run = Run.load(arguments.run)
     split = load_split(run)
-    train = load_dataset(split.spec, "train", on_bad_image="keep").aligned(run.label_space).labels
+    train = load_dataset(split.spec, "train", on_bad_image="keep").align_to(run.label_space).labels
     found = evaluate_model(
         run.model(),
         split.dataset,

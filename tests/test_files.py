@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tagformer.errors import TagformerError
-from tagformer.files import existing, read_json, replacing, write_json, write_text
+from tagformer.files import atomic_write, first_existing, read_json, write_json, write_text
 
 
 def test_json_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_what_was_written_before_survives_a_failure(tmp_path: Path) -> None:
     write_text(file, "old")
 
     def fail() -> None:
-        with replacing(file) as temporary:
+        with atomic_write(file) as temporary:
             temporary.write_text("half")
             raise RuntimeError("stopped")
 
@@ -33,7 +33,7 @@ def test_what_was_written_before_survives_a_failure(tmp_path: Path) -> None:
 
 def test_a_file_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
-    with replacing(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.write_text("new")
         assert not file.exists()
         assert temporary.parent == tmp_path
@@ -88,11 +88,11 @@ def test_a_byte_order_mark_before_json_does_not_matter(tmp_path: Path) -> None:
 
 def test_the_first_of_the_paths_that_is_there_is_found(tmp_path: Path) -> None:
     (tmp_path / "b.txt").touch()
-    assert existing(tmp_path, "a.txt", "b.txt", layout="X") == tmp_path / "b.txt"
+    assert first_existing(tmp_path, "a.txt", "b.txt", layout="X") == tmp_path / "b.txt"
     (tmp_path / "a.txt").touch()
-    assert existing(tmp_path, "a.txt", "b.txt", layout="X") == tmp_path / "a.txt"
+    assert first_existing(tmp_path, "a.txt", "b.txt", layout="X") == tmp_path / "a.txt"
     with pytest.raises(TagformerError, match=r"has neither c nor d/e: see the layout of CUB\.$") as caught:
-        existing(tmp_path, "c", "d/e", layout="CUB")
+        first_existing(tmp_path, "c", "d/e", layout="CUB")
     assert str(tmp_path) in str(caught.value)
     with pytest.raises(TagformerError, match=r"has no c: see the layout of CUB\.$"):
-        existing(tmp_path, "c", layout="CUB")
+        first_existing(tmp_path, "c", layout="CUB")

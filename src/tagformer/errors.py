@@ -22,7 +22,7 @@ class TrainingInterruptedError(TagformerError):
     exit_code = 130
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str:
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """A part of a sentence that offers the candidate closest to `name`: ``" (did you mean 'dog'?)"`` or ``""``."""
     close = difflib.get_close_matches(name, [str(candidate) for candidate in candidates], n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
@@ -34,4 +34,4 @@ def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
         TagformerError: `value` is none of the choices.
     """
     if value not in choices:
-        raise TagformerError(f"{option} {value}{nearest(value, choices)}: use {' or '.join(choices)}.")
+        raise TagformerError(f"{option} {value}{did_you_mean(value, choices)}: use {' or '.join(choices)}.")

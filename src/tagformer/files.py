@@ -14,14 +14,14 @@ from tagformer.errors import TagformerError
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, it takes the place of `path`.
 
     Raises:
         TagformerError: the folder cannot be created or written, or `path` is no file that could be replaced.
     """
     path = Path(path)
-    refuse_no_file(path)
+    check_output_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
@@ -39,7 +39,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def refuse_no_file(path: Path | None) -> None:
+def check_output_file(path: Path | None) -> None:
     """Say before any work is done that a file cannot be written at `path`; None: nothing will be.
 
     Raises:
@@ -50,7 +50,7 @@ def refuse_no_file(path: Path | None) -> None:
         raise TagformerError(f"{path} is {kind}: name a file to write.")
 
 
-def refuse_no_folder(path: Path) -> None:
+def check_output_folder(path: Path) -> None:
     """Say before any work is done that a folder cannot be written at `path`.
 
     Raises:
@@ -62,7 +62,7 @@ def refuse_no_folder(path: Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, replacing the file in one step."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -93,7 +93,7 @@ def read_json(path: str | Path) -> Any:
         ) from error
 
 
-def existing(folder: Path, *names: str, layout: str) -> Path:
+def first_existing(folder: Path, *names: str, layout: str) -> Path:
     """The first of the paths below a folder that is there.
 
     Args:

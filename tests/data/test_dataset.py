@@ -83,7 +83,7 @@ def test_columns_that_do_not_fit_are_refused() -> None:
 
 
 def test_labels_are_aligned_by_name_and_never_by_position() -> None:
-    aligned = dataset().aligned(LabelSpace(("cow", "cat", "dog")))
+    aligned = dataset().align_to(LabelSpace(("cow", "cat", "dog")))
     assert aligned.label_space.names == ("cow", "cat", "dog")
     assert aligned.labels.tolist() == [[-1, 1, 0], [1, 0, 1], [0, 1, 1]]
     assert aligned.sizes is not None
@@ -93,7 +93,7 @@ def test_labels_are_aligned_by_name_and_never_by_position() -> None:
 
 @pytest.mark.parametrize(("exhaustive", "rest"), [(True, 0), (False, -1)])
 def test_a_label_that_the_data_lacks_is_absent_only_where_the_data_names_all(exhaustive: bool, rest: int) -> None:
-    aligned = dataset(exhaustive).aligned(LabelSpace(("dog", "zebra")))
+    aligned = dataset(exhaustive).align_to(LabelSpace(("dog", "zebra")))
     assert aligned.labels.tolist() == [[0, rest], [1, rest], [1, rest]]
     assert aligned.sizes is not None
     assert aligned.sizes.tolist() == [[0, 0], [1, 0], [1, 0]]
@@ -101,12 +101,12 @@ def test_a_label_that_the_data_lacks_is_absent_only_where_the_data_names_all(exh
 
 def test_aligning_to_its_own_label_space_changes_nothing() -> None:
     own = dataset()
-    assert own.aligned(LabelSpace(("cat", "dog", "cow"))) is own
+    assert own.align_to(LabelSpace(("cat", "dog", "cow"))) is own
 
 
 def test_data_without_a_common_name_is_refused() -> None:
     with pytest.raises(TagformerError, match=r"mine has none of the model's labels.*'cat'.*'zebra'"):
-        dataset().aligned(LabelSpace(("zebra", "lion")))
+        dataset().align_to(LabelSpace(("zebra", "lion")))
 
 
 # By name
@@ -206,7 +206,7 @@ def test_what_nobody_annotated_stays_unknown_in_other_columns() -> None:
         ["x", "y"],
         exhaustive=True,
     )
-    assert tags.aligned(LabelSpace(("a", "b"))).labels.tolist() == [[-1, -1], [0, 0]]
+    assert tags.align_to(LabelSpace(("a", "b"))).labels.tolist() == [[-1, -1], [0, 0]]
 
 
 def test_images_that_do_not_exist_are_left_out_and_named(tmp_path: Path) -> None:

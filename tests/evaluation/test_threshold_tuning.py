@@ -66,7 +66,7 @@ def test_tune_writes_what_predict_and_evaluate_then_use(
     assert (tuned.thresholds[targets] != 0.5).any()
     assert (tuned.thresholds[~targets] == 0.5).all()
     assert tuned.temperature != 1
-    dataset = load_dataset(str(tuned.recipe.data.spec), "test").aligned(tuned.label_space)
+    dataset = load_dataset(str(tuned.recipe.data.spec), "test").align_to(tuned.label_space)
     pictures = [load_image(image) for image in dataset.images]
     before, after = (Tagger.load(folder).predict(pictures[0])[0] for folder in (small_run, run))
     torch.testing.assert_close(

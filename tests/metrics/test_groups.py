@@ -76,7 +76,7 @@ def test_evaluation_tells_groups_and_scores_the_targets() -> None:
     scenes = load_dataset("scenes?images=24", "test")
     names = scenes.label_space.names
     groups = {"shape": ("ring", "disc"), "light": ("night",), "crowd": ("busy",)}
-    dataset = scenes.with_(label_space=LabelSpace(names, groups=groups, extra=scenes.label_space.extra))
+    dataset = scenes.replace(label_space=LabelSpace(names, groups=groups, extra=scenes.label_space.extra))
     torch.manual_seed(0)
     model = create_model("ctran", dataset.label_space, "tiny", width=16, layers=1)
     plain = evaluate_model(model, dataset, ImageSettings(size=32), workers=0, known_groups=(0, 1, 2), draws=2)

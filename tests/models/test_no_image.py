@@ -62,9 +62,9 @@ def test_labels_alone_are_learned_from_and_scored_without_any_image(table: Path,
 
 def test_validation_tells_half_of_the_labels_where_there_is_no_image(table: Path, tmp_path: Path) -> None:
     recipe = load_recipe("labels-ctran").overridden(["training.epochs=2", f"data.spec={table}"])
-    assert recipe.told_in_validation == 0.5
-    assert load_recipe("scenes-ctran").told_in_validation == 0.0
-    assert recipe.overridden(["known.validation=0.25"]).told_in_validation == 0.25
+    assert recipe.known_share_in_validation == 0.5
+    assert load_recipe("scenes-ctran").known_share_in_validation == 0.0
+    assert recipe.overridden(["known.validation=0.25"]).known_share_in_validation == 0.25
     fitted = fit(recipe.overridden(["model.options.width=16"]), tmp_path / "run")
     val = fitted.val
     known, targets = draw_known(val.labels, draw_order(val.ids, val.label_space), 0.5, "unknown")

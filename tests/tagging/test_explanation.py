@@ -210,7 +210,9 @@ def test_explain_writes_a_sheet_and_arrays_of_the_test_split(
         assert arrays["2/0/region"].tolist() == [0, 0, 1, 1]
     ((_, pictures, explanations, truths, names),) = sheets
     test = load_dataset("scenes?images=96&faint=0", "test")
-    expected = [dict(zip(test.label_space.names, record.labels.tolist(), strict=True)) for record in test.evenly(3)]
+    expected = [
+        dict(zip(test.label_space.names, record.labels.tolist(), strict=True)) for record in test.sample_evenly(3)
+    ]
     assert truths == expected
     assert names == [str(small_run)]
     assert len(pictures) == len(explanations) == 3

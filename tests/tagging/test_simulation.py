@@ -79,7 +79,7 @@ def test_random_questions_follow_the_known_labels_drawn_at_evaluation(dataset: M
 def test_labels_that_nobody_annotated_are_not_asked_about(dataset: MultiLabelDataset, model: CTran) -> None:
     labels = dataset.labels.clone()
     labels[:, 2:] = UNKNOWN
-    partly = dataset.with_(labels=labels)
+    partly = dataset.replace(labels=labels)
     found = simulate(model, partly, IMAGE, questions=4, workers=0)
     for curve in found.curves:
         assert curve.mAP[2:] == (1.0,) * 3  # two answers are all there are

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from tagformer.backbones.base import Backbone
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 
 TINY = "tiny"
 
@@ -48,7 +48,7 @@ class TimmBackbone(Backbone):
         self.name = name
         if timm.models.is_model(name) is False:
             raise TagformerError(
-                f"unknown backbone '{name}'{nearest(name, [*timm.list_models(), TINY])} "
+                f"unknown backbone '{name}'{did_you_mean(name, [*timm.list_models(), TINY])} "
                 "(any name that timm lists, or 'tiny')."
             )
         if image_size and timm.get_pretrained_cfg_value(name, "fixed_input_size"):

@@ -22,7 +22,7 @@ console = Console(highlight=False, markup=False, emoji=False)  # names of labels
 errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
-def say(line: str) -> None:
+def echo(line: str) -> None:
     """Print a line, without folding it where the output is not a terminal."""
     console.print(line, soft_wrap=not console.is_terminal)
 
@@ -53,7 +53,7 @@ def split_to_score(run: Run, data: str | None, split: str | None, on_bad_image: 
     if chosen.missing:
         meaning = "absent" if chosen.exhaustive else "unknown"
         example = f"for example '{min(chosen.missing)}'"
-        say(f"{len(chosen.missing)} of the model's labels are not in {chosen.spec} and count as {meaning}, {example}.")
+        echo(f"{len(chosen.missing)} of the model's labels are not in {chosen.spec} and count as {meaning}, {example}.")
     return chosen
 
 
@@ -79,15 +79,15 @@ def print_scores(evaluation: Evaluation) -> None:
             table.add_row(title, first, *(percent(figure) for figure in figures))
     console.print(table)
     if scores.protocol != "tagformer":
-        say(f"By the conventions of {scores.protocol}; see docs/metrics.md.")
+        echo(f"By the conventions of {scores.protocol}; see docs/metrics.md.")
     if math.isnan(scores.mAP) and scores.labels_scored:
         without = len(evaluation.names) - scores.labels_scored
-        say(f"{scores.protocol} has no mAP here, for {without} labels have no positive.")
+        echo(f"{scores.protocol} has no mAP here, for {without} labels have no positive.")
     if evaluation.sizes is not None:
         own = ", ".join(f"{size} {percent(value)}" for size, value in evaluation.mAP_by_size.items())
-        say(f"mAP by the size of the objects: {own}")
+        echo(f"mAP by the size of the objects: {own}")
     for group, accuracy in evaluation.accuracy.items():
-        say(f"Accuracy of '{group}' (the highest of labels that exclude each other): {percent(accuracy)}")
+        echo(f"Accuracy of '{group}' (the highest of labels that exclude each other): {percent(accuracy)}")
     if evaluation.by_groups:
         console.print(_groups_table(evaluation.by_groups))
     if evaluation.known:

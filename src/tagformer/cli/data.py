@@ -12,7 +12,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from tagformer.cli.console import Bar, console, errors, progress_bar, say
+from tagformer.cli.console import Bar, console, echo, errors, progress_bar
 from tagformer.errors import check_choice
 
 if TYPE_CHECKING:
@@ -59,21 +59,21 @@ def describe(
     splits = _splits(spec, split)
     described = {name: describe(dataset) for name, dataset in splits.items()}
     for name, found in described.items():
-        say(f"{spec}, split {name}: {found.images} images, {found.labels} labels")
-        say(f"  labels an image  {found.labels_per_image:.2f} (none on {found.without_labels})")
-        say(f"  unknown cells    {found.unknown:.1%}")
+        echo(f"{spec}, split {name}: {found.images} images, {found.labels} labels")
+        echo(f"  labels an image  {found.labels_per_image:.2f} (none on {found.without_labels})")
+        echo(f"  unknown cells    {found.unknown:.1%}")
     warnings = label_warnings(splits)
     if read_images:
         with progress_bar("Reading images", sum(map(len, splits.values()))) as bar:
             inspected = inspect_images(splits, bar)
-        say(f"  bad images       {len(inspected.bad)}")
+        echo(f"  bad images       {len(inspected.bad)}")
         for problem in inspected.bad[:5]:
-            say(f"    {problem}")
+            echo(f"    {problem}")
         warnings += inspected.warnings
     else:
-        say("  bad images       not looked for")
+        echo("  bad images       not looked for")
     for warning in warnings:
-        say(f"Warning: {warning}" + ("" if warning.endswith("...") else "."))
+        echo(f"Warning: {warning}" + ("" if warning.endswith("...") else "."))
     _print_positives({name: found.positives for name, found in described.items()}, labels)
     if pictures is not None:
         _draw(splits, pictures)
@@ -112,11 +112,11 @@ def convert(
         errors.print("Stopped; the same command goes on where it was.")
         raise typer.Exit(130) from None
     counts = ", ".join(f"{count} {name}" if name != "all" else str(count) for name, count in written.images.items())
-    say(f"{written.spec}: {counts} images")
+    echo(f"{written.spec}: {counts} images")
     if written.left_out:
-        say(f"Left out: {len(written.left_out)} images that cannot be read.")
+        echo(f"Left out: {len(written.left_out)} images that cannot be read.")
         for problem in written.left_out[:5]:
-            say(f"  {problem}")
+            echo(f"  {problem}")
 
 
 def _splits(spec: str, split: str) -> dict[str, MultiLabelDataset]:
@@ -140,7 +140,7 @@ def _print_positives(positives: dict[str, dict[str, int]], shown: int) -> None:
     console.print(table)
     if names[shown:]:
         first = next(iter(positives.values()))
-        say(f"and {len(names) - shown} more labels with {first[names[shown]]} to {first[names[-1]]} positives")
+        echo(f"and {len(names) - shown} more labels with {first[names[shown]]} to {first[names[-1]]} positives")
 
 
 def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
@@ -164,7 +164,7 @@ def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
     write_text(chart, matrix_chart(names, shares.numpy()))
 
     images, lines = [], []
-    for record in dataset.evenly(PICTURES):
+    for record in dataset.sample_evenly(PICTURES):
         try:
             images.append(load_image(record.image))
         except BadImageError:
@@ -173,17 +173,17 @@ def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
         lines.append([(name, PLAIN) for name in present] or [("no label", PLAIN)])
     sheet = folder / "contact-sheet.png"
     write_contact_sheet(sheet, images, lines)
-    say(f"Pictures: {chart} (of the images with the row's label, how many have the column's), {sheet}")
+    echo(f"Pictures: {chart} (of the images with the row's label, how many have the column's), {sheet}")
 
 
 def _formats() -> None:
     from tagformer.data.registry import FORMATS
 
-    say(
+    echo(
         "Formats, as FORMAT:PATH?OPTION=VALUE&...; describe a data set with 'tagformer data FORMAT:PATH', "
         "write it in another format with 'tagformer data convert'."
     )
     for name, entry in FORMATS.items():
-        say(f"\n{name}: {entry.tree}")
+        echo(f"\n{name}: {entry.tree}")
         for option, meaning in entry.options.items():
-            say(f"  ?{option}=  {meaning}")
+            echo(f"  ?{option}=  {meaning}")

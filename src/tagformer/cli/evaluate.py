@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tagformer.cli.console import print_scores, progress_bar, say, split_to_score
+from tagformer.cli.console import echo, print_scores, progress_bar, split_to_score
 from tagformer.errors import TagformerError, check_choice
 
 
@@ -44,7 +44,7 @@ def evaluate(
 ) -> None:
     """Score a run on a data set, and write metrics.json."""
     from tagformer.evaluation.run_evaluation import evaluate_run
-    from tagformer.files import refuse_no_file, write_json
+    from tagformer.files import check_output_file, write_json
     from tagformer.metrics.protocols import PROTOCOLS
     from tagformer.runs.run import METRICS, Run
 
@@ -55,7 +55,7 @@ def evaluate(
         raise TagformerError("--tuned and --threshold contradict each other: leave one out.")
     fractions = _fractions(known)
     target = out or run / METRICS
-    refuse_no_file(target)
+    check_output_file(target)
     loaded = Run.load(run)
     chosen = split_to_score(loaded, data, split, on_bad_image)
     with progress_bar("Evaluating", len(chosen.dataset)) as bar:
@@ -80,13 +80,13 @@ def evaluate(
     write_json(target, {"data": chosen.spec, "split": chosen.split, **evaluation.to_dict()})
     print_scores(evaluation)
     if tuned:
-        say("The threshold of the table is the mean of the labels' own, which 'tagformer tune' chose.")
+        echo("The threshold of the table is the mean of the labels' own, which 'tagformer tune' chose.")
     if fractions and not loaded.uses_known and not feedback:
-        say("This model does not use known labels, so the curve is flat; try --feedback.")
+        echo("This model does not use known labels, so the curve is flat; try --feedback.")
     if evaluation.bad:
-        say(f"{len(evaluation.bad)} bad images were left out, the first: {evaluation.bad[0]}")
+        echo(f"{len(evaluation.bad)} bad images were left out, the first: {evaluation.bad[0]}")
     scores = evaluation.regular
-    say(
+    echo(
         f"{scores.images} images of {chosen.spec}, split {chosen.split}; {scores.labels_scored} labels have positives; "
         f"written to {target}"
     )

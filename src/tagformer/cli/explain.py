@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import errors, progress_bar, say, split_to_score
+from tagformer.cli.console import echo, errors, progress_bar, split_to_score
 from tagformer.cli.predict import find_images
 from tagformer.errors import TagformerError, check_choice
 
@@ -52,7 +52,7 @@ def explain(
     import numpy as np
 
     from tagformer.errors import BadImageError
-    from tagformer.files import refuse_no_folder, replacing
+    from tagformer.files import atomic_write, check_output_folder
     from tagformer.images.reading import load_image
     from tagformer.labels.parsing import parse_known
     from tagformer.labels.space import PRESENT
@@ -62,7 +62,7 @@ def explain(
     from tagformer.tagging.tagger import Tagger
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
-    refuse_no_folder(out)
+    check_output_folder(out)
     if images and (data or split):
         raise TagformerError("name images, or --data and --split, not both.")
     told = parse_known(known or ())
@@ -101,13 +101,13 @@ def explain(
             names.append(name)
             truths.append(truth)
     write_heat_sheet(out / "heat_maps.png", pictures, explanations, truths, [str(folder) for folder in folders])
-    with replacing(out / "heat_maps.npz") as temporary:
+    with atomic_write(out / "heat_maps.npz") as temporary:
         np.savez_compressed(temporary, **_arrays(names, explanations))  # type: ignore[arg-type]
     if drawn:
         maps, regions = zip(*last_maps, strict=True) if last_maps else ((), ())
         write_channel_sheet(out / "channels.png", pictures, names, maps, regions, drawn)
-        say(f"Channels {channels} of the last map: {out / 'channels.png'}")
-    say(f"{len(pictures)} images: {out / 'heat_maps.png'}; the maps as arrays: {out / 'heat_maps.npz'}")
+        echo(f"Channels {channels} of the last map: {out / 'channels.png'}")
+    echo(f"{len(pictures)} images: {out / 'heat_maps.png'}; the maps as arrays: {out / 'heat_maps.npz'}")
 
 
 def _channels(text: str, tagger: Tagger) -> list[int]:
@@ -127,7 +127,7 @@ def _channels(text: str, tagger: Tagger) -> list[int]:
 def _named(images: list[str]) -> Chosen:
     paths = find_images(images)
     if len(paths) > LIMIT:
-        say(f"The first {LIMIT} of {len(paths)} images are explained.")
+        echo(f"The first {LIMIT} of {len(paths)} images are explained.")
     return [(str(path), path, {}) for path in paths[:LIMIT]]
 
 
@@ -136,7 +136,7 @@ def _of_split(run: Run, data: str | None, split: str | None, count: int, on_bad_
     names = run.label_space.names
     return [
         (record.id, record.image, dict(zip(names, record.labels.tolist(), strict=True)))
-        for record in split_to_score(run, data, split, on_bad_image).dataset.evenly(count)
+        for record in split_to_score(run, data, split, on_bad_image).dataset.sample_evenly(count)
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tagformer.cli.console import say
+from tagformer.cli.console import echo
 from tagformer.errors import TagformerError
 
 FREE = ("image", "dropout", "attention_dropout")  # options of a recipe that no weights depend on
@@ -48,5 +48,5 @@ def import_checkpoint(
     write_weights(out, model.state_dict())
     write_labels(out, label_space)
     count = sum(parameter.numel() for parameter in model.parameters())
-    say(f"{out}: {type(model).__name__} with {len(label_space)} labels and {count / 1e6:.1f} M weights.")
-    say(f"Next: tagformer evaluate {out} --data FORMAT:PATH --known 0,25,50,75")
+    echo(f"{out}: {type(model).__name__} with {len(label_space)} labels and {count / 1e6:.1f} M weights.")
+    echo(f"Next: tagformer evaluate {out} --data FORMAT:PATH --known 0,25,50,75")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tagformer.cli.console import say
+from tagformer.cli.console import echo
 from tagformer.errors import check_choice
 
 LABELS = 80
@@ -27,12 +27,12 @@ def models(
     for name, kind in MODELS.items():
         first = (kind.__doc__ or "").strip().splitlines()[0]
         options = ", ".join(f"{option}={default}" for option, default in kind.options().items())
-        say(f"{name}: {first}\n  options: {options}\n  uses known labels: {'yes' if kind.uses_known else 'no'}")
-    say("\nBackbones of mltr, which serve the other models too:")
+        echo(f"{name}: {first}\n  options: {options}\n  uses known labels: {'yes' if kind.uses_known else 'no'}")
+    echo("\nBackbones of mltr, which serve the other models too:")
     for size, millions in mltr_sizes().items():
-        say(f"  {size}: {VARIANTS[size]['image_size']} pixels, {millions:.1f} M parameters with {LABELS} labels")
-    say("\n'tagformer models NAME' explains one.")
-    say("Other backbones: 'tiny', or any of timm's networks (python -c 'import timm; print(timm.list_models())').")
+        echo(f"  {size}: {VARIANTS[size]['image_size']} pixels, {millions:.1f} M parameters with {LABELS} labels")
+    echo("\n'tagformer models NAME' explains one.")
+    echo("Other backbones: 'tiny', or any of timm's networks (python -c 'import timm; print(timm.list_models())').")
 
 
 def mltr_sizes() -> dict[str, float]:
@@ -61,4 +61,4 @@ def recipes(
         return
     for known, recipe in list_recipes().items():
         model, backbone = recipe.model.name, recipe.model.backbone.name
-        say(f"{known}: {model} on {backbone}, {recipe.training.epochs} epochs; {recipe.source}")
+        echo(f"{known}: {model} on {backbone}, {recipe.training.epochs} epochs; {recipe.source}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import errors, progress_bar, say
+from tagformer.cli.console import echo, errors, progress_bar
 from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def predict(
     on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
 ) -> None:
     """Tag images."""
-    from tagformer.files import refuse_no_file
+    from tagformer.files import check_output_file
     from tagformer.labels.parsing import parse_known
     from tagformer.tagging.tagger import Tagger
 
@@ -53,8 +53,8 @@ def predict(
     if sheet is not None and sheet.suffix != ".png":
         raise TagformerError(f"--sheet {sheet}: the name must end in .png.")
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
-    refuse_no_file(out)
-    refuse_no_file(sheet)
+    check_output_file(out)
+    check_output_file(sheet)
     told = parse_known(known or ())
     tagger = Tagger.load(run, feedback=feedback)
     if threshold is not None:
@@ -76,10 +76,10 @@ def predict(
     for problem in bad:
         errors.print(f"left out: {problem}", soft_wrap=True)
     if out is not None:
-        say(f"{done - len(bad)} images tagged, {len(bad)} left out; written to {out}")
+        echo(f"{done - len(bad)} images tagged, {len(bad)} left out; written to {out}")
     if sheet is not None:
         _write_sheet(sheet, pictured, top)
-        say(f"contact sheet of {len(pictured)} pictures written to {sheet}")
+        echo(f"contact sheet of {len(pictured)} pictures written to {sheet}")
 
 
 def find_images(arguments: Sequence[str]) -> list[Path]:
@@ -123,12 +123,12 @@ def _chosen(prediction: Prediction, top: int | None) -> list[Tag]:
 @contextmanager
 def _output(out: Path | None, single: bool, top: int | None) -> Iterator[Callable[[Any], None]]:
     """A function that writes one prediction: as a line of a file, or on the terminal."""
-    from tagformer.files import replacing
+    from tagformer.files import atomic_write
 
     if out is None:
         yield ((lambda prediction: _print_whole(prediction, top)) if single else (lambda p: _print_line(p, top)))
         return
-    with replacing(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         if out.suffix == ".jsonl":
             yield lambda prediction: _write_json(stream, prediction, top)
         else:
@@ -151,22 +151,22 @@ def _write_row(writer: Any, prediction: Prediction, top: int | None) -> None:
 
 
 def _print_whole(prediction: Prediction, top: int | None) -> None:
-    say(prediction.image)
+    echo(prediction.image)
     tags = _chosen(prediction, top)
     width = max((len(tag.name) for tag in tags), default=0)
     for tag in tags:
         note = "known" if tag.known else f"threshold {tag.threshold:.2f}"
-        say(f"  {tag.name:<{width}}  {tag.probability:6.1%}  ({note})")
+        echo(f"  {tag.name:<{width}}  {tag.probability:6.1%}  ({note})")
     if top is None:
         below = ", ".join(f"{tag.name} {tag.probability:.1%}" for tag in prediction.below())
-        say(f"  below the threshold: {below}" if below else "  every label is at or above its threshold")
+        echo(f"  below the threshold: {below}" if below else "  every label is at or above its threshold")
 
 
 def _print_line(prediction: Prediction, top: int | None) -> None:
     tags = ", ".join(f"{tag.name} {tag.probability:.0%}" for tag in _chosen(prediction, top))
     if not tags:
         tags = "below the threshold: " + ", ".join(f"{t.name} {t.probability:.0%}" for t in prediction.below())
-    say(f"{prediction.image}  {tags}")
+    echo(f"{prediction.image}  {tags}")
 
 
 def _write_sheet(sheet: Path, predictions: Sequence[Prediction], top: int | None) -> None:

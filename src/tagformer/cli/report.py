@@ -9,7 +9,7 @@ import typer
 from rich import table as rich
 from rich.box import SIMPLE
 
-from tagformer.cli.console import console, percent, progress_bar, say, split_to_score
+from tagformer.cli.console import console, echo, percent, progress_bar, split_to_score
 from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
@@ -44,19 +44,19 @@ def report(
     on_bad_image: OnBadImage = "error",
 ) -> None:
     """Show how good a run is and where it fails, in one HTML file."""
-    from tagformer.files import refuse_no_file, write_text
+    from tagformer.files import check_output_file, write_text
     from tagformer.report.page import build_report
     from tagformer.runs.run import REPORT, Run
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     target = out or run / REPORT
-    refuse_no_file(target)
+    check_output_file(target)
     loaded = Run.load(run)
     chosen, evaluation = _evaluated(loaded, data, split, True, batch_size, workers, on_bad_image)
     with progress_bar("Drawing", labels) as bar:
         built = build_report(loaded, chosen, evaluation, labels, resamples, bar)
     write_text(target, built.html)
-    say(f"mAP {percent(evaluation.regular.mAP)} on {chosen.spec}, split {chosen.split}; written to {target}")
+    echo(f"mAP {percent(evaluation.regular.mAP)} on {chosen.spec}, split {chosen.split}; written to {target}")
     if tables is not None:
         _say_written([built.scores.write(tables, "scores"), built.labels.write(tables, "labels")])
 
@@ -95,19 +95,19 @@ def compare(
         rows.append((each.name, each.scores.mAP, own, difference, span, each.scores.all.CF1, each.scores.all.OF1))
     note = f"{found.images} images, {len(found.names)} labels; per cent; paired bootstrap over the images."
     _print(content := Table("Comparison", header, rows, note))
-    say(note)
+    echo(note)
     if found.left_out:
-        say(f"{found.left_out} images are not in every run's evaluation, and were left out.")
+        echo(f"{found.left_out} images are not in every run's evaluation, and were left out.")
     for number, each in enumerate(found.runs[1:], start=1):
         verdict = "differ" if each.differs else "cannot be told apart with 95 % confidence"
-        say(f"{names[0]} and {each.name} {verdict}.")
+        echo(f"{names[0]} and {each.name} {verdict}.")
         changes = found.label_differences(number)
         for title, part in (("gains most", changes[:CHANGED]), ("loses most", changes[::-1][:CHANGED])):
             changed = [
                 f"{name} {100 * (b - a):+.1f}" for name, a, b in part if (b > a) == (title == "gains most") and a != b
             ]
             if changed:
-                say(f"  {title}: {', '.join(changed)}")
+                echo(f"  {title}: {', '.join(changed)}")
     if tables is not None:
         _say_written([content.write(tables, "comparison")])
 
@@ -145,4 +145,4 @@ def _print(content: Table) -> None:
 
 
 def _say_written(written: list[list[Path]]) -> None:
-    say(f"Tables: {', '.join(str(path) for paths in written for path in paths)}")
+    echo(f"Tables: {', '.join(str(path) for paths in written for path in paths)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tagformer.cli.console import progress_bar, say, split_to_score
+from tagformer.cli.console import echo, progress_bar, split_to_score
 from tagformer.errors import check_choice
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def similar(
     shows what stands for each label, the mean feature of the images with it, in the plane (t-SNE), with the pairs that
     are most alike and those that most often go together.
     """
-    from tagformer.files import refuse_no_folder, replacing, write_text
+    from tagformer.files import atomic_write, check_output_folder, write_text
     from tagformer.report.sheets.similar import FEWEST, label_map, write_similar_sheet
     from tagformer.runs.run import Run, default_device
     from tagformer.tagging.similarity import embed, nearest
     from tagformer.tagging.tagger import Tagger
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
-    refuse_no_folder(out)
+    check_output_folder(out)
     folders = list(dict.fromkeys([run, *(beside or [])]))
     table: list[list[str]] = []
     rows: dict[tuple[int, int], Row] = {}  # by image and run
@@ -60,12 +60,15 @@ def similar(
             charts[out / ("labels.svg" if number == 0 else f"labels-{number + 1}.svg")] = chart
     if images:
         write_similar_sheet(out / "similar.png", [rows[key] for key in sorted(rows)], count)
-        with replacing(out / "similar.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        with (
+            atomic_write(out / "similar.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as stream,
+        ):
             csv.writer(stream).writerows([["image", "run", "similar", "cosine"], *table])
-        say(f"{len(images)} images: {out / 'similar.png'} and {out / 'similar.csv'}")
+        echo(f"{len(images)} images: {out / 'similar.png'} and {out / 'similar.csv'}")
     for file, chart in charts.items():
         write_text(file, chart)
     if charts:
-        say(f"Labels in the plane: {', '.join(map(str, charts))}")
+        echo(f"Labels in the plane: {', '.join(map(str, charts))}")
     else:
-        say(f"No map of the labels: fewer than {FEWEST} are shown by images that the model tells apart.")
+        echo(f"No map of the labels: fewer than {FEWEST} are shown by images that the model tells apart.")

@@ -10,7 +10,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from tagformer.cli.console import console, percent, progress_bar, say, split_to_score
+from tagformer.cli.console import console, echo, percent, progress_bar, split_to_score
 from tagformer.errors import check_choice
 
 
@@ -31,7 +31,7 @@ def simulate(
     on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
 ) -> None:
     """Ask a simulated annotator about each image, in several orders, and draw what the answers are worth."""
-    from tagformer.files import refuse_no_folder, write_text
+    from tagformer.files import check_output_folder, write_text
     from tagformer.models.feedback import FeedbackPropagation
     from tagformer.report.charts import curves_chart
     from tagformer.runs.run import Run, default_device
@@ -42,10 +42,10 @@ def simulate(
     asked = list(dict.fromkeys(order.strip() for order in orders.split(",")))
     for order in asked:
         check_choice("--orders", order, tuple(ORDERS))
-    refuse_no_folder(out)
+    check_output_folder(out)
     loaded = Run.load(run)
     chosen = split_to_score(loaded, data, split, on_bad_image)
-    dataset = chosen.dataset.evenly(images)
+    dataset = chosen.dataset.sample_evenly(images)
     model = loaded.model().to(default_device())
     count = questions or max(1, int(loaded.label_space.is_target.sum()) // 2)
     with progress_bar("Asking", len(dataset) * (len(asked) + (draws - 1) * ("random" in asked))) as bar:
@@ -74,10 +74,10 @@ def simulate(
         table.add_row(curve.order, *(percent(curve.mAP[number]) for number in steps))
     console.print(table)
     for order in asked:
-        say(f"  {order}: {ORDERS[order]}")
+        echo(f"  {order}: {ORDERS[order]}")
     write_text(
         out / "simulation.json", json.dumps({"data": chosen.spec, "split": chosen.split, **found.to_dict()}) + "\n"
     )
     lines = [(curve.order, range(count + 1), [100 * value for value in curve.mAP]) for curve in means]
     write_text(out / "simulation.svg", curves_chart(lines, "answers to each image", "mAP, %"))
-    say(f"Figures and picture: {out / 'simulation.json'}, {out / 'simulation.svg'}")
+    echo(f"Figures and picture: {out / 'simulation.json'}, {out / 'simulation.svg'}")

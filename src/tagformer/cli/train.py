@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import console, percent, print_scores, progress_bar, say
+from tagformer.cli.console import console, echo, percent, print_scores, progress_bar
 from tagformer.errors import TagformerError
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def train(
             overrides.append(f"model.init={init.expanduser().resolve()}")
         chosen = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
         _describe(chosen)
-    listener = Listener(say, _say_epoch, bars=console.is_terminal)
+    listener = Listener(echo, _say_epoch, bars=console.is_terminal)
     fitted = fit(chosen, out, resume, listener)
     if fitted.bad_images:
-        say(f"{len(fitted.bad_images)} bad images were left out, the first: {min(fitted.bad_images)}")
+        echo(f"{len(fitted.bad_images)} bad images were left out, the first: {min(fitted.bad_images)}")
     _finish(fitted)
 
 
@@ -128,7 +128,7 @@ def _of_model(recipe: Recipe, model: str) -> dict[str, Any]:
     options = recipe.model.options
     kept = {name: value for name, value in options.items() if name in MODELS[model].options()}
     if dropped := [name for name in options if name not in kept]:
-        say(f"Options of {recipe.model.name} that {model} does not have are left out: {', '.join(dropped)}.")
+        echo(f"Options of {recipe.model.name} that {model} does not have are left out: {', '.join(dropped)}.")
     return kept
 
 
@@ -136,15 +136,15 @@ def _describe(recipe: Recipe) -> None:
     """Say what will be trained, and with which settings."""
     image, training, backbone = recipe.image, recipe.training, recipe.model.backbone
     source = backbone.weights or ("timm's weights" if backbone.pretrained else "random weights")
-    say(f"Recipe {recipe.name} ({recipe.source}): {recipe.model.name} on {backbone.name} ({source}),")
-    say(
+    echo(f"Recipe {recipe.name} ({recipe.source}): {recipe.model.name} on {backbone.name} ({source}),")
+    echo(
         f"  {image.size} pixels, {training.epochs} epochs, batches of {recipe.data.batch_size}, "
         f"learning rate {recipe.optimizer.lr:g}, seed {training.seed}; change any of it with --set KEY=VALUE."
     )
 
 
 def _say_epoch(row: dict[str, Any]) -> None:
-    say(
+    echo(
         f"epoch {row['epoch']:>3}  step {row['step']:>6}  loss {row['loss']:.4f}  val loss {row['val_loss']:.4f}  "
         f"val mAP {percent(row['val_mAP'])}  {row['seconds']:.0f} s"
     )
@@ -174,7 +174,7 @@ def _finish(fitted: Fitted) -> None:
     print_scores(evaluation)
     baseline = label_frequency_baseline(evaluation.labels)
     reached = f"mAP {percent(evaluation.regular.mAP)} on the {data.split} split"
-    say(f"{reached}; label frequencies alone give {percent(baseline)}.")
+    echo(f"{reached}; label frequencies alone give {percent(baseline)}.")
     _warn_of_rare_labels(fitted.train)
     _say_what_next(run)
 
@@ -182,17 +182,17 @@ def _finish(fitted: Fitted) -> None:
 def _say_what_next(run: Run) -> None:
     """Three commands that work as they stand."""
     folder, data = shlex.quote(str(run.folder)), shlex.quote(str(run.recipe.data.spec))
-    say("\nNext:")
-    say(f"  tagformer evaluate {folder}{' --known 0,25,50,75' if run.uses_known else ''}")
-    say(f"  tagformer predict {folder} IMAGES... --sheet tags.png")
+    echo("\nNext:")
+    echo(f"  tagformer evaluate {folder}{' --known 0,25,50,75' if run.uses_known else ''}")
+    echo(f"  tagformer predict {folder} IMAGES... --sheet tags.png")
     if run.uses_known:
         name = run.label_space.names[0].replace("\\", "\\\\").replace(",", "\\,")
-        say(f"  tagformer predict {folder} IMAGE --known {shlex.quote(f'{name}=yes')}")
+        echo(f"  tagformer predict {folder} IMAGE --known {shlex.quote(f'{name}=yes')}")
     else:
         backbone = run.recipe.model.backbone
         weights = f" --weights {shlex.quote(backbone.weights)}" if backbone.weights else ""
         network = f"--backbone {backbone.name}{weights}"
-        say(f"  tagformer train --model ctran {network} --data {data} --out {folder}-ctran")
+        echo(f"  tagformer train --model ctran {network} --data {data} --out {folder}-ctran")
 
 
 def _warn_of_rare_labels(train: MultiLabelDataset) -> None:
@@ -203,4 +203,4 @@ def _warn_of_rare_labels(train: MultiLabelDataset) -> None:
     rare = [name for name, count in zip(names, counts.tolist(), strict=True) if count < FEW]
     if rare:
         some = ", ".join(rare[:5]) + (", ..." if len(rare) > 5 else "")
-        say(f"Warning: {len(rare)} of {len(names)} labels have fewer than {FEW} training images: {some}")
+        echo(f"Warning: {len(rare)} of {len(names)} labels have fewer than {FEW} training images: {some}")

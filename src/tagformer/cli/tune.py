@@ -9,7 +9,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from tagformer.cli.console import console, percent, progress_bar, say, split_to_score
+from tagformer.cli.console import console, echo, percent, progress_bar, split_to_score
 from tagformer.errors import TagformerError, check_choice
 
 FEW = 20  # images a half, below which tuning is mostly chance
@@ -59,12 +59,12 @@ def tune(
         figures = (own.macro_F1, own.CP, own.CR, own.OF1, quality.calibration_error)
         table.add_row(title, *(percent(figure) for figure in figures))
     console.print(table)
-    say(f"{len(evaluation.ids)} images of the {chosen.split} split; each half at what was chosen on the other.")
-    say(f"Temperature {tuned.temperature:.2f}; thresholds from {thresholds.min():.2f} to {thresholds.max():.2f}.")
+    echo(f"{len(evaluation.ids)} images of the {chosen.split} split; each half at what was chosen on the other.")
+    echo(f"Temperature {tuned.temperature:.2f}; thresholds from {thresholds.min():.2f} to {thresholds.max():.2f}.")
     for columns, meaning in (
         (tuned.thresholds.undefined, "have no positive or no negative there, and keep 0.5"),
         (tuned.thresholds.unreachable, "do not reach the precision at any threshold, and are never predicted"),
     ):
         if columns:
-            say(f"{len(columns)} labels {meaning}, for example '{evaluation.names[columns[0]]}'.")
-    say(f"Written to {run / LABELS}: 'predict' uses them from now on, and so does 'evaluate --tuned'.")
+            echo(f"{len(columns)} labels {meaning}, for example '{evaluation.names[columns[0]]}'.")
+    echo(f"Written to {run / LABELS}: 'predict' uses them from now on, and so does 'evaluate --tuned'.")

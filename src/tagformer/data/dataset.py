@@ -125,7 +125,7 @@ class MultiLabelDataset:
             None if self.boxes is None else self.boxes[index],
         )
 
-    def with_(self, **changes: Any) -> MultiLabelDataset:
+    def replace(self, **changes: Any) -> MultiLabelDataset:
         """The same data set with other values for some of the constructor's arguments."""
         names = ("name", "label_space", "images", "ids", "boxes", "origins", "exhaustive", "left_out")
         own = {name: getattr(self, name) for name in names}
@@ -133,7 +133,7 @@ class MultiLabelDataset:
 
     def subset(self, rows: Rows) -> MultiLabelDataset:
         """The records at `rows`, in that order."""
-        return self.with_(
+        return self.replace(
             images=take(self.images, rows),
             labels=self.label_rows.take(rows),
             ids=take(self.ids, rows),
@@ -142,12 +142,12 @@ class MultiLabelDataset:
             origins=None if self.origins is None else take(self.origins, rows),
         )
 
-    def evenly(self, count: int) -> MultiLabelDataset:
+    def sample_evenly(self, count: int) -> MultiLabelDataset:
         """At most `count` records, evenly over all of them, in their order."""
         count = min(count, len(self))
         return self.subset([number * len(self) // count for number in range(count)])
 
-    def aligned(self, label_space: LabelSpace) -> MultiLabelDataset:
+    def align_to(self, label_space: LabelSpace) -> MultiLabelDataset:
         """The same images with the columns of another label space, matched by name, never by position.
 
         Labels that only this data set has are dropped. Labels that only `label_space` has become absent where the
@@ -180,7 +180,7 @@ class MultiLabelDataset:
         sizes = None
         if self.size_rows is not None:
             sizes = [SparseRows.from_dense(moved(block, NO_SIZE)) for block in self.size_rows.blocks()]
-        return self.with_(
+        return self.replace(
             label_space=label_space,
             labels=SparseRows.concatenated(labels),
             sizes=sizes and SparseRows.concatenated(sizes),

@@ -7,7 +7,7 @@ from pathlib import Path
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.registry import FORMATS, Spec
 from tagformer.data.splits import split_by_id
-from tagformer.errors import BadImageError, TagformerError, nearest
+from tagformer.errors import BadImageError, TagformerError, did_you_mean
 from tagformer.labels.space import PRESENT
 
 
@@ -30,7 +30,7 @@ def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -
     """
     parsed = Spec.parse(spec)
     if split not in (*SPLITS, "all"):
-        raise TagformerError(f"unknown split '{split}'{nearest(split, SPLITS)}: use train, val, test or all.")
+        raise TagformerError(f"unknown split '{split}'{did_you_mean(split, SPLITS)}: use train, val, test or all.")
     own = parsed.splits
     if own and split not in (*own, "all"):
         raise TagformerError(f"{spec} has no '{split}' split; it has {', '.join(own)}.")
@@ -79,7 +79,7 @@ def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> Mul
         if len(gone) == len(dataset):
             raise TagformerError(f"{dataset.name}: none of its {len(dataset)} image files exists.")
         rest = dataset.subset([i for i in range(len(dataset)) if i not in gone])
-        return rest.with_(left_out=tuple(f"image {dataset.images[i]} does not exist." for i in missing))
+        return rest.replace(left_out=tuple(f"image {dataset.images[i]} does not exist." for i in missing))
     where = dataset.origins[missing[0]] + ": " if dataset.origins else ""
     more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
     raise BadImageError(

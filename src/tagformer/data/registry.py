@@ -27,7 +27,7 @@ from tagformer.data.formats import (
     voc,
 )
 from tagformer.data.formats.visual_genome import NEWS500, VG500
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Spec:
         if name not in FORMATS:
             known = ", ".join(sorted(FORMATS))
             raise TagformerError(
-                f"unknown data format '{name}'{nearest(name, FORMATS)} (formats: {known}; "
+                f"unknown data format '{name}'{did_you_mean(name, FORMATS)} (formats: {known}; "
                 "write FORMAT:PATH, for example csv:my.csv)."
             )
         options = dict(parse_qsl(query, keep_blank_values=True))
@@ -117,7 +117,7 @@ class Spec:
             if option not in FORMATS[name].options:
                 allowed = ", ".join(FORMATS[name].options) or "none"
                 raise TagformerError(
-                    f"unknown option '{option}' of format '{name}'{nearest(option, FORMATS[name].options)} "
+                    f"unknown option '{option}' of format '{name}'{did_you_mean(option, FORMATS[name].options)} "
                     f"(options: {allowed})."
                 )
         if name != "scenes" and not path:

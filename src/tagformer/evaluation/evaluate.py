@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.loader.loader import Batch, evaluation_loader, refuse_bad
+from tagformer.data.loader.loader import Batch, evaluation_loader, raise_on_bad_images
 from tagformer.errors import TagformerError
 from tagformer.images.transforms import evaluation_transform, normalise
 from tagformer.labels.masking import draw_groups, draw_known, draw_order
@@ -161,7 +161,7 @@ def evaluate_model(
     """Score a model on a data set, with nothing known and with fractions of the labels known.
 
     Args:
-        dataset: its columns must be the model's labels (`MultiLabelDataset.aligned`).
+        dataset: its columns must be the model's labels (`MultiLabelDataset.align_to`).
         fractions: shares of the target labels that the model is told, for the known-label curve.
         draws: how many times the known labels are drawn; the curve is the mean.
         scored: see `labels.draw_known`.
@@ -189,7 +189,7 @@ def evaluate_model(
     transform = evaluation_transform(image.size, image.resize) if model.uses_image else None
     loader: Iterable[Batch] = evaluation_loader(dataset, transform, batch_size, workers, device.type == "cuda")
     for batch in loader:
-        refuse_bad(batch.bad, on_bad_image)
+        raise_on_bad_images(batch.bad, on_bad_image)
         bad += batch.bad
         if not len(batch):
             continue

@@ -17,7 +17,7 @@ from tagformer.data.load import load_dataset, load_training_data
 from tagformer.data.registry import Spec
 from tagformer.errors import TagformerError
 from tagformer.evaluation.evaluate import Evaluation, KnownPoint, evaluate_model
-from tagformer.files import replacing
+from tagformer.files import atomic_write
 from tagformer.metrics.scores import evaluate
 from tagformer.models.feedback import FeedbackPropagation
 from tagformer.runs.run import Run, default_device
@@ -64,7 +64,7 @@ def load_split(run: Run, spec: str | None = None, split: str | None = None, on_b
     else:
         dataset = load_dataset(spec, split, on_bad_image)
     missing = tuple(name for name in run.label_space.names if name not in set(dataset.label_space.names))
-    return SplitOfRun(str(parsed), split, dataset.aligned(run.label_space), missing, dataset.exhaustive)
+    return SplitOfRun(str(parsed), split, dataset.align_to(run.label_space), missing, dataset.exhaustive)
 
 
 def evaluate_run(
@@ -154,7 +154,7 @@ def _write(path: Path, evaluation: Evaluation, key: str, setting: dict[str, Any]
     arrays = {"logits": evaluation.logits.numpy(), "labels": evaluation.labels.numpy()}
     if evaluation.sizes is not None:
         arrays["sizes"] = evaluation.sizes.numpy()
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         np.savez_compressed(temporary, about=np.array(json.dumps(about)), allow_pickle=False, **arrays)
 
 

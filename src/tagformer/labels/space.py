@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 
@@ -74,7 +74,7 @@ class LabelSpace:
         index: dict[str, int] = self._index  # type: ignore[attr-defined]
         if name not in index:
             raise TagformerError(
-                f"unknown label '{name}'{nearest(name, self.names) or f': there are {len(self)} labels'}."
+                f"unknown label '{name}'{did_you_mean(name, self.names) or f': there are {len(self)} labels'}."
             )
         return index[name]
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from tagformer.backbones.base import Backbone
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import Positive, Share
 from tagformer.models.fpn import FPN
@@ -61,7 +61,7 @@ class CAT(FPN):
             raise TagformerError(f"cat: {heads} heads do not divide the width {width}: choose another of the two.")
         if attention not in ATTENTIONS:
             raise TagformerError(
-                f"cat: attention '{attention}' is unknown{nearest(attention, ATTENTIONS)}: use pre_max or full."
+                f"cat: attention '{attention}' is unknown{did_you_mean(attention, ATTENTIONS)}: use pre_max or full."
             )
         sizes = (width, heads, feedforward or 2 * width, dropout)
         self.long_range_dependencies = nn.ModuleList(

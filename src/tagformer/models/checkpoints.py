@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tagformer.backbones.registry import create_backbone
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.ctran import CTran
@@ -64,7 +64,7 @@ def read_checkpoint(
         TagformerError: as there.
     """
     if name not in CONVERTERS:
-        raise TagformerError(f"cannot import '{name}'{nearest(name, CONVERTERS)}: use {' or '.join(CONVERTERS)}.")
+        raise TagformerError(f"cannot import '{name}'{did_you_mean(name, CONVERTERS)}: use {' or '.join(CONVERTERS)}.")
     model, own = CONVERTERS[name](_state_of(Path(path)), LabelSpace.of(labels), Path(path), **options)
     return model.eval(), own
 

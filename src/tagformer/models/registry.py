@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tagformer.backbones.base import Backbone
 from tagformer.backbones.registry import create_backbone
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.cat import CAT
@@ -52,12 +52,15 @@ def create_model(
     torch.Size([1, 2])
     """
     if name not in MODELS:
-        raise TagformerError(f"unknown model '{name}'{nearest(name, MODELS)} (models: {', '.join(list_models())}).")
+        raise TagformerError(
+            f"unknown model '{name}'{did_you_mean(name, MODELS)} (models: {', '.join(list_models())})."
+        )
     allowed = MODELS[name].options()
     for option in options:
         if option not in allowed:
             raise TagformerError(
-                f"model '{name}' has no option '{option}'{nearest(option, allowed)} (options: {', '.join(allowed)})."
+                f"model '{name}' has no option '{option}'{did_you_mean(option, allowed)} "
+                f"(options: {', '.join(allowed)})."
             )
     hints = get_type_hints(MODELS[name].__init__, include_extras=True)
     for option, value in options.items():

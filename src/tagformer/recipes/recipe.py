@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.files import write_text
 from tagformer.recipes.settings import (
     DataSettings,
@@ -77,7 +77,7 @@ class Recipe(Section):
         return bool(self.model.options.get("image", True))
 
     @property
-    def told_in_validation(self) -> float:
+    def known_share_in_validation(self) -> float:
         """The share of the labels that the model is told in validation; without an image it needs some."""
         share = self.known.validation
         return share if share is not None else 0.0 if self.uses_image else 0.5
@@ -173,7 +173,7 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
         files = _built_in()
         if str(name_or_file) not in files:
             raise TagformerError(
-                f"unknown recipe '{name_or_file}'{nearest(str(name_or_file), files)} "
+                f"unknown recipe '{name_or_file}'{did_you_mean(str(name_or_file), files)} "
                 f"(recipes: {', '.join(sorted(files))}; or a .yaml file)."
             )
         text = files[str(name_or_file)].read_text(encoding="utf-8")
@@ -219,4 +219,4 @@ def _sentence(cls: type[BaseModel], error: ValidationError) -> str:
     for part in path[:-1]:
         section = section.model_fields[part].annotation
         section = section if isinstance(section, type) else get_args(section)[0]
-    return f"unknown key '{key}'{nearest(path[-1], section.model_fields)}."
+    return f"unknown key '{key}'{did_you_mean(path[-1], section.model_fields)}."

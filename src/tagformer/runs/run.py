@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from tagformer.backbones.registry import create_backbone
 from tagformer.backbones.folding import fold_batch_norms
 from tagformer.errors import TagformerError
-from tagformer.files import read_json, replacing, write_json
+from tagformer.files import read_json, atomic_write, write_json
 from tagformer.labels.space import LabelSpace
 from tagformer.models.registry import MODELS, create_model
 from tagformer.models.base import MultiLabelModel
@@ -193,5 +193,5 @@ def write_labels(
 def write_weights(folder: Path, state: Mapping[str, torch.Tensor]) -> None:
     """Write ``model.safetensors`` from a model's state dict."""
     plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    with replacing(folder / WEIGHTS) as temporary:
+    with atomic_write(folder / WEIGHTS) as temporary:
         save_file(plain, temporary, metadata={"format": "pt"})

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.loader.loader import evaluation_loader, refuse_bad
+from tagformer.data.loader.loader import evaluation_loader, raise_on_bad_images
 from tagformer.errors import TagformerError
 from tagformer.images.transforms import evaluation_transform, normalise
 from tagformer.labels.space import PRESENT
@@ -53,7 +53,7 @@ def embed(
     features: list[Tensor] = []
     rows: list[int] = []
     for batch in evaluation_loader(dataset, evaluation_transform(image.size, image.resize), batch_size, workers):
-        refuse_bad(batch.bad, on_bad_image)
+        raise_on_bad_images(batch.bad, on_bad_image)
         if len(batch):
             found = model.embed(normalise(batch.images.to(device), *image.statistics(model.backbone)))
             features.append(F.normalize(found.float()).cpu())

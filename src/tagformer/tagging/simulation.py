@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.loader.loader import evaluation_loader, refuse_bad
+from tagformer.data.loader.loader import evaluation_loader, raise_on_bad_images
 from tagformer.errors import TagformerError
 from tagformer.images.transforms import evaluation_transform, normalise
 from tagformer.labels.masking import draw_order
@@ -94,7 +94,7 @@ def simulate(
     A label that is not annotated is not asked about. Images with fewer labels than questions are done earlier.
 
     Args:
-        dataset: its columns must be the model's labels (`MultiLabelDataset.aligned`).
+        dataset: its columns must be the model's labels (`MultiLabelDataset.align_to`).
         questions: how many answers each image gets.
         orders: names of `ORDERS`. Only ``random`` differs between the seeds.
         thresholds: (L,), from which probability a label counts as predicted; None: 0.5.
@@ -123,7 +123,7 @@ def simulate(
     done = 0
     transform = evaluation_transform(image.size, image.resize) if model.uses_image else None
     for batch in evaluation_loader(dataset, transform, batch_size, workers):
-        refuse_bad(batch.bad, on_bad_image)
+        raise_on_bad_images(batch.bad, on_bad_image)
         if not len(batch):
             continue
         features = model.encode(normalise(batch.images.to(device), *image.statistics(model.backbone)))

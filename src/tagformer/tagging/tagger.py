@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.loader.loader import Batch, evaluation_loader, refuse_bad
+from tagformer.data.loader.loader import Batch, evaluation_loader, raise_on_bad_images
 from tagformer.errors import TagformerError
 from tagformer.images.reading import Picture, open_picture
 from tagformer.images.transforms import RESIZES, evaluation_transform, normalise
@@ -230,7 +230,7 @@ class Tagger:
         workers = min(workers, len(paths) // batch_size)
         batch: Batch
         for batch in evaluation_loader(dataset, self._transform, batch_size, workers):
-            refuse_bad(batch.bad, on_bad_image)
+            raise_on_bad_images(batch.bad, on_bad_image)
             predictions = self._decoded(batch.ids, self._encode(batch.images), told) if len(batch) else []
             yield predictions, batch.bad
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tagformer.data.loader.loader import TrainingLoader
 from tagformer.errors import TrainingInterruptedError
-from tagformer.files import replacing
+from tagformer.files import atomic_write
 from tagformer.training.module import MONITOR
 
 COLUMNS = ("epoch", "step", "lr", "loss", "val_loss", "val_mAP", "val_CF1", "val_OF1", "seconds")
@@ -68,7 +68,7 @@ class History(Callback):
             **figures,
         }
         self.rows.append(row)
-        with replacing(self.path) as temporary, temporary.open("w", newline="") as stream:
+        with atomic_write(self.path) as temporary, temporary.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
             writer.writeheader()
             writer.writerows(
@@ -182,5 +182,5 @@ class LastCheckpoint(Checkpoint):
 
 
 def _save(trainer: Trainer, path: Path) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         trainer.save_checkpoint(temporary)

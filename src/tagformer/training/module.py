@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tagformer.backbones.base import batch_norms
-from tagformer.data.loader.loader import Batch, refuse_bad
+from tagformer.data.loader.loader import Batch, raise_on_bad_images
 from tagformer.data.loader.sampler import derive_seed
 from tagformer.errors import TagformerError
 from tagformer.images.transforms import normalise
@@ -64,7 +64,7 @@ class TrainingModule(LightningModule):
         torch.manual_seed(derive_seed(self.recipe.training.seed, "step", self.current_epoch, batch_idx))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        refuse_bad(batch.bad, self.recipe.data.on_bad_image)
+        raise_on_bad_images(batch.bad, self.recipe.data.on_bad_image)
         self.bad_images.update(batch.bad)
         if not len(batch):
             return None
@@ -137,14 +137,14 @@ class TrainingModule(LightningModule):
         )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        refuse_bad(batch.bad, self.recipe.data.on_bad_image)
+        raise_on_bad_images(batch.bad, self.recipe.data.on_bad_image)
         self.bad_images.update(batch.bad)
         if not len(batch):
             return
         known = None
-        if self.model.uses_known and self.recipe.told_in_validation:
+        if self.model.uses_known and self.recipe.known_share_in_validation:
             order = draw_order(batch.ids, self.model.label_space)
-            known, _ = draw_known(batch.labels.cpu(), order, self.recipe.told_in_validation, "unknown")
+            known, _ = draw_known(batch.labels.cpu(), order, self.recipe.known_share_in_validation, "unknown")
             known = known.to(self.device)
         logits = self.model(self.normalised(batch), known).logits
         self.validation.update(logits, self.targets(batch.labels, known), batch.ids)

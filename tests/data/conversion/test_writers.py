@@ -189,7 +189,7 @@ def test_many_groups_with_extra_labels_are_written_as_of_birds(tmp_path: Path, f
 @pytest.mark.parametrize("form", FORMATS)
 def test_ids_that_two_splits_share_are_kept_apart(tmp_path: Path, form: str) -> None:
     own = dataset(tmp_path, ids=["1", "2", "3", "4", "5", "6"])
-    test = own.subset([2, 3]).with_(ids=["1", "2"])
+    test = own.subset([2, 3]).replace(ids=["1", "2"])
     written = write_dataset({"train": own.subset([0, 1]), "test": test}, f"{form}:{tmp_path / 'out'}", size=20)
     found = load_dataset(written.spec, "all")
     assert list(found.ids) == ["train/1", "train/2", "test/1", "test/2"]

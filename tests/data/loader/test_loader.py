@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tagformer.data import MultiLabelDataset, load_dataset
-from tagformer.data.loader.loader import Batch, ImageItems, TrainingLoader, evaluation_loader, refuse_bad
+from tagformer.data.loader.loader import Batch, ImageItems, TrainingLoader, evaluation_loader, raise_on_bad_images
 from tagformer.data.loader.sampler import EpochBatches
 from tagformer.errors import BadImageError
 from tagformer.images.reading import Picture, open_picture
@@ -270,6 +270,6 @@ def test_a_batch_of_nothing_but_bad_images_is_empty(tmp_path: Path) -> None:
 def test_bad_images_are_an_error_unless_skipped() -> None:
     problems = ["image a.jpg is broken (cut off).", "image b.jpg does not exist."]
     with pytest.raises(BadImageError, match=r"^image a\.jpg is broken \(cut off\); mend it, or .*--on-bad-image skip"):
-        refuse_bad(problems, "error")
-    assert refuse_bad(problems, "skip") == 2
-    assert refuse_bad([], "error") == 0
+        raise_on_bad_images(problems, "error")
+    assert raise_on_bad_images(problems, "skip") == 2
+    assert raise_on_bad_images([], "error") == 0

@@ -125,7 +125,7 @@ def test_class_aware_sampling_leaves_extra_labels_out_and_follows_its_generator(
 
 
 def test_without_labels_there_is_nothing_to_sample_by() -> None:
-    nothing = rare().with_(labels=torch.zeros(100, 3, dtype=torch.int8))
+    nothing = rare().replace(labels=torch.zeros(100, 3, dtype=torch.int8))
     with pytest.raises(TagformerError, match="no image has a label"):
         ClassAware(nothing)
 

@@ -22,7 +22,7 @@ from tagformer.data.conversion.writers.registry import WRITERS
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.load import load_dataset
 from tagformer.data.registry import Spec
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.images.source import Stored
 
 
@@ -113,7 +113,7 @@ def parse_target(target: str) -> tuple[str, Path]:
     format_, colon, path = target.partition(":")
     known = ", ".join(WRITERS)
     if not colon or format_ not in WRITERS:
-        offered = nearest(format_, WRITERS) if colon else ""
+        offered = did_you_mean(format_, WRITERS) if colon else ""
         raise TagformerError(f"cannot write '{target}'{offered}: name it FORMAT:FOLDER with one of {known}.")
     if not path or "?" in path:
         raise TagformerError(f"cannot write '{target}': name a folder, without options, as {format_}:FOLDER.")

@@ -98,7 +98,7 @@ def concatenated(path: Path, parts: Mapping[str, MultiLabelDataset]) -> MultiLab
         ids = [f"{split}/{id_}" for split, part in parts.items() for id_ in part.ids]
     sizes = [part.size_rows for part in parts.values() if part.size_rows is not None]
     boxes = [part.boxes for part in parts.values() if part.boxes is not None]
-    return first.with_(
+    return first.replace(
         name=str(path),
         images=Files(Path(), (str(image) for part in parts.values() for image in part.images)),
         labels=SparseRows.concatenated([part.label_rows for part in parts.values()]),

@@ -18,7 +18,7 @@ from pathlib import Path
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.options import chosen
 from tagformer.data.formats._common.table import PATH_COLUMNS, TAG_COLUMNS, Row, checked_split, load_table, splits_of
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 
 TREE = (
@@ -152,7 +152,7 @@ class _Layout:
     def _find(file: Path, header: list[str], wanted: str | None, usual: Sequence[str]) -> int | None:
         if wanted is not None:
             if wanted not in header:
-                raise TagformerError(f"{file}, line 1: no column '{wanted}'{nearest(wanted, header)}.")
+                raise TagformerError(f"{file}, line 1: no column '{wanted}'{did_you_mean(wanted, header)}.")
             return header.index(wanted)
         return next((header.index(name) for name in usual if name in header), None)
 

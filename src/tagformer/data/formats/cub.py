@@ -30,7 +30,7 @@ from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.lists import read_names, read_pairs
 from tagformer.data.formats._common.options import chosen
 from tagformer.errors import TagformerError
-from tagformer.files import existing
+from tagformer.files import first_existing
 from tagformer.labels.space import UNKNOWN, LabelSpace
 
 TREE = (
@@ -108,7 +108,7 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
         kinds = [class_names[number] for number in kept]
         columns.append((classes[:, None] == kept).astype(np.int8))
     if said["concepts"] != "none":
-        attributes = _read_numbered(existing(root, *ATTRIBUTES, layout=LAYOUT))
+        attributes = _read_numbered(first_existing(root, *ATTRIBUTES, layout=LAYOUT))
         if said["attributes"] == "class":
             states = _read_class_attributes(root, len(class_names), len(attributes))[classes]
         else:
@@ -142,7 +142,7 @@ def _label_space(root: Path, kinds: Sequence[str], concepts: Sequence[str], extr
 
 
 def _root(path: Path) -> Path:
-    return existing(path, "images.txt", "CUB_200_2011/images.txt", layout=LAYOUT).parent
+    return first_existing(path, "images.txt", "CUB_200_2011/images.txt", layout=LAYOUT).parent
 
 
 def _read_images(root: Path) -> dict[str, str]:

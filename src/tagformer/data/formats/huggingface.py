@@ -18,7 +18,7 @@ from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.annotation import checked_id, class_names, read_annotation
 from tagformer.data.formats._common.stored import Cells, bytes_of
 from tagformer.data.formats._common.table import Row, Table
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 
 TREE = "a folder that save_to_disk wrote, a folder or a name on the Hub that load_dataset takes"
 OPTIONS = {
@@ -114,7 +114,7 @@ def _columns(path: Path, features: dict[str, Any], options: dict[str, str]) -> t
                 f"{path} has {found} (columns: {', '.join(features)}): name one with ?{option}=COLUMN."
             )
         if wanted not in features:
-            raise TagformerError(f"{path} has no column '{wanted}'{nearest(wanted, features)}.")
+            raise TagformerError(f"{path} has no column '{wanted}'{did_you_mean(wanted, features)}.")
         if wanted not in fitting:
             raise TagformerError(f"{path}: column '{wanted}' is {features[wanted]}: it must hold {what}.")
         return wanted
@@ -123,7 +123,7 @@ def _columns(path: Path, features: dict[str, Any], options: dict[str, str]) -> t
     labels = only("labels", is_labels, "lists of class indices or of text")
     own_id = options.get("id")
     if own_id is not None and own_id not in features:
-        raise TagformerError(f"{path} has no column '{own_id}'{nearest(own_id, features)}.")
+        raise TagformerError(f"{path} has no column '{own_id}'{did_you_mean(own_id, features)}.")
     own = items(features[labels])
     return image, labels, tuple(own.names) if isinstance(own, ClassLabel) else None
 

@@ -23,7 +23,7 @@ from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.lists import join_lists, read_label_space, read_names
 from tagformer.data.formats._common.options import chosen
 from tagformer.errors import TagformerError
-from tagformer.files import existing
+from tagformer.files import first_existing
 from tagformer.labels.space import ABSENT, PRESENT
 
 TREE = (
@@ -62,9 +62,9 @@ def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDa
     assert path is not None
     subset = chosen(options, {"subset": ("all", "labelled")})["subset"]
     label_space = read_label_space(
-        existing(path, "ConceptsList/Concepts81.txt", "Concepts81.txt", layout=LAYOUT), CONCEPTS
+        first_existing(path, "ConceptsList/Concepts81.txt", "Concepts81.txt", layout=LAYOUT), CONCEPTS
     )
-    folder = existing(path, "Groundtruth/TrainTestLabels", "TrainTestLabels", layout=LAYOUT)
+    folder = first_existing(path, "Groundtruth/TrainTestLabels", "TrainTestLabels", layout=LAYOUT)
     wanted = [name for name in splits(path, options) if split in (name, "all")]
     lists = [_list_file(path, name) for name in wanted]
     parts = [read_names(file) for file in lists]

@@ -25,7 +25,7 @@ from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.annotation import KEYS, STATES, checked_id, class_names, read_annotation
 from tagformer.data.formats._common.stored import Cells, ParquetColumn
 from tagformer.data.formats._common.table import PATH_COLUMNS, TAG_COLUMNS, Row, Table, checked_split
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import UNKNOWN
 
 TREE = (
@@ -148,7 +148,7 @@ class _Layout:
             if wanted is None:
                 return next((name for name in usual if name in fields and fits(fields[name])), None)
             if wanted not in fields:
-                raise TagformerError(f"{file} has no column '{wanted}'{nearest(wanted, fields)}.")
+                raise TagformerError(f"{file} has no column '{wanted}'{did_you_mean(wanted, fields)}.")
             if not fits(fields[wanted]):
                 raise TagformerError(f"{file}: column '{wanted}' is of type {fields[wanted]}: it must be {what}.")
             return wanted

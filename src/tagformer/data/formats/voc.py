@@ -32,7 +32,7 @@ from tagformer.data.dataset import NO_SIZE, Box, MultiLabelDataset
 from tagformer.data.formats._common.lists import join_lists, read_names, read_pairs
 from tagformer.data.formats._common.options import chosen
 from tagformer.data.formats.coco import size_class
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 
 CLASSES = (
@@ -225,7 +225,7 @@ def _read_xml(file: Path, difficult: int) -> _Annotation:
         origin = f"{file}, object {number}"
         name, flag = ((entry.findtext(key) or usual).strip() for key, usual in (("name", ""), ("difficult", "0")))
         if name not in COLUMNS:
-            raise TagformerError(f"{origin}: '{name}' is not one of VOC's 20 classes{nearest(name, CLASSES)}.")
+            raise TagformerError(f"{origin}: '{name}' is not one of VOC's 20 classes{did_you_mean(name, CLASSES)}.")
         if flag not in ("0", "1"):
             raise TagformerError(f"{origin}: difficult is '{flag}': use 0 or 1.")
         column = COLUMNS[name]

@@ -196,7 +196,7 @@ def evaluation_loader(
     return ImageLoader(ImageItems(dataset, transform), batches, batch_size, workers, pin_memory)
 
 
-def refuse_bad(problems: Sequence[str], on_bad_image: str) -> int:
+def raise_on_bad_images(problems: Sequence[str], on_bad_image: str) -> int:
     """How many bad images there are, or an error that names the first.
 
     Raises:

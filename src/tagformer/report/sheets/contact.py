@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from tagformer.files import replacing
+from tagformer.files import atomic_write
 
 RIGHT, WRONG, MISSED, KNOWN, PLAIN = "#1a7f37", "#cf222e", "#9a6700", "#0969da", "#1f2328"
 MARGIN, LINE = 10, 15  # pixels
@@ -57,7 +57,7 @@ def write_contact_sheet(
                 fitting = _fitted(text, font, side)
                 canvas.text((left, top + side + 4 + number * LINE), fitting, fill=colour, font=font)
         top += height
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 

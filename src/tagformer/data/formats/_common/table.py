@@ -12,7 +12,7 @@ import numpy as np
 
 from tagformer.data.columns import Files, Origins, RowsBuilder, Strings
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
-from tagformer.errors import TagformerError, nearest
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.files import read_json
 from tagformer.images.source import ImageSource
 from tagformer.labels.space import LabelSpace
@@ -163,7 +163,7 @@ class Table:
                 where = f"in {sidecar.file}" if sidecar else f"among the {len(label_space)} labels"
                 raise TagformerError(
                     f"{origins[row]}: label '{label}' is not {where}: mend the name, or add it there"
-                    f"{nearest(label, label_space.names)}."
+                    f"{did_you_mean(label, label_space.names)}."
                 )
         places = [label_space.index(label) for label in self._columns]
         dataset = MultiLabelDataset(
