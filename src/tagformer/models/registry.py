@@ -47,6 +47,7 @@ def create_model(
         TagformerError: unknown model, backbone or option; a value that an option cannot have; weights that cannot be
             had.
 
+    >>> import torch
     >>> model = create_model("ctran", labels=["cat", "dog"], backbone="tiny", width=64)
     >>> model(torch.zeros(1, 3, 64, 64)).logits.shape
     torch.Size([1, 2])
