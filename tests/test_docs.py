@@ -1,0 +1,73 @@
+"""The documentation runs: its Python blocks, its commands, its links, and the parts that docs/extending.md builds."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from tagformer.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """(language, text) of a page's code blocks."""
+    return [(found[1], found[2]) for found in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The arguments of every ``tagformer`` command in a page's blocks, tables and sentences."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for found in BLOCK.finditer(text) for line in found[2].splitlines() if not found[1]]
+    lines += re.findall(r"`(tagformer [^`\n]+)`", BLOCK.sub("", text))
+    for line in lines:
+        if line.startswith("tagformer "):
+            yield shlex.split(line.partition(" #")[0].replace("...", ""))[1:]
+
+
+def check_command(arguments: list[str]) -> None:
+    """Find the command and each of its options, without running it."""
+    command: Any = typer.main.get_command(app)
+    while getattr(command, "commands", None) and arguments and not arguments[0].startswith("-"):
+        if command.name == "data" and arguments[0] not in command.commands:
+            arguments = ["describe", *arguments]
+        assert arguments[0] in command.commands, f"there is no command '{arguments[0]}'"
+        command, arguments = command.commands[arguments[0]], arguments[1:]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    options = {argument for argument in arguments if re.match(r"--?[a-z]", argument)}
+    assert options <= known, f"unknown options of '{command.name}': {', '.join(options - known)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_options_that_are_written(page: Path) -> None:
+    for arguments in commands(page):
+        check_command(arguments)
+
+
+def test_a_wrong_command_would_be_seen() -> None:
+    with pytest.raises(AssertionError, match="unknown options of 'evaluate': --knwon"):
+        check_command(["evaluate", "RUN", "--knwon", "1"])
+    with pytest.raises(AssertionError, match="no command 'evalute'"):
+        check_command(["evalute", "RUN"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_files_that_the_pages_name_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(
+            r"`((?:src|tests|docs|benchmarks|examples|scripts)/[\w./-]+)`", page.read_text(encoding="utf-8")
+        ):
+            assert "my_" in name or (ROOT / name).exists(), f"{page.name} names {name}"
