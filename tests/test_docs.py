@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 
 from tagformer.cli import app
 
@@ -71,3 +75,26 @@ def test_the_files_that_the_pages_name_exist() -> None:
             r"`((?:src|tests|docs|benchmarks|examples|scripts)/[\w./-]+)`", page.read_text(encoding="utf-8")
         ):
             assert "my_" in name or (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_the_parts_of_extending_train_and_predict(tmp_path: Path) -> None:
+    """Every block of docs/extending.md, in order, in a folder with nothing but photographs and their text files."""
+    photographs = tmp_path / "photos"
+    photographs.mkdir()
+    for number, colour in enumerate(["red", "green", "blue"] * 10):
+        Image.new("RGB", (40, 40), colour).save(photographs / f"{number}.png")
+        (photographs / f"{number}.txt").write_text(f"{colour},square\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])}
+
+    def run(*arguments: str) -> None:
+        result = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, f"{arguments}: {result.stderr}"
+
+    for language, block in blocks(ROOT / "docs" / "extending.md"):
+        if file := re.match(r"# (my_\w+\.py)\n", block):
+            (tmp_path / file[1]).write_text(block)
+        elif language == "python":
+            run(sys.executable, "-c", block)
+        else:
+            for line in block.splitlines():
+                run(sys.executable, "-m", *shlex.split(line))
