@@ -7,15 +7,18 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from PIL import Image
 
 from tagformer.cli import app
+from tagformer.recipes import Recipe
+from tagformer.training import fit
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -98,3 +101,26 @@ def test_the_parts_of_extending_train_and_predict(tmp_path: Path) -> None:
         else:
             for line in block.splitlines():
                 run(sys.executable, "-m", *shlex.split(line))
+
+
+@pytest.fixture(scope="module")
+def folder_with_a_run(tmp_path_factory: pytest.TempPathFactory, small_recipe: Callable[..., Recipe]) -> Path:
+    """A folder as the pages assume it: photos/, my.csv and runs/mine."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "photos").mkdir()
+    lines = ["path,tags"]
+    for number in range(24):
+        Image.new("RGB", (48, 40), (10 * number, 200, 90)).save(folder / "photos" / f"{number}.jpg")
+        lines.append(f"photos/{number}.jpg,{'boat;sea' if number % 2 else 'dog;sky'}")
+    (folder / "my.csv").write_text("\n".join(lines) + "\n")
+    fit(small_recipe(f"data.spec=csv:{folder / 'my.csv'}"), folder / "runs" / "mine")
+    return folder
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "extending.md"], ids=lambda page: page.name)
+def test_python_blocks_run(page: Path, folder_with_a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder_with_a_run)
+    names: dict[str, Any] = {"logits": torch.randn(8, 4), "labels": torch.randint(-1, 2, (8, 4))}
+    for language, block in blocks(page):
+        if language == "python":
+            exec(block, names)
