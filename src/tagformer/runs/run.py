@@ -22,13 +22,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from tagformer.backbones.registry import create_backbone
 from tagformer.backbones.folding import fold_batch_norms
+from tagformer.backbones.registry import create_backbone
 from tagformer.errors import TagformerError
-from tagformer.files import read_json, atomic_write, write_json
+from tagformer.files import atomic_write, read_json, write_json
 from tagformer.labels.space import LabelSpace
-from tagformer.models.registry import MODELS, create_model
 from tagformer.models.base import MultiLabelModel
+from tagformer.models.registry import create_model, model_class
 from tagformer.recipes.recipe import Recipe, load_recipe
 
 RECIPE, LABELS, WEIGHTS, METRICS = "recipe.yaml", "labels.json", "model.safetensors", "metrics.json"
@@ -126,7 +126,7 @@ class Run:
     @property
     def uses_known(self) -> bool:
         """Whether the model listens to known labels."""
-        return MODELS[self.recipe.model.name].uses_known
+        return model_class(self.recipe.model.name).uses_known
 
     @property
     def uses_image(self) -> bool:
