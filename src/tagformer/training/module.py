@@ -41,6 +41,7 @@ class TrainingModule(LightningModule):
         self.model = model
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
+        self.loss_function = get_loss(recipe.loss.name)
         self.bad_images: set[str] = set()
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] = {}
@@ -126,7 +127,7 @@ class TrainingModule(LightningModule):
         options = {}
         if settings.name == "asl":
             options = settings.model_dump(include={"gamma_negative", "gamma_positive", "margin"})
-        return get_loss(settings.name)(logits, targets, reduction=reduction, **options)
+        return self.loss_function(logits, targets, reduction=reduction, **options)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         raise_on_bad_images(batch.bad, self.recipe.data.on_bad_image)
