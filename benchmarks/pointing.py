@@ -51,6 +51,7 @@ def main() -> None:
             print(f"{folder.name}: no image of its test split has a present label with boxes")
             continue
         rate, by_chance = statistics.fmean(hits), statistics.fmean(chances)
+        times = rate / by_chance
         print(f"{folder.name}: {rate:.1%} of {len(hits)} labels, chance {by_chance:.1%}, {times:.2f} times chance")
 
 
