@@ -115,6 +115,7 @@ class ModelContract:
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(images(), some_known()).logits
         assert logits.dtype == torch.float32
+        assert not torch.equal(logits, logits.bfloat16().float())  # they were computed in float32, not only converted
         torch.testing.assert_close(logits, exact, rtol=0.05, atol=0.05)
 
     def test_heat_maps_are_those_of_the_chosen_labels(self) -> None:

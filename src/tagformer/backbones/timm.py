@@ -55,7 +55,7 @@ class TimmBackbone(Backbone):
         if timm.models.is_model(name) is False:
             raise TagformerError(
                 f"unknown backbone '{name}'{did_you_mean(name, [*timm.list_models(), TINY])} "
-                "(any name that timm lists, or 'tiny')."
+                "(any name that timm lists, 'tiny', or your own, package.module:Class)."
             )
         if image_size and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
             options.setdefault("img_size", image_size)
@@ -82,19 +82,29 @@ class TimmBackbone(Backbone):
         self.train()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Normalised images (B, 3, H, W) to maps (B, C, h, w) from fine to coarse."""
         final, maps = self.network.forward_intermediates(images, indices=self.indices, output_fmt="NCHW")
-        last = maps[-1]
         if not isinstance(final, Tensor):
             raise TagformerError(f"backbone '{self.name}' has no single last feature map: choose another.")
+        return (*maps[:-1], self._final_map(final, maps[-1]))
+
+    def _final_map(self, final: Tensor, last: Tensor) -> Tensor:
+        """The final features of the network as a map (B, C, h, w); the last listed map if they are not a map.
+
+        Args:
+            final: tokens (B, T, C), or a map, channels-first or channels-last.
+            last: the last listed map (B, C, h, w).
+        """
+        size = last.shape[2:]
         if final.ndim == 3:  # tokens, possibly with a class token before the positions
-            positions = final[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(1, 2)
+            positions = final[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(1, 2)  # (B, C, T)
             if positions.shape[1:] == last.flatten(2).shape[1:]:
-                return (*maps[:-1], positions.unflatten(2, last.shape[2:]))
-        if final.ndim == 4 and final.shape[2:] == last.shape[2:]:
-            return (*maps[:-1], final)
-        if final.ndim == 4 and final.shape[1:3] == last.shape[2:]:  # channels-last, as in Swin
-            return (*maps[:-1], final.permute(0, 3, 1, 2))
-        return tuple(maps)
+                return positions.unflatten(2, size)
+        if final.ndim == 4 and final.shape[2:] == size:
+            return final
+        if final.ndim == 4 and final.shape[1:3] == size:  # channels-last, as in Swin
+            return final.permute(0, 3, 1, 2)
+        return last
 
     def freeze(self, maps: int | None = None) -> None:
         parameters = list(self.network.named_parameters())  # in the order of the layers
@@ -117,14 +127,8 @@ class TimmBackbone(Backbone):
             raise TagformerError(
                 f"weights file {file} does not fit '{name}': it lacks '{missing[0]}' and {len(missing) - 1} more."
             )
-        if file.suffix == ".safetensors":
-            with safe_open(file, framework="pt") as content:
-                metadata = content.metadata() or {}
-            if "mean" in metadata and "std" in metadata:
-                try:
-                    self.mean, self.std = _triple(metadata["mean"]), _triple(metadata["std"])
-                except ValueError as error:
-                    raise TagformerError(f"weights file {file}: mean and std must be three numbers each.") from error
+        if (statistics := _statistics(file)) is not None:
+            self.mean, self.std = statistics
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -164,6 +168,20 @@ def create_network(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
         ) from error
     finally:
         hub.setLevel(level)
+
+
+def _statistics(file: Path) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+    """Mean and std from the metadata of a .safetensors file; None if there are none."""
+    if file.suffix != ".safetensors":
+        return None
+    with safe_open(file, framework="pt") as content:
+        metadata = content.metadata() or {}
+    if "mean" not in metadata or "std" not in metadata:
+        return None
+    try:
+        return _triple(metadata["mean"]), _triple(metadata["std"])
+    except ValueError as error:
+        raise TagformerError(f"weights file {file}: mean and std must be three numbers each.") from error
 
 
 def _triple(text: str) -> tuple[float, float, float]:
