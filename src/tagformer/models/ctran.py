@@ -1,6 +1,6 @@
 """C-Tran: image features and label embeddings as tokens of one transformer encoder (Lanchantin et al., CVPR 2021).
 
-The file follows section 3 of the paper: image feature embeddings (`CTran.encode`), label embeddings and state
+The file has the order of the paper: image feature embeddings (`CTran.encode`), label embeddings and state
 embeddings (`CTran.label_tokens`), the transformer encoder and the label classifiers (`CTran.decode`). Label mask
 training draws the `known` labels of a training step: `tagformer.labels.masking.label_mask_training`.
 """
