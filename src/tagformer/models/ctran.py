@@ -21,7 +21,7 @@ from tagformer.models.layers import EncoderLayer, LearnedPositions, sine_positio
 
 
 class CTran(MultiLabelModel):
-    """The Classification Transformer: a label is a token, and its state is an embedding that is added to it.
+    """The Classification Transformer. A label is a token, and its state is an embedding that is added to it.
 
     - Image feature embeddings: the h * w positions z of the last map of the backbone.
     - Label embeddings: a learned vector l_i per label.
