@@ -1,4 +1,4 @@
-"""What the ablation tables in miniature share: a frozen network's maps, training with an average, rows and seeds."""
+"""Shared parts of the ablation tables in miniature: maps of a frozen network, training with an average, the table."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ NETWORK, SIZE, LARGER, VIEWS = "mobilenetv2_100", 176, 202, 4
 
 
 def parser_of(rows: Iterable[str]) -> argparse.ArgumentParser:
+    """The options that the tables have in common."""
     parser = argparse.ArgumentParser()
     parser.add_argument("spec")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--labels", default="", help="for the mean; otherwise those that vary in the test split")
+    parser.add_argument("--labels", default="", help="for the mean; default: those that vary in the test split")
     parser.add_argument("--rows", default=",".join(rows))
     parser.add_argument("--seeds", default="0,1,2")
     return parser
@@ -38,9 +39,9 @@ def parser_of(rows: Iterable[str]) -> argparse.ArgumentParser:
 
 @torch.inference_mode()
 def remember(spec: str, weights: Path, folder: Path) -> dict[str, tuple[list[list[Tensor]], Tensor]]:
-    """Of each split the maps S3, S4, S5 of every view, and the labels; worked out once and kept in the folder.
+    """The maps S3, S4, S5 of every view, and the labels, per split; computed once and stored in the folder.
 
-    The network is MobileNetV2 with ImageNet weights; the four views of a training image are the image, its mirror
+    The network is MobileNetV2 with ImageNet weights. The four views of a training image are the image, its mirror
     image and two random crops.
     """
     file = folder / "maps.pt"
@@ -50,7 +51,7 @@ def remember(spec: str, weights: Path, folder: Path) -> dict[str, tuple[list[lis
     fold_batch_norms(backbone, SIZE)
     crop = v2.RandomResizedCrop(SIZE, scale=(0.5, 1.0), ratio=(3 / 4, 4 / 3), antialias=True)
     torch.manual_seed(0)
-    found = {}
+    splits = {}
     for split, views in (("train", VIEWS), ("test", 1)):
         dataset = load_dataset(spec, split)
         maps: list[list[list[Tensor]]] = [[[] for _ in range(3)] for _ in range(views)]
@@ -64,17 +65,17 @@ def remember(spec: str, weights: Path, folder: Path) -> dict[str, tuple[list[lis
                 elif views > 1:
                     images = v2.functional.resize(images, [SIZE, SIZE], antialias=True)
                 images = normalise(images.flip(3) if view % 2 else images, backbone.mean, backbone.std)
-                for level, each in enumerate(backbone(images)[-3:]):
-                    maps[view][level].append(each.half().contiguous(memory_format=torch.channels_last))
+                for level, features in enumerate(backbone(images)[-3:]):
+                    maps[view][level].append(features.half().contiguous(memory_format=torch.channels_last))
             print(f"{split}: {len(order)} of {len(dataset)} images", end="\r", flush=True)
-        found[split] = ([[torch.cat(level) for level in view] for view in maps], dataset.labels[order])
-    torch.save(found, file)
-    return found
+        splits[split] = ([[torch.cat(level) for level in view] for view in maps], dataset.labels[order])
+    torch.save(splits, file)
+    return splits
 
 
-def drawn(views: list[list[Tensor]], some: Tensor) -> list[Tensor]:
-    """The maps of some images, each in a view drawn for it."""
-    pairs = list(zip(torch.randint(len(views), some.shape).tolist(), some.tolist(), strict=True))
+def draw_views(views: list[list[Tensor]], indices: Tensor) -> list[Tensor]:
+    """The maps of the images at these indices, with a random view per image."""
+    pairs = list(zip(torch.randint(len(views), indices.shape).tolist(), indices.tolist(), strict=True))
     return [torch.stack([views[v][level][i] for v, i in pairs]).float() for level in range(len(views[0]))]
 
 
@@ -84,7 +85,7 @@ def trained(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> Any:
-    """The moving average of the model's weights after a step for each loss, which is worked out when it is its turn."""
+    """Take a step per loss, which is computed just before its step; return the moving average of the model."""
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
     for loss in losses:
         optimizer.zero_grad()
@@ -99,26 +100,29 @@ def trained(
 def print_table(
     settings: argparse.Namespace, names: Sequence[str], labels: Tensor, measure: Callable[[str], Tensor]
 ) -> None:
-    """Mean and deviation of every row over the seeds.
+    """Print the mean and the standard deviation of every row over the seeds.
 
     Args:
         names: of the labels.
         labels: of the test split (N, L).
-        measure: a row to the average precision of each label (L,). What was measured before is read from the folder.
+        measure: a row to the average precision per label (L,). Figures that were measured before are read from the
+            folder.
     """
     varies = [len(column.unique()) > 1 for column in labels.unbind(dim=1)]
-    named = settings.labels.split(",") if settings.labels else list(compress(names, varies))
+    chosen = settings.labels.split(",") if settings.labels else list(compress(names, varies))
     rows = settings.rows.split(",")
     width = max(map(len, rows))
-    print(f"{'':{width}}  mAP over {len(named)} labels, each seed; mean and deviation")
+    print(f"{'':{width}}  mAP over {len(chosen)} labels, per seed; mean and deviation")
     for row in rows:
-        found = []
+        scores = []
         for seed in settings.seeds.split(","):
             file = settings.out / f"{''.join(c if c.isalnum() else '_' for c in row)}-{seed}.json"
             if not file.is_file():
                 torch.manual_seed(int(seed))
                 write_json(file, dict(zip(names, measure(row).tolist(), strict=True)))
-            read = json.loads(file.read_text())
-            found.append(100 * statistics.fmean(read[name] for name in named))
-        mean, deviation = statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else math.nan
-        print(f"{row:{width}}  {' '.join(f'{each:.1f}' for each in found)}   {mean:.1f} ± {deviation:.1f}", flush=True)
+            precisions = json.loads(file.read_text())
+            scores.append(100 * statistics.fmean(precisions[name] for name in chosen))
+        mean, deviation = statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else math.nan
+        print(
+            f"{row:{width}}  {' '.join(f'{score:.1f}' for score in scores)}   {mean:.1f} ± {deviation:.1f}", flush=True
+        )

@@ -1,9 +1,10 @@
-"""What pre-max attention saves in CAT's cross-layer fusion: time and peak memory against full attention.
+"""What pre-max attention saves in the cross-layer fusion of CAT: time and peak memory, against full attention.
 
-Both fusions of the full-size model (1024 channels, 8 heads, feed-forward 2048) on one image of 448 and one of 896
-pixels, with torch's fused attention and with an explicit softmax. Each case runs in a process of its own; times are
-also given as a ratio to pre-max attention with the same kind of softmax at the same size. The feed-forward networks at
-every position, which both have, are in the times; "products" are the score and value products, in multiply-adds.
+Both fusions of the full-size model (1024 channels, 8 heads, feed-forward 2048) run on one image of 448 and one of 896
+pixels, with the fused attention of torch and with an explicit softmax. Each case runs in its own process. "ratio" is
+the time divided by that of pre-max attention with the same softmax at the same size. Times include the feed-forward
+networks at every position, which both kinds of attention need; "products" are the score and value products, in
+multiply-adds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.
 
 @torch.inference_mode()
 def measure(attention: str, explicit: bool, size: int) -> tuple[float, float]:
-    """Seconds of both fusions, and the peak memory that they add in MB."""
+    """Seconds of both fusions, and the peak memory in MB that they need in addition."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     levels = [torch.randn(1, WIDTH, size // stride, size // stride, device=device) for stride in (8, 16, 32)]
@@ -37,7 +38,7 @@ def measure(attention: str, explicit: bool, size: int) -> tuple[float, float]:
             torch.cuda.synchronize()
 
     small = [level[:, :, :4, :4] for level in levels]
-    layers[1](layers[0](small[2], small[1]), small[0])  # start-up memory is not the attention's
+    layers[1](layers[0](small[2], small[1]), small[0])  # so that start-up memory is not counted
     before = peak(device)
     work()
     memory = peak(device) - before
@@ -50,13 +51,14 @@ def measure(attention: str, explicit: bool, size: int) -> tuple[float, float]:
 
 
 def peak(device: torch.device) -> float:
-    """The most memory in use so far, MB."""
+    """The peak memory so far, in MB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def products(attention: str, size: int) -> float:
+    """Multiply-adds of the score and value products of both fusions (Eqs. 6 and 7)."""
     total = 0
     for coarse in (size // 32, size // 16):
         queries = 1 if attention == "pre_max" else coarse**2

@@ -1,11 +1,11 @@
-"""CAT's ablation (Table 3) in miniature: six rows on one data set, with the same budget for each.
+"""The ablation of CAT (Table 3) in miniature: six rows on one data set, with the same budget for every row.
 
 ``python benchmarks/cat_table3.py SPEC --weights FILE --out FOLDER [--labels A,B]``
 
-The backbone is MobileNetV2 with ImageNet weights, frozen: its maps are worked out once for four views of each training
-image (the image, its mirror image, two random crops) and kept in FOLDER, so that a row trains in minutes on two cores.
-Every row sees the same views and steps and has the same optimizer. FOLDER gets each row's figures as they are measured;
-started again, the script goes on where it was.
+The backbone is a frozen MobileNetV2 with ImageNet weights. Its maps are computed once for four views of each training
+image (the image, its mirror image, two random crops) and stored in FOLDER, so that a row trains in minutes on two CPU
+cores. All rows use the same views, the same number of steps and the same optimizer. The figures of a row are written to
+FOLDER as soon as they are measured; if the script is started again, it continues with the missing rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ablation import drawn, parser_of, print_table, remember, trained
+from ablation import draw_views, parser_of, print_table, remember, trained
 from torch import Tensor
 
 from tagformer import create_model
@@ -47,11 +47,11 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 class Remembered(Backbone):
-    """Takes maps that were worked out before in the place of images."""
+    """A backbone whose input is the maps that were computed before, in the place of images."""
 
     def __init__(self, maps: list[Tensor]) -> None:
         super().__init__()
-        self.channels = tuple(each.shape[1] for each in maps)
+        self.channels = tuple(level.shape[1] for level in maps)
         self.strides = (8, 16, 32)
 
     def forward(self, images: Any) -> tuple[Tensor, ...]:
@@ -63,16 +63,16 @@ def train(model: MultiLabelModel, views: list[list[Tensor]], labels: Tensor, set
     present = (labels == PRESENT).float().sum(dim=0)
     model.train().start_from_frequencies((present + 1) / (len(labels) + 2))
     steps = len(labels) // BATCH
-    share = torch.distributions.Beta(settings.mixup, settings.mixup)
+    mixing = torch.distributions.Beta(settings.mixup, settings.mixup)
 
     def losses() -> Iterator[Tensor]:
         for _ in range(settings.epochs):
-            for some in torch.randperm(len(labels)).split(BATCH)[:steps]:
-                maps, own = drawn(views, some), labels[some]
-                weight, partner = share.sample(), torch.randperm(BATCH)
-                logits = model([weight * each + (1 - weight) * each[partner] for each in maps]).logits
-                loss = weight * binary_cross_entropy(logits, own, reduction="mean")
-                yield loss + (1 - weight) * binary_cross_entropy(logits, own[partner], reduction="mean")
+            for indices in torch.randperm(len(labels)).split(BATCH)[:steps]:
+                maps, targets = draw_views(views, indices), labels[indices]
+                weight, partner = mixing.sample(), torch.randperm(BATCH)
+                logits = model([weight * level + (1 - weight) * level[partner] for level in maps]).logits
+                loss = weight * binary_cross_entropy(logits, targets, reduction="mean")
+                yield loss + (1 - weight) * binary_cross_entropy(logits, targets[partner], reduction="mean")
 
     optimizer = create_optimizer(model, OptimizerSettings(lr=settings.lr, weight_decay=0.05))
     schedule = create_schedule(optimizer, ScheduleSettings(), steps, settings.epochs)
@@ -81,8 +81,8 @@ def train(model: MultiLabelModel, views: list[list[Tensor]], labels: Tensor, set
 
 @torch.inference_mode()
 def score(model: MultiLabelModel, maps: list[Tensor], labels: Tensor) -> Tensor:
-    """Average precision of each label, (L,)."""
-    parts = [model([each[i : i + 64].float() for each in maps]).logits for i in range(0, len(labels), 64)]
+    """Average precision per label, (L,)."""
+    parts = [model([level[i : i + 64].float() for level in maps]).logits for i in range(0, len(labels), 64)]
     return average_precision(torch.cat(parts), labels)
 
 

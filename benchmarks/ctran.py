@@ -1,9 +1,9 @@
-"""What C-Tran costs at full size (ResNet-101, width 2048, 80 labels), as ratios, both sides in one run.
+"""The cost of C-Tran at full size (ResNet-101, width 2048, 80 labels), as ratios that are measured in one run.
 
-Speeds are against a forward pass of torchvision's plain fp32 ResNet-101: the official code reaches 0.52 of its images
-a second at 224 pixels in batches of 8, and 0.67 at 576 in batches of 2. How fast a machine's matrix products are beside
-its convolutions moves such ratios, so a plain C-Tran, laid out as the official one (torch's encoder over all tokens),
-runs beside ours.
+Speeds are relative to a forward pass of the plain fp32 ResNet-101 of torchvision. The authors' code reaches 0.52 of its
+images per second at 224 pixels in batches of 8, and 0.67 at 576 pixels in batches of 2. Such ratios depend on how fast
+the matrix products of a machine are compared with its convolutions. Therefore, a plain C-Tran with the layout of the
+authors' code (the encoder of torch over all tokens) is also measured.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def ratios(baseline: Callable[[], object], *works: Callable[[], object], rounds: int = ROUNDS) -> list[float]:
-    """How many times as fast each work is as the baseline: medians of rounds in which all take turns."""
+    """The speed of each work divided by that of the baseline: medians over rounds in which all take turns."""
     for work in (baseline, *works):
         work()
     rows = []
     for _ in range(rounds):
-        took = seconds(baseline)
-        rows.append([took / seconds(work) for work in works])
+        baseline_seconds = seconds(baseline)
+        rows.append([baseline_seconds / seconds(work) for work in works])
     return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
 class Plain(nn.Module):
-    """The official layout: torchvision's network, torch's encoder layers in a row over image and label tokens."""
+    """The layout of the authors' code: torchvision's network, then torch's encoder layers over all tokens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,11 +75,11 @@ def full_size() -> MultiLabelModel:
 
 
 def inference() -> None:
-    torch.backends.mha.set_fastpath_enabled(False)  # the official code is older than it
+    torch.backends.mha.set_fastpath_enabled(False)  # the authors' code is older than this path
     resnet = resnet101().eval().to(memory_format=torch.channels_last)
     plain = Plain().eval().to(memory_format=torch.channels_last)
     model = full_size()
-    fold_batch_norms(model.backbone, 224)  # as a run's model has them
+    fold_batch_norms(model.backbone, 224)  # as in the model of a run
     for size, batch in ((224, 8), (576, 2)):
         images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
 
@@ -100,9 +100,10 @@ def inference() -> None:
             with torch.autocast("cpu", torch.bfloat16):
                 model(images)
 
-        name = f"{size} pixels, batches of {batch}, of ResNet-101's images a second"
-        theirs, own = ratios(baseline, official, ours)
-        print(f"{name}: C-Tran {own:.2f}, in the official layout {theirs:.2f} ({own / theirs:.2f} times)", flush=True)
+        name = f"{size} pixels, batches of {batch}, relative to the images per second of ResNet-101"
+        plain_speed, speed = ratios(baseline, official, ours)
+        times = speed / plain_speed
+        print(f"{name}: C-Tran {speed:.2f}, authors' layout {plain_speed:.2f} ({times:.2f} times)", flush=True)
         if torch.ops.mkldnn._is_mkldnn_bf16_supported():
             print(f"{name}: C-Tran in bf16 {ratios(baseline, half)[0]:.2f}", flush=True)
         else:
@@ -120,7 +121,7 @@ def training() -> None:
         resnet(images)
 
     (ratio,) = ratios(baseline, lambda: training_step(model, optimizer, images), rounds=3)
-    print(f"a training step (224 pixels, 2 images) takes as long as {1 / ratio:.1f} of ResNet-101's forward passes")
+    print(f"a training step (224 pixels, 2 images) takes as long as {1 / ratio:.1f} forward passes of ResNet-101")
 
 
 if __name__ == "__main__":

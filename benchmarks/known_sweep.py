@@ -1,7 +1,7 @@
-"""What a sweep over fractions of known labels costs, in plain evaluations of the same images, both in one run.
+"""The cost of a sweep over shares of known labels, relative to a plain evaluation of the same images in the same run.
 
-``python benchmarks/known_sweep.py [SPEC]``: a data set (default: COCO's images in ../shared/data/coco256; drawn ones
-without them), with a C-Tran of width 128 on MobileNetV2 at 224 pixels.
+``python benchmarks/known_sweep.py [SPEC]`` uses a C-Tran of width 128 on MobileNetV2 at 224 pixels. SPEC is a data set;
+the default is the COCO images in ../shared/data/coco256 if they exist, otherwise drawn scenes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def main() -> None:
     seconds(FRACTIONS)
     costs = sorted(seconds(FRACTIONS) / seconds(()) for _ in range(ROUNDS))
     print(
-        f"{len(dataset)} images, {len(dataset.label_space)} labels: nothing and {len(FRACTIONS)} fractions known cost "
+        f"{len(dataset)} images, {len(dataset.label_space)} labels: "
+        f"a plain evaluation and {len(FRACTIONS)} shares of known labels cost "
         f"{statistics.median(costs):.2f} plain evaluations (rounds: {', '.join(f'{cost:.2f}' for cost in costs)})"
     )
 

@@ -1,8 +1,9 @@
-"""A model of labels alone beside co-occurrence counts, on the same known labels: mAP over what is unknown.
+"""A model without images against co-occurrence counts, with the same known labels: mAP over the unknown labels.
 
-``python benchmarks/labels_alone.py RUN``: a run whose model looks at no image (recipe ``labels-ctran``). The baseline
-is naive Bayes: the log-odds of a label are those of its frequency plus, for each known label, the log of how much more
-often that answer is seen with it than without it; every count is smoothed by one image.
+``python benchmarks/labels_alone.py RUN``, where the model of the run does not use images (recipe ``labels-ctran``). The
+baseline is naive Bayes: the log-odds of a label are those of its frequency plus, for each known label, the logarithm of
+P(state of the known label | label present) / P(state of the known label | label absent). Every count is smoothed by one
+image.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ FRACTIONS = (0.0, 0.25, 0.5, 0.75)
 
 
 def naive_bayes(train: Tensor, known: Tensor) -> Tensor:
-    """Log-odds (N, L) from training labels (M, L) and known ones (N, L)."""
+    """Log-odds (N, L) from training labels (M, L) and known labels (N, L)."""
     present, absent = (train == PRESENT).float(), (train == ABSENT).float()
     odds = torch.logit((present.sum(0) + 1) / (present.sum(0) + absent.sum(0) + 2)).expand(len(known), -1)
-    for state, seen in ((PRESENT, present), (ABSENT, absent)):
-        with_it = (seen.T @ present + 1) / ((present + absent).T @ present + 2)  # [told, asked]
-        without_it = (seen.T @ absent + 1) / ((present + absent).T @ absent + 2)
-        odds = odds + (known == state).float() @ (with_it / without_it).log()
+    for state, has_state in ((PRESENT, present), (ABSENT, absent)):
+        if_present = (has_state.T @ present + 1) / ((present + absent).T @ present + 2)  # [known, predicted]
+        if_absent = (has_state.T @ absent + 1) / ((present + absent).T @ absent + 2)
+        odds = odds + (known == state).float() @ (if_present / if_absent).log()
     return odds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A model of labels alone beside co-occurrence counts.")
+    parser = argparse.ArgumentParser(description="A model without images against co-occurrence counts.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--draws", type=int, default=3)
     arguments = parser.parse_args()
     run = Run.load(arguments.run)
     split = load_split(run)
     train = load_dataset(split.spec, "train", on_bad_image="keep").align_to(run.label_space).labels
-    found = evaluate_model(
+    evaluation = evaluate_model(
         run.model(),
         split.dataset,
         run.recipe.image,
@@ -54,7 +55,7 @@ def main() -> None:
         workers=0,
     )
     labels, ids = split.dataset.labels, split.dataset.ids
-    for point in found.known:
+    for point in evaluation.known:
         maps = []
         for draw in range(arguments.draws):
             order = draw_order(ids, run.label_space, draw)

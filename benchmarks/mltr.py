@@ -1,7 +1,8 @@
-"""What MlTr's cross-window blocks cost: the three sizes against timm's Swin transformers of equal input and widths.
+"""The cost of the cross-window blocks of MlTr: its three sizes against Swin transformers of the same input and widths.
 
-Operations (multiply-adds of one image, with an explicit softmax) and times, both as ratios to the Swin transformer of
-the same run; "over" is the ratio of times over that of operations. Both sides without classifier and stochastic depth.
+The table has operations (multiply-adds of one image, with an explicit softmax) and times, both as ratios to the Swin
+transformer in the same run; "over" is the ratio of the times divided by the ratio of the operations. Both networks run
+without classifier and without stochastic depth.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ def inference(model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
 
 def training(model: nn.Module, images: torch.Tensor) -> Callable[[], None]:
     def work() -> None:
-        found = model(images)
-        (found if isinstance(found, torch.Tensor) else found[-1]).square().mean().backward()
+        output = model(images)
+        (output if isinstance(output, torch.Tensor) else output[-1]).square().mean().backward()
         model.zero_grad()
 
     return work
 
 
 def ratio(work: Callable[[], None], baseline: Callable[[], None]) -> float:
-    """How much longer the work takes: the median of rounds in which both take turns."""
+    """The time of the work divided by that of the baseline: the median over rounds in which both take turns."""
     work()
     baseline()
     return statistics.median(seconds(work) / seconds(baseline) for _ in range(ROUNDS))
@@ -74,16 +75,16 @@ def main() -> None:
     print(" " * 8, "".join(f"{column:>{len(column) + 2}}" for column in columns))
     for name, network in PAIRS.items():
         size = VARIANTS[name]["image_size"]
-        own = create_backbone(name, pretrained=False).to(device)
+        mltr = create_backbone(name, pretrained=False).to(device)
         options = {"img_size": size, "window_size": size // 32, "num_classes": 0, "drop_path_rate": 0.0}
         swin = timm.create_model(network, pretrained=False, **options).to(device)
         one = torch.randn(1, 3, size, size, device=device)
         images = torch.randn(4 if size == 224 else 1, 3, size, size, device=device)
-        count, theirs = operations(own.eval(), one), operations(swin.eval(), one)
-        slower = ratio(inference(own, images), inference(swin, images))
-        step = ratio(training(own.train(), images), training(swin.train(), images))
-        of = count / theirs
-        values = (count / 1e9, theirs / 1e9, of, slower, slower / of, step, step / of)
+        count, swin_count = operations(mltr.eval(), one), operations(swin.eval(), one)
+        slower = ratio(inference(mltr, images), inference(swin, images))
+        step = ratio(training(mltr.train(), images), training(swin.train(), images))
+        more = count / swin_count
+        values = (count / 1e9, swin_count / 1e9, more, slower, slower / more, step, step / more)
         row = (f"{value:>{len(column) + 2}.2f}" for column, value in zip(columns, values, strict=True))
         print(f"{name:8}", "".join(row), flush=True)
 

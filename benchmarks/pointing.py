@@ -1,8 +1,9 @@
 """The pointing game: whether the highest point of a present label's heat map lies in one of its boxes.
 
-``python benchmarks/pointing.py RUN... [--boxes animal_boxes.json]``: on the test split of each run's data, over all
-pairs of an image and a label that has boxes there, beside chance (a point anywhere in the image). The boxes come with
-the data (scenes, COCO), or from a JSON file: id -> [[label, [left, top, right, bottom] as fractions]].
+``python benchmarks/pointing.py RUN... [--boxes animal_boxes.json]`` prints the share of hits on the test split of each
+run, over all pairs of an image and a present label with boxes, and the chance of a hit by a random point of the image.
+The boxes come with the data (scenes, COCO) or from a JSON file: id -> [[label, [left, top, right, bottom]]], where the
+corners are fractions of the width and height.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=Path)
     parser.add_argument("--split", default=None)
     arguments = parser.parse_args()
-    written = json.loads(arguments.boxes.read_text()) if arguments.boxes else None
+    boxes_by_id = json.loads(arguments.boxes.read_text()) if arguments.boxes else None
     for folder in arguments.runs:
         dataset = load_split(Run.load(folder), split=arguments.split).dataset
         tagger = Tagger.load(folder)
@@ -36,21 +37,22 @@ def main() -> None:
         hits: list[bool] = []
         chances: list[float] = []
         for record in dataset:
-            pairs = written.get(record.id, ()) if written is not None else record.boxes or ()
+            pairs = boxes_by_id.get(record.id, ()) if boxes_by_id is not None else record.boxes or ()
             boxes: dict[str, list[Corners]] = defaultdict(list)
             for pair in pairs:
-                label, corners = pair if written is not None else (pair.label, pair.corners)
+                label, corners = pair if boxes_by_id is not None else (pair.label, pair.corners)
                 if label in names and record.labels[space.index(label)] == PRESENT:
                     boxes[label].append(tuple(corners))
             if boxes:
-                found = tagger.explain(load_image(record.image), list(boxes))
-                hits += [found.hits(number, boxes[tag.name]) for number, tag in enumerate(found.tags)]
-                chances += [chance(own, found.region) for own in boxes.values()]
+                explanation = tagger.explain(load_image(record.image), list(boxes))
+                hits += [explanation.hits(number, boxes[tag.name]) for number, tag in enumerate(explanation.tags)]
+                chances += [chance(corners, explanation.region) for corners in boxes.values()]
         if not hits:
-            print(f"{folder.name}: no image of its test split has a label with boxes")
+            print(f"{folder.name}: no image of its test split has a present label with boxes")
             continue
-        rate, luck = statistics.fmean(hits), statistics.fmean(chances)
-        print(f"{folder.name}: {rate:.1%} of {len(hits)} labels, chance {luck:.1%}, {rate / luck:.2f} times chance")
+        rate, by_chance = statistics.fmean(hits), statistics.fmean(chances)
+        times = rate / by_chance
+        print(f"{folder.name}: {rate:.1%} of {len(hits)} labels, chance {by_chance:.1%}, {times:.2f} times chance")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,35 @@
-"""A small model of every kind, with random weights that are always the same."""
+"""A small model of every kind, with random weights that depend on the seed only."""
 
 from __future__ import annotations
 
 import torch
 
 from tagformer.backbones import create_backbone
+from tagformer.labels import UNKNOWN, LabelSpace
 from tagformer.models import MultiLabelModel, create_model
 
+LABELS = 4
 SMALL = {"cat": {"width": 16, "heads": 2}, "ctran": {"width": 16}, "fpn": {"width": 16}, "linear": {}, "mltr": {}}
 
 
-def small(name: str, **options: object) -> MultiLabelModel:
-    torch.manual_seed(0)
+def small(name: str, labels: int | LabelSpace = LABELS, seed: int = 0, **options: object) -> MultiLabelModel:
+    """A model for images of 32 pixels, in evaluation mode."""
+    torch.manual_seed(seed)
     backbone = create_backbone("mltr_tiny", False, image_size=32, patch=2) if name == "mltr" else "tiny"
-    return create_model(name, 4, backbone, **{**SMALL[name], **options}).eval()
+    return create_model(name, labels, backbone, **{**SMALL.get(name, {}), **options}).eval()
 
 
 def images(count: int = 2) -> torch.Tensor:
+    """Normalised images (count, 3, 32, 32)."""
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def some_known(count: int = 2, labels: int = LABELS) -> torch.Tensor:
+    """Random states, int8 (count, labels)."""
+    generator = torch.Generator().manual_seed(2)
+    return torch.randint(-1, 2, (count, labels), generator=generator).to(torch.int8)
+
+
+def nothing_known(count: int = 2, labels: int = LABELS) -> torch.Tensor:
+    """All labels unknown, int8 (count, labels)."""
+    return torch.full((count, labels), UNKNOWN, dtype=torch.int8)

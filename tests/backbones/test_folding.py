@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tagformer.backbones import Backbone, batch_norms, create_backbone
+from tagformer.backbones import Backbone, batch_norms, create_backbone, has_folded_norms
 from tagformer.backbones.folding import fold_batch_norms
 
 
 def with_statistics(backbone: Backbone) -> Backbone:
-    """The backbone in evaluation mode, its norms as if they had been trained."""
+    """The backbone in evaluation mode, its norms with the statistics of a trained network."""
     torch.manual_seed(1)
     for norm in batch_norms(backbone):
         assert norm.running_mean is not None
@@ -27,7 +27,7 @@ def with_statistics(backbone: Backbone) -> Backbone:
 @pytest.mark.parametrize(
     ("name", "left"), [("tiny", 0), ("resnet18", 0), ("mobilenetv2_100", 0), ("mobilenetv3_small_100", 0)]
 )
-def test_the_maps_stay_and_the_norms_go(name: str, left: int) -> None:
+def test_folding_removes_norms_and_keeps_the_maps(name: str, left: int) -> None:
     backbone = with_statistics(create_backbone(name, pretrained=False))
     images = torch.randn(2, 3, 96, 96)
     before = backbone(images)
@@ -38,8 +38,8 @@ def test_the_maps_stay_and_the_norms_go(name: str, left: int) -> None:
 
 
 @torch.no_grad()
-def test_norms_that_follow_no_convolution_stay() -> None:
-    """DenseNet's blocks begin with a norm over what several layers gave."""
+def test_norms_that_do_not_follow_a_convolution_stay() -> None:
+    """DenseNet's blocks begin with a norm over the outputs of several layers."""
     backbone = with_statistics(create_backbone("densenet121", pretrained=False))
     images, count = torch.randn(1, 3, 64, 64), len(list(batch_norms(backbone)))
     before = backbone(images)
@@ -50,7 +50,7 @@ def test_norms_that_follow_no_convolution_stay() -> None:
 
 
 class Used(Backbone):
-    """A convolution whose output goes round its norm too."""
+    """A convolution whose output is also added behind its norm."""
 
     channels, strides = (4,), (1,)
 
@@ -59,12 +59,12 @@ class Used(Backbone):
         self.convolution, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        found = self.convolution(images)
-        return (self.norm(found) + found,)
+        convolved = self.convolution(images)
+        return (self.norm(convolved) + convolved,)
 
 
 class Twice(Used):
-    """One norm for two calls of a convolution."""
+    """One norm after two calls of a convolution."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return (self.norm(self.convolution(images)) + self.norm(self.convolution(images.flip(3))),)
@@ -72,10 +72,29 @@ class Twice(Used):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [Used, Twice])
-def test_where_folding_would_change_the_maps_nothing_is_folded(kind: type[Used]) -> None:
+def test_nothing_is_folded_if_the_maps_would_change(kind: type[Used]) -> None:
     backbone = with_statistics(kind())
     images = torch.randn(2, 3, 8, 8)
     before = backbone(images)[0]
     fold_batch_norms(backbone, 8)
     assert isinstance(backbone.norm, nn.BatchNorm2d)
     assert torch.equal(backbone(images)[0], before)
+
+
+def test_norms_count_as_folded_if_they_are_the_identity_with_their_epsilon() -> None:
+    norm = nn.BatchNorm2d(4, eps=1e-3)
+    assert norm.running_var is not None
+    norm.running_var.fill_(1 - 1e-3)
+    pictures = torch.randn(2, 4, 3, 3)
+    assert torch.allclose(norm.eval()(pictures), pictures, atol=1e-6)
+    assert has_folded_norms(norm)
+    norm.running_var.fill_(0.9)
+    assert not has_folded_norms(norm)
+
+
+def test_norms_count_as_folded_if_their_statistics_are_0_and_1() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4))
+    assert has_folded_norms(model)
+    model(torch.randn(2, 3, 8, 8))
+    assert not has_folded_norms(model)
+    assert not has_folded_norms(nn.Conv2d(3, 4, 3))

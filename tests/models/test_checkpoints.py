@@ -34,7 +34,7 @@ def random_state(count: int = LABELS, layers: int = LAYERS) -> State:
 
     state: State = {}
     for key, value in timm.create_model("resnet101", pretrained=False, num_classes=0).state_dict().items():
-        state[f"backbone.base_network.{key}"] = value  # timm and torchvision call them alike
+        state[f"backbone.base_network.{key}"] = value  # timm and torchvision use the same names
     state["backbone.base_network.fc.weight"], state["backbone.base_network.fc.bias"] = (
         weights(1000, WIDTH),
         weights(1000),
@@ -43,19 +43,19 @@ def random_state(count: int = LABELS, layers: int = LAYERS) -> State:
     state["known_label_lt.weight"] = weights(3, WIDTH, size=0.3)  # the unknown row is not zero in that code
     state["LayerNorm.weight"], state["LayerNorm.bias"] = 1 + weights(WIDTH), weights(WIDTH)
     for layer in range(layers):
-        own = f"self_attn_layers.{layer}.transformer_layer"
+        prefix = f"self_attn_layers.{layer}.transformer_layer"
         state |= {
-            f"{own}.self_attn.in_proj_weight": weights(3 * WIDTH, WIDTH),
-            f"{own}.self_attn.in_proj_bias": weights(3 * WIDTH),
-            f"{own}.self_attn.out_proj.weight": weights(WIDTH, WIDTH),
-            f"{own}.self_attn.out_proj.bias": weights(WIDTH),
-            f"{own}.linear1.weight": weights(WIDTH, WIDTH),
-            f"{own}.linear1.bias": weights(WIDTH),
-            f"{own}.linear2.weight": weights(WIDTH, WIDTH),
-            f"{own}.linear2.bias": weights(WIDTH),
+            f"{prefix}.self_attn.in_proj_weight": weights(3 * WIDTH, WIDTH),
+            f"{prefix}.self_attn.in_proj_bias": weights(3 * WIDTH),
+            f"{prefix}.self_attn.out_proj.weight": weights(WIDTH, WIDTH),
+            f"{prefix}.self_attn.out_proj.bias": weights(WIDTH),
+            f"{prefix}.linear1.weight": weights(WIDTH, WIDTH),
+            f"{prefix}.linear1.bias": weights(WIDTH),
+            f"{prefix}.linear2.weight": weights(WIDTH, WIDTH),
+            f"{prefix}.linear2.bias": weights(WIDTH),
         }
         for norm in ("norm1", "norm2"):
-            state |= {f"{own}.{norm}.weight": 1 + weights(WIDTH), f"{own}.{norm}.bias": weights(WIDTH)}
+            state |= {f"{prefix}.{norm}.weight": 1 + weights(WIDTH), f"{prefix}.{norm}.bias": weights(WIDTH)}
     state["output_linear.weight"], state["output_linear.bias"] = weights(count, WIDTH), weights(count)
     return state
 
@@ -74,24 +74,24 @@ def written_out(state: State, features: Tensor, known: Tensor) -> Tensor:
     labels = state["label_lt.weight"] + state["known_label_lt.weight"][known.long() + 1]
     tokens = layer_norm(torch.cat([features, labels], 1), state["LayerNorm.weight"], state["LayerNorm.bias"])
     for layer in range(LAYERS):
-        own = {
+        weights_ = {
             k.split("transformer_layer.")[1]: v for k, v in state.items() if k.startswith(f"self_attn_layers.{layer}.")
         }
         size, mixed = WIDTH // HEADS, []
         for head in range(HEADS):
             query, key, value = (
-                tokens @ own["self_attn.in_proj_weight"][rows].T + own["self_attn.in_proj_bias"][rows]
+                tokens @ weights_["self_attn.in_proj_weight"][rows].T + weights_["self_attn.in_proj_bias"][rows]
                 for rows in (slice(part * WIDTH + head * size, part * WIDTH + (head + 1) * size) for part in range(3))
             )
             weights = torch.softmax(query @ key.transpose(1, 2) / size**0.5, dim=-1)
             mixed.append(weights @ value)
-        attended = torch.cat(mixed, -1) @ own["self_attn.out_proj.weight"].T + own["self_attn.out_proj.bias"]
-        tokens = layer_norm(tokens + attended, own["norm1.weight"], own["norm1.bias"])
-        hidden = torch.relu(tokens @ own["linear1.weight"].T + own["linear1.bias"])
-        tokens = tokens + hidden @ own["linear2.weight"].T + own["linear2.bias"]
-        tokens = layer_norm(tokens, own["norm2.weight"], own["norm2.bias"])
+        attended = torch.cat(mixed, -1) @ weights_["self_attn.out_proj.weight"].T + weights_["self_attn.out_proj.bias"]
+        tokens = layer_norm(tokens + attended, weights_["norm1.weight"], weights_["norm1.bias"])
+        hidden = torch.relu(tokens @ weights_["linear1.weight"].T + weights_["linear1.bias"])
+        tokens = tokens + hidden @ weights_["linear2.weight"].T + weights_["linear2.bias"]
+        tokens = layer_norm(tokens, weights_["norm2.weight"], weights_["norm2.bias"])
     every = tokens[:, -len(labels[0]) :] @ state["output_linear.weight"].T + state["output_linear.bias"]
-    return every.diagonal(dim1=1, dim2=2)  # of all labels' weights for all tokens, each label's own
+    return every.diagonal(dim1=1, dim2=2)  # each label's logit for its own token
 
 
 @pytest.fixture(scope="module")
@@ -175,16 +175,16 @@ def without(key: str) -> Callable[[State], State]:
 @pytest.mark.parametrize(
     ("change", "names", "message"),
     [
-        (without("label_lt.weight"), NAMES, r"is no checkpoint of C-Tran: it has no weights for 'label_embedding"),
+        (without("label_lt.weight"), NAMES, r"is not a checkpoint of C-Tran: it has no weights for 'label_embedding"),
         (without("LayerNorm.weight"), NAMES, r"does not fit C-Tran on resnet101: Missing key.*norm\.weight"),
         (
             lambda state: {**state, "position_encoder.pe": torch.zeros(1)},
             NAMES,
-            r"key 'position_encoder\.pe' has no place",
+            r"key 'position_encoder\.pe' is unknown",
         ),
         (lambda state: state, NAMES[:4], r"has 5 labels, but 4 names are given"),
-        (lambda state: {"state_dict": [1, 2]}, NAMES, r"holds no state dict"),
-        (lambda state: {1: torch.zeros(2)}, NAMES, r"holds no state dict"),
+        (lambda state: {"state_dict": [1, 2]}, NAMES, r"contains no state dict"),
+        (lambda state: {1: torch.zeros(2)}, NAMES, r"contains no state dict"),
         (lambda state: {"label_lt.weight": torch.zeros(2)}, NAMES, r"no weights for 'label_embedding"),
     ],
 )
@@ -211,7 +211,7 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"empty\.pt cannot be read \(EOFError\)"):
         convert_checkpoint("ctran", tmp_path / "empty.pt", NAMES)
     (tmp_path / "text.pt").write_text("no weights")
-    with pytest.raises(TagformerError, match=r"text\.pt cannot be read \(no weights, or other"):
+    with pytest.raises(TagformerError, match=r"text\.pt cannot be read \(it contains no weights, or also other"):
         convert_checkpoint("ctran", tmp_path / "text.pt", NAMES)
     with pytest.raises(TagformerError, match=r"cannot import 'ctan' .did you mean 'ctran'"):
         convert_checkpoint("ctan", tmp_path / "text.pt", NAMES)

@@ -1,4 +1,4 @@
-"""Models of labels alone: no image is read, and none need exist."""
+"""Models of labels alone: no image is read, and no image file needs to exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tagformer.training.fit import fit
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """120 images that are not there; 'b' goes with 'a', 'c' with none of them."""
+    """120 images that do not exist; 'b' is always equal to 'a', 'c' is independent."""
     lines = ["path,split,a,b,c"]
     for number in range(120):
         a, c = number % 2, number // 2 % 2
@@ -32,7 +32,7 @@ def table(tmp_path: Path) -> Path:
     return file
 
 
-def test_labels_alone_are_learned_from_and_scored_without_any_image(table: Path, tmp_path: Path) -> None:
+def test_labels_alone_are_trained_on_and_scored_without_any_image(table: Path, tmp_path: Path) -> None:
     recipe = load_recipe("labels-ctran").overridden(
         [
             "training.epochs=3",
@@ -50,17 +50,17 @@ def test_labels_alone_are_learned_from_and_scored_without_any_image(table: Path,
     assert len(data.dataset) == 30
     assert not any(Path(str(image)).exists() for image in data.dataset.images)
     evaluation = evaluate_run(run, data)
-    assert (evaluation.logits == evaluation.logits[0]).all()  # with nothing known all images are alike
+    assert (evaluation.logits == evaluation.logits[0]).all()  # without known labels all images have the same logits
     assert evaluation.bad == ()
     model = run.model()
     known = data.dataset.labels.clone()
     known[:, 1:] = UNKNOWN
-    told = average_precision(model(torch.zeros(30, 3, 1, 1), known).logits, data.dataset.labels)
-    assert told[1] == 1  # 'b' follows from 'a'
-    assert told[2] < 0.8  # 'c' does not
+    precisions = average_precision(model(torch.zeros(30, 3, 1, 1), known).logits, data.dataset.labels)
+    assert precisions[1] == 1  # 'b' follows from 'a'
+    assert precisions[2] < 0.8  # 'c' does not
 
 
-def test_validation_tells_half_of_the_labels_where_there_is_no_image(table: Path, tmp_path: Path) -> None:
+def test_half_of_the_labels_are_known_in_validation_without_images(table: Path, tmp_path: Path) -> None:
     recipe = load_recipe("labels-ctran").overridden(["training.epochs=2", f"data.spec={table}"])
     assert recipe.known_share_in_validation == 0.5
     assert load_recipe("scenes-ctran").known_share_in_validation == 0.0
@@ -75,13 +75,13 @@ def test_validation_tells_half_of_the_labels_where_there_is_no_image(table: Path
     assert best["val_mAP"] == pytest.approx(precisions.nanmean().item(), abs=1e-6)
 
 
-def test_a_model_that_looks_at_images_still_refuses_missing_ones(table: Path, tmp_path: Path) -> None:
+def test_a_model_that_uses_images_still_rejects_missing_ones(table: Path, tmp_path: Path) -> None:
     recipe = load_recipe("labels-ctran").overridden([f"data.spec={table}", "model.options.image=true"])
     with pytest.raises(BadImageError, match=r"gone-0\.jpg does not exist \(and 59 more\)"):
         fit(recipe, tmp_path / "run")
 
 
-def test_the_attention_bias_has_nothing_to_weigh_without_an_image() -> None:
+def test_there_is_no_attention_bias_without_an_image() -> None:
     torch.manual_seed(0)
     model = create_model("ctran", ["a", "b"], "tiny", width=16, layers=1, image=False, image_share=0.8).eval()
     assert not model.uses_image

@@ -68,7 +68,7 @@ def test_an_mltr_moves_to_another_image_size(tmp_path: Path) -> None:
     model = model_from_recipe(recipe_of("mltr", backbone="mltr_tiny", size=96), LabelSpace(("x", "y", "z")))
     start_from_run(model, folder)
     state, own = load_file(folder / "model.safetensors"), model.state_dict()
-    assert torch.equal(own["token"], state["token"])
+    assert torch.equal(own["object_aware_token"], state["object_aware_token"])
     assert own[table].shape != state[table].shape
     torch.testing.assert_close(own[table], torch.full_like(own[table], 0.7))
 

@@ -1,4 +1,4 @@
-"""Backbones: networks as pyramids of feature maps, by name."""
+"""Backbones: networks that turn images into pyramids of feature maps, by name."""
 
 import lazy_loader
 

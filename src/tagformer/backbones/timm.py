@@ -18,21 +18,27 @@ TINY = "tiny"
 
 
 class TimmBackbone(Backbone):
-    """A timm network.
+    """Any network of timm.
 
-    The maps are those that timm lists in ``feature_info``; the last one is replaced by the network's own final map
-    (with the head convolution of MobileNet and EfficientNet, the last norm of transformers) where that is a map.
+    The maps are those that timm lists in ``feature_info``. The last one is replaced by the final map of the network
+    (after the head convolution of MobileNet and EfficientNet, or the last norm of transformers) if there is one.
 
     Args:
         name: any timm name, with or without a weights tag (``resnext50_32x4d.fb_swsl_ig1b_ft_in1k``).
-        pretrained: take the weights that timm names, from the Hugging Face hub or its cache.
-        weights: a local .safetensors or .pth file instead. A safetensors file may carry ``mean`` and ``std`` in its
-            metadata ("0.5,0.5,0.5"); otherwise timm's are used.
-        maps: how many of the coarsest maps to give.
+        pretrained: load the weights of timm from the Hugging Face hub or its cache.
+        weights: load a local .safetensors or .pth file instead. A safetensors file may have ``mean`` and ``std`` in its
+            metadata ("0.5,0.5,0.5"); otherwise those of timm are used.
+        maps: number of maps, counted from the coarsest.
+        image_size: height and width of the images in pixels, for networks with a fixed input size.
         options: further arguments of ``timm.create_model``.
 
     Raises:
-        TagformerError: no such network, weights that cannot be downloaded or do not fit. Never a silent random start.
+        TagformerError: the network is unknown, or its weights cannot be downloaded or do not fit; it never starts from
+            random weights instead.
+
+    >>> backbone = TimmBackbone("test_efficientnet", pretrained=False, maps=2)
+    >>> [tuple(feature_map.shape) for feature_map in backbone(torch.zeros(1, 3, 64, 64))]
+    [(1, 48, 4, 4), (1, 256, 2, 2)]
     """
 
     def __init__(
@@ -49,7 +55,7 @@ class TimmBackbone(Backbone):
         if timm.models.is_model(name) is False:
             raise TagformerError(
                 f"unknown backbone '{name}'{did_you_mean(name, [*timm.list_models(), TINY])} "
-                "(any name that timm lists, or 'tiny')."
+                "(any name that timm lists, 'tiny', or your own, package.module:Class)."
             )
         if image_size and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
             options.setdefault("img_size", image_size)
@@ -60,33 +66,45 @@ class TimmBackbone(Backbone):
             self._load(Path(weights), name)
         info = self.network.feature_info
         entries = info.info if hasattr(info, "info") else info
-        taken = list(range(len(entries)))[-maps:]
-        self.indices = taken
-        self.modules_of_maps = tuple(entries[i]["module"] for i in taken)
+        self.indices = list(range(len(entries)))[-maps:]
+        self.modules_of_maps = tuple(entries[i]["module"] for i in self.indices)
         size = image_size or config["input_size"][-1]
         try:
             with torch.no_grad():
                 probe = self.eval().forward(torch.zeros(1, 3, size, size))
         except (AttributeError, RuntimeError, AssertionError) as error:
-            raise TagformerError(f"backbone '{name}' gives no feature maps at {size} pixels ({error}).") from error
+            raise TagformerError(
+                f"backbone '{name}' has no feature maps for images of {size} x {size} pixels ({error}): "
+                "choose another backbone or image size."
+            ) from error
         self.channels = tuple(feature.shape[1] for feature in probe)
-        self.strides = tuple(entries[i]["reduction"] for i in taken)
+        self.strides = tuple(entries[i]["reduction"] for i in self.indices)
         self.train()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Normalised images (B, 3, H, W) to maps (B, C, h, w) from fine to coarse."""
         final, maps = self.network.forward_intermediates(images, indices=self.indices, output_fmt="NCHW")
-        last = maps[-1]
         if not isinstance(final, Tensor):
             raise TagformerError(f"backbone '{self.name}' has no single last feature map: choose another.")
-        if final.ndim == 3:  # tokens, perhaps with others than positions before them
-            positions = final[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(1, 2)
+        return (*maps[:-1], self._final_map(final, maps[-1]))
+
+    def _final_map(self, final: Tensor, last: Tensor) -> Tensor:
+        """The final features of the network as a map (B, C, h, w); the last listed map if they are not a map.
+
+        Args:
+            final: tokens (B, T, C), or a map, channels-first or channels-last.
+            last: the last listed map (B, C, h, w).
+        """
+        size = last.shape[2:]
+        if final.ndim == 3:  # tokens, possibly with a class token before the positions
+            positions = final[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(1, 2)  # (B, C, T)
             if positions.shape[1:] == last.flatten(2).shape[1:]:
-                return (*maps[:-1], positions.unflatten(2, last.shape[2:]))
-        if final.ndim == 4 and final.shape[2:] == last.shape[2:]:
-            return (*maps[:-1], final)
-        if final.ndim == 4 and final.shape[1:3] == last.shape[2:]:  # channels last, as Swin has them
-            return (*maps[:-1], final.permute(0, 3, 1, 2))
-        return tuple(maps)
+                return positions.unflatten(2, size)
+        if final.ndim == 4 and final.shape[2:] == size:
+            return final
+        if final.ndim == 4 and final.shape[1:3] == size:  # channels-last, as in Swin
+            return final.permute(0, 3, 1, 2)
+        return last
 
     def freeze(self, maps: int | None = None) -> None:
         parameters = list(self.network.named_parameters())  # in the order of the layers
@@ -109,21 +127,15 @@ class TimmBackbone(Backbone):
             raise TagformerError(
                 f"weights file {file} does not fit '{name}': it lacks '{missing[0]}' and {len(missing) - 1} more."
             )
-        if file.suffix == ".safetensors":
-            with safe_open(file, framework="pt") as content:
-                metadata = content.metadata() or {}
-            if "mean" in metadata and "std" in metadata:
-                try:
-                    self.mean, self.std = _triple(metadata["mean"]), _triple(metadata["std"])
-                except ValueError as error:
-                    raise TagformerError(f"weights file {file}: mean and std must be three numbers each.") from error
+        if (statistics := _statistics(file)) is not None:
+            self.mean, self.std = statistics
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
     """The weights of a .safetensors or .pth file, by name.
 
     Raises:
-        TagformerError: there is no such file, or it cannot be read.
+        TagformerError: the file does not exist or cannot be read.
     """
     if not file.is_file():
         raise TagformerError(f"weights file {file} does not exist.")
@@ -134,16 +146,21 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def create_network(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
+    """A timm network without its classifier.
+
+    Raises:
+        TagformerError: an unknown option, or weights that cannot be downloaded.
+    """
     hub = logging.getLogger("huggingface_hub")
     level = hub.level
-    hub.setLevel(logging.CRITICAL)  # it reports every try; what went wrong in the end is in the error
+    hub.setLevel(logging.CRITICAL)  # it logs every attempt; the reason is in the error
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except (TypeError, AssertionError) as error:
         raise TagformerError(f"backbone '{name}' does not take these options: {error}") from error
     except Exception as error:
         if not pretrained:
-            raise TagformerError(f"backbone '{name}' cannot be made: {error}") from error
+            raise TagformerError(f"backbone '{name}' cannot be created: {error}") from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TagformerError(
             f"the pretrained weights of '{name}' cannot be downloaded ({reason}): give a local file with "
@@ -151,6 +168,20 @@ def create_network(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
         ) from error
     finally:
         hub.setLevel(level)
+
+
+def _statistics(file: Path) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+    """Mean and std from the metadata of a .safetensors file; None if there are none."""
+    if file.suffix != ".safetensors":
+        return None
+    with safe_open(file, framework="pt") as content:
+        metadata = content.metadata() or {}
+    if "mean" not in metadata or "std" not in metadata:
+        return None
+    try:
+        return _triple(metadata["mean"]), _triple(metadata["std"])
+    except ValueError as error:
+        raise TagformerError(f"weights file {file}: mean and std must be three numbers each.") from error
 
 
 def _triple(text: str) -> tuple[float, float, float]:

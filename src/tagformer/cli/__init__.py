@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import typer
 
@@ -32,7 +33,13 @@ app.command("recipes")(listing.recipes)
 
 
 def main() -> None:
-    """Run the command line; errors that the user can mend are one sentence, with exit code 2."""
+    """Run the command line; errors that the user can fix are one sentence, with exit code 2.
+
+    The current folder is added to the Python path, at the end, so that ``my_module:MyModel`` is found there and an
+    installed package of the same name is still preferred.
+    """
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append(str(Path.cwd()))
     try:
         app()
     except TagformerError as error:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tagformer.cli.console import echo
-from tagformer.errors import check_choice
 
 LABELS = 80
 
@@ -18,11 +17,10 @@ def models(
 ) -> None:
     """List the models with their options, or explain one."""
     from tagformer.backbones.mltr.variants import VARIANTS
-    from tagformer.models.registry import MODELS
+    from tagformer.models.registry import MODELS, model_class
 
     if name is not None:
-        check_choice("models", name, tuple(MODELS))
-        print(inspect.getdoc(MODELS[name]))
+        print(inspect.getdoc(model_class(name)))
         return
     for name, kind in MODELS.items():
         first = (kind.__doc__ or "").strip().splitlines()[0]

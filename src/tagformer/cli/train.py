@@ -26,8 +26,8 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="A recipe's name or file; without one it is chosen from the data.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A model's name; see 'tagformer models'.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Any timm network, or 'tiny'.")] = None,
+    model: Annotated[str | None, typer.Option(help="A name of 'tagformer models', or MODULE:CLASS, your own.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any timm network, 'tiny', or MODULE:CLASS, your own.")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="A local file of backbone weights, instead of a download.")
     ] = None,
@@ -94,7 +94,7 @@ def _recipe(
     """The recipe that the options ask for, with everything in it that the run needs."""
     from tagformer.data.load import load_dataset
     from tagformer.data.registry import Spec
-    from tagformer.models.registry import MODELS, create_model
+    from tagformer.models.registry import model_class
     from tagformer.recipes.recipe import load_recipe
     from tagformer.training.auto_recipe import plan_recipe
 
@@ -102,15 +102,15 @@ def _recipe(
         overrides.append(f"model.backbone.weights={weights.expanduser().resolve()}")
     if name is not None:
         recipe = load_recipe(name)
-        if model and model in MODELS and model != recipe.model.name:
+        if model and model != recipe.model.name:
             recipe.model.options = _of_model(recipe, model)
         overrides += [f"model.name={model}"] if model else []
         overrides += [f"model.backbone.name={backbone}"] if backbone else []
     else:
         if data is None:
             raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
-        if model is not None and model not in MODELS:
-            create_model(model, 1)  # says which models there are
+        if model is not None:
+            model_class(model)  # raises if the model is unknown, before the data are read
         recipe = plan_recipe(load_dataset(data, "train", on_bad_image), model or "ctran", backbone)
     if data is not None:
         recipe.data.spec = data
@@ -123,10 +123,10 @@ def _recipe(
 
 def _of_model(recipe: Recipe, model: str) -> dict[str, Any]:
     """The recipe's model options that another model has too; say which it does not."""
-    from tagformer.models.registry import MODELS
+    from tagformer.models.registry import model_class
 
-    options = recipe.model.options
-    kept = {name: value for name, value in options.items() if name in MODELS[model].options()}
+    allowed, options = model_class(model).options(), recipe.model.options
+    kept = {name: value for name, value in options.items() if name in allowed}
     if dropped := [name for name in options if name not in kept]:
         echo(f"Options of {recipe.model.name} that {model} does not have are left out: {', '.join(dropped)}.")
     return kept

@@ -1,4 +1,4 @@
-"""Models by name."""
+"""Models: images and known labels to logits, by name."""
 
 import lazy_loader
 

@@ -3,9 +3,11 @@ from .base import MultiLabelModel as MultiLabelModel
 from .cat import CAT as CAT
 from .checkpoints import convert_checkpoint as convert_checkpoint
 from .ctran import CTran as CTran
+from .feedback import FeedbackPropagation as FeedbackPropagation
 from .fpn import FPN as FPN
 from .linear import Linear as Linear
 from .mltr import MlTr as MlTr
 from .registry import MODELS as MODELS
 from .registry import create_model as create_model
 from .registry import list_models as list_models
+from .registry import model_class as model_class

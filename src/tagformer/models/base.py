@@ -1,4 +1,4 @@
-"""What every model has in common: a costly `encode` that knows nothing of labels, and a cheap `decode`."""
+"""What every model has in common: a costly `encode`, which does not depend on labels, and a cheap `decode`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from torch import Tensor, nn
 from tagformer.backbones.base import Backbone
 from tagformer.labels.space import LabelSpace
 
-# What options may be; `create_model` checks them.
+# Types of options; `create_model` validates the values.
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model says of a batch.
+    """The output of a model for a batch.
 
     Attributes:
-        logits: (B, L); their sigmoid is the probability of each label.
-        count_logits: (B, T + 1) for T target labels, where the model counts: the softmax is the probability that
-            0, 1, .. T of them are present.
+        logits: (B, L), float32; their sigmoid is the probability of each label.
+        count_logits: (B, T + 1) for T target labels, from models that count (MlTr, Eq. 17): their softmax is the
+            probability that 0, 1, .. T target labels are present. None from other models.
+
+    >>> output = ModelOutput(torch.tensor([[0.0, 2.0]]))
+    >>> output.logits.sigmoid()
+    tensor([[0.5000, 0.8808]])
     """
 
     logits: Tensor
@@ -34,17 +38,35 @@ class ModelOutput:
 
 
 class MultiLabelModel(nn.Module):
-    """Images to logits, with labels that are known already as a second input.
+    """Images and known labels to logits: the base class of all models.
 
-    Everything interactive or swept (clicking labels, 0/25/50/75 % known) encodes once and decodes many times.
+    Whatever asks for many predictions per image (clicking labels, a curve over 0, 25, 50 and 75 % known labels) encodes
+    the image once and decodes many times.
+
+    A subclass implements `encode` and `decode`. Its constructor takes the label space and the backbone; the further
+    arguments are the options of the model, which need defaults and type hints.
 
     Attributes:
         label_space: the L labels.
-        backbone: its feature maps are what `encode` starts from; its ``mean`` and ``std`` normalise the images.
-        uses_known: whether `decode` listens to `known`; a model that does not gives the same logits without it.
-        uses_image: whether `encode` looks at the images; for a model of labels alone none need be read.
-        head_prefixes: how the names of the weights begin that belong to the labels; `train --init` leaves them out.
-        default_backbone: the name of the one it gets when none is chosen.
+        backbone: computes the feature maps from which `encode` starts; images are normalised with its ``mean`` and
+            ``std``.
+        uses_known: whether the logits depend on `known`.
+        uses_image: whether `encode` reads the images; if not, no image file is opened.
+        head_prefixes: prefixes of the names of weights that belong to single labels; `train --init` does not copy them.
+        default_backbone: name of the backbone if none is given.
+
+    >>> class MaxPool(MultiLabelModel):
+    ...     def __init__(self, label_space: LabelSpace, backbone: Backbone) -> None:
+    ...         super().__init__(label_space, backbone)
+    ...         self.classifier = nn.Linear(backbone.channels[-1], len(label_space))
+    ...     def encode(self, images: Tensor) -> Tensor:
+    ...         return self.backbone(images)[-1].amax(dim=(2, 3))
+    ...     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
+    ...         return ModelOutput(self.classifier(features))
+    >>> from tagformer.backbones import create_backbone
+    >>> model = MaxPool(LabelSpace.of(["cat", "dog"]), create_backbone("tiny"))
+    >>> model(torch.zeros(1, 3, 64, 64)).logits.shape
+    torch.Size([1, 2])
     """
 
     default_backbone: ClassVar[str] = "resnet50"
@@ -58,7 +80,7 @@ class MultiLabelModel(nn.Module):
         self.backbone = backbone
 
     def encode(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) to features (B, ...), whose first dimension is the batch."""
+        """Normalised images (B, 3, H, W) to features, a tensor (B, ...)."""
         raise NotImplementedError
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
@@ -66,7 +88,7 @@ class MultiLabelModel(nn.Module):
 
         Args:
             features: (B, ...).
-            known: int8 (B, L) in {1, 0, -1}, or (1, L) where they are the same for all images; None: nothing known.
+            known: int8 (B, L) in {1, 0, -1}, or (1, L) if it is the same for all images; None: all labels are unknown.
         """
         raise NotImplementedError
 
@@ -79,46 +101,52 @@ class MultiLabelModel(nn.Module):
         return self.backbone(images)[-1]
 
     def embed(self, images: Tensor) -> Tensor:
-        """One feature for each of the images (B, 3, H, W), to compare them by: the mean of the last map, (B, C)."""
+        """A feature vector per image, to compare images by: the mean of the last map, (B, 3, H, W) to (B, C)."""
         return self.last_map(images).mean(dim=(2, 3))
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
-        """Where in the images these labels are seen: (B, K, h, w) for K columns of labels, the higher the more.
+        """Where in the images the evidence for labels lies; high values mean much evidence.
 
-        Here, for any model: the gradient-weighted class activation map of the backbone's last feature map (Selvaraju et
-        al., Grad-CAM, ICCV 2017). Some models have better ones. Values can be compared within a map, not between maps.
+        This default works for any model: the gradient-weighted class activation map of the backbone's last feature map
+        (Selvaraju et al., Grad-CAM, ICCV 2017). Some models override it. Values can be compared within a map, but not
+        between maps.
 
         Args:
             images: normalised (B, 3, H, W).
-            labels: columns of the labels.
-            known: as `decode` takes it.
+            labels: K columns of labels.
+            known: as in `decode`.
+
+        Returns:
+            (B, K, h, w).
         """
-        kept: list[Tensor] = []
+        last_maps: list[Tensor] = []
 
-        def keep(_: nn.Module, __: Any, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            kept.append(maps[-1].detach().requires_grad_())
-            return (*maps[:-1], kept[0])
+        def capture(_: nn.Module, __: Any, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            last_maps.append(maps[-1].detach().requires_grad_())
+            return (*maps[:-1], last_maps[0])
 
-        hook = self.backbone.register_forward_hook(keep)
+        hook = self.backbone.register_forward_hook(capture)
         try:
             with torch.inference_mode(False), torch.enable_grad():
                 logits = self(images.clone(), known).logits
-                gradients = [torch.autograd.grad(logits[:, i].sum(), kept[0], retain_graph=True)[0] for i in labels]
+                gradients = [
+                    torch.autograd.grad(logits[:, i].sum(), last_maps[0], retain_graph=True)[0] for i in labels
+                ]
         finally:
             hook.remove()
-        weights = torch.stack(gradients, dim=1).mean(dim=(3, 4))
-        return torch.einsum("bkc,bchw->bkhw", weights, kept[0].detach()).clamp(min=0)
+        weights = torch.stack(gradients, dim=1).mean(dim=(3, 4))  # (B, K, C)
+        return torch.einsum("bkc,bchw->bkhw", weights, last_maps[0].detach()).clamp(min=0)
 
     @property
     def output_bias(self) -> nn.Parameter:
-        """The bias (L,) of the logits."""
+        """The bias (L,) of the logits; a subclass without one cannot start from frequencies."""
         raise NotImplementedError
 
     @torch.no_grad()
     def start_from_frequencies(self, frequencies: Tensor) -> None:
-        """Set the bias so that an untrained model gives each label about its frequency in the training data.
+        """Set the bias so that an untrained model predicts about the frequency of each label in the training data.
 
-        With hundreds of rare labels this saves the steps in which a model learns that most are absent.
+        With hundreds of rare labels this saves the steps in which a model learns that most labels are absent.
 
         Args:
             frequencies: (L,), each above 0 and below 1; see `MultiLabelDataset.frequencies`.
@@ -127,6 +155,6 @@ class MultiLabelModel(nn.Module):
 
     @classmethod
     def options(cls) -> dict[str, Any]:
-        """The model's own options with their defaults, from its constructor's signature."""
+        """The options of the model with their defaults, from the signature of its constructor."""
         parameters = inspect.signature(cls.__init__).parameters.values()
         return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}

@@ -1,4 +1,4 @@
-"""Checkpoints of the authors' own code, read as our models."""
+"""Checkpoints of the papers' authors, converted to models of Tagformer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tagformer.labels.space import LabelSpace
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.ctran import CTran
 
-CTRAN_NAMES = (
+CTRAN_NAMES = (  # names of weights in the authors' code, and ours
     (r"backbone\.base_network\.(?!fc\.)(.+)", r"backbone.network.\1"),
     (r"label_lt\.weight", "label_embedding.weight"),
     (r"known_label_lt\.weight", "state_embedding.weight"),
@@ -26,31 +26,33 @@ CTRAN_NAMES = (
     (r"self_attn_layers\.(\d+)\.transformer_layer\.(.+)", r"encoder.\1.\2"),
     (r"output_linear\.(weight|bias)", r"classifier_\1"),
 )
-SCALAR: Any = np.float64(0).__reduce__()[0]  # what makes a number of NumPy when a file is read
-NUMBERS: list[Any] = [  # the figures that the authors' code keeps beside its weights
+SCALAR: Any = np.float64(0).__reduce__()[0]  # the function that unpickles a NumPy number
+NUMBERS: list[Any] = [  # types of the metrics that the authors' code saves together with the weights
     *((SCALAR, f"{module}.multiarray.scalar") for module in ("numpy.core", "numpy._core")),
     np.dtype,
     *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)),
 ]
-UNUSED = re.compile(r"backbone\.base_network\.fc\.(weight|bias)")  # torchvision's classifier, which C-Tran leaves out
+UNUSED = re.compile(r"backbone\.base_network\.fc\.(weight|bias)")  # torchvision's classifier, which C-Tran does not use
 
 
 def convert_checkpoint(
     name: str, path: str | Path, labels: Sequence[str] | LabelSpace, **options: Any
 ) -> MultiLabelModel:
-    """The model in a checkpoint that the authors' own code wrote.
+    """Convert a checkpoint that the authors' code wrote.
 
     Args:
-        name: which code: ``ctran``.
-        path: the checkpoint, with the state dict itself or one under ``state_dict`` or ``model``.
-        labels: the names of the labels in the checkpoint's order, which the file does not say.
-        options: what the weights do not show; for ``ctran``: ``heads`` (4) and ``backbone`` (resnet101).
+        name: of the paper's model; only ``ctran`` is supported.
+        path: the checkpoint, which contains a state dict, alone or under ``state_dict`` or ``model``.
+        labels: the names of the labels in the order of the checkpoint, which the file does not contain.
+        options: what the shapes of the weights do not tell; for ``ctran``: ``heads`` (default 4) and ``backbone``
+            (default resnet101).
 
     Returns:
-        The model in evaluation mode; whoever uses it finds labels by name.
+        The model in evaluation mode.
 
     Raises:
-        TagformerError: no such converter, a file that cannot be read or holds something else, another number of labels.
+        TagformerError: the name is unknown, the file cannot be read or has other content, or the number of labels
+            differs.
     """
     return read_checkpoint(name, path, labels, **options)[0]
 
@@ -58,15 +60,15 @@ def convert_checkpoint(
 def read_checkpoint(
     name: str, path: str | Path, labels: Sequence[str] | LabelSpace, **options: Any
 ) -> tuple[MultiLabelModel, dict[str, Any]]:
-    """As `convert_checkpoint`, with the options of our model that the checkpoint's weights have.
+    """The model of `convert_checkpoint`, and its options as derived from the shapes of the weights.
 
     Raises:
-        TagformerError: as there.
+        TagformerError: as in `convert_checkpoint`.
     """
     if name not in CONVERTERS:
         raise TagformerError(f"cannot import '{name}'{did_you_mean(name, CONVERTERS)}: use {' or '.join(CONVERTERS)}.")
-    model, own = CONVERTERS[name](_state_of(Path(path)), LabelSpace.of(labels), Path(path), **options)
-    return model.eval(), own
+    model, derived = CONVERTERS[name](_read_state(Path(path)), LabelSpace.of(labels), Path(path), **options)
+    return model.eval(), derived
 
 
 def _ctran(
@@ -74,24 +76,16 @@ def _ctran(
 ) -> tuple[MultiLabelModel, dict[str, Any]]:
     """C-Tran, https://github.com/QData/C-Tran.
 
-    The row of the unknown state is kept as it is in the file: that code means it to be zero, but overwrites it.
+    The embedding of the unknown state is loaded from the file: the authors meant it to be zero, but their
+    initialisation overwrites it.
     """
-    renamed: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if UNUSED.fullmatch(key):
-            continue
-        for pattern, ours in CTRAN_NAMES:
-            if re.fullmatch(pattern, key):
-                renamed[re.sub(pattern, ours, key)] = value
-                break
-        else:
-            raise TagformerError(f"{path} is no checkpoint of C-Tran's published model: its key '{key}' has no place.")
-    for key in ("label_embedding.weight", "encoder.0.linear1.weight"):
-        if key not in renamed or renamed[key].ndim != 2:
-            raise TagformerError(f"{path} is no checkpoint of C-Tran: it has no weights for '{key}'.")
+    renamed = _renamed_ctran(state, path)
     count, width = renamed["label_embedding.weight"].shape
     if count != len(labels):
-        raise TagformerError(f"{path} has {count} labels, but {len(labels)} names are given: name each, in its order.")
+        raise TagformerError(
+            f"{path} has {count} labels, but {len(labels)} names are given: "
+            "give the name of every label, in the order of the checkpoint."
+        )
     options: dict[str, Any] = {
         "width": width,
         "layers": len({key.split(".")[1] for key in renamed if key.startswith("encoder.")}),
@@ -99,7 +93,7 @@ def _ctran(
         "feedforward": len(renamed["encoder.0.linear1.weight"]),
     }
     model = CTran(labels, create_backbone(backbone, pretrained=False), **options)
-    for key, value in model.state_dict().items():  # older files have no such counts, and nothing reads them
+    for key, value in model.state_dict().items():  # older files lack these counters, which no model reads
         if key.endswith("num_batches_tracked"):
             renamed.setdefault(key, value)
     try:
@@ -110,10 +104,30 @@ def _ctran(
     return model, options
 
 
+def _renamed_ctran(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The state dict of the authors' code under our names.
+
+    Raises:
+        TagformerError: a key is unknown, or the weights that tell the sizes are missing.
+    """
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if UNUSED.fullmatch(key):
+            continue
+        name = next((re.sub(theirs, ours, key) for theirs, ours in CTRAN_NAMES if re.fullmatch(theirs, key)), None)
+        if name is None:
+            raise TagformerError(f"{path} is not a checkpoint of C-Tran's published model: its key '{key}' is unknown.")
+        renamed[name] = value
+    for key in ("label_embedding.weight", "encoder.0.linear1.weight"):
+        if key not in renamed or renamed[key].ndim != 2:
+            raise TagformerError(f"{path} is not a checkpoint of C-Tran: it has no weights for '{key}'.")
+    return renamed
+
+
 CONVERTERS: dict[str, Callable[..., tuple[MultiLabelModel, dict[str, Any]]]] = {"ctran": _ctran}
 
 
-def _state_of(path: Path) -> dict[str, Tensor]:
+def _read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a checkpoint, its keys without DataParallel's ``module.``."""
     if not path.is_file():
         raise TagformerError(f"checkpoint {path} does not exist.")
@@ -122,14 +136,14 @@ def _state_of(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises errors of any kind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if isinstance(error, UnpicklingError):  # whose text is torch's advice
-            reason = "no weights, or other objects beside them"
-        raise TagformerError(f"checkpoint {path} cannot be read ({reason}): give a file of weights alone.") from error
+        if isinstance(error, UnpicklingError):  # its text is advice for users of torch.load
+            reason = "it contains no weights, or also other objects"
+        raise TagformerError(f"checkpoint {path} cannot be read ({reason}): give a file of weights only.") from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
-        raise TagformerError(f"checkpoint {path} holds no state dict: give the file with the model's weights.")
+        raise TagformerError(f"checkpoint {path} contains no state dict: give the file with the model's weights.")
     return {key.removeprefix("module."): value for key, value in content.items()}

@@ -1,4 +1,4 @@
-"""Feedback propagation: known labels for every model, by gradient steps on its features (Wang et al., CVPR 2018)."""
+"""Feedback propagation: every model can use known labels, by gradient steps on its features (Wang et al. 2018)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from tagformer.models.base import ModelOutput, MultiLabelModel
 
 
 class FeedbackPropagation(MultiLabelModel):
-    """A model that was trained without known labels, made to listen to them when it is used.
+    """A wrapper that lets a model trained without known labels use them at inference (Wang et al., CVPR 2018).
 
-    The features f of an image get a residual r, which starts at zero and follows the gradient of the known labels'
-    loss: r <- r - rate * var(f) * dBCE(decode(f + r), known) / dr, a few times. What makes the known labels come out
-    right moves the others along. The variance, of each image's own features, makes the rate mean the same for every
-    model. The weights stay as they are, and so does what the model says where nothing is known.
+    The features f of an image get a residual r. It starts at zero and takes a few gradient steps on the loss of the
+    known labels: r <- r - rate * var(f) * dBCE(decode(f + r), known) / dr. The steps correct the known labels, and the
+    logits of related labels change with them. The variance is that of the features of each image, so that a rate means
+    the same for every model. Weights do not change, and neither do the logits of images without known labels.
 
     Args:
-        model: any model; what it may itself do with known labels is not used.
-        steps: how many.
-        rate: of a step, in units of the features' variance.
+        model: any model; if it uses known labels itself, that is switched off.
+        steps: number of gradient steps.
+        rate: size of a step, in units of the variance of the features.
+
+    >>> from tagformer import create_model
+    >>> model = FeedbackPropagation(create_model("linear", labels=2, backbone="tiny").eval())
+    >>> features = model.encode(torch.randn(1, 3, 64, 64))
+    >>> known = torch.tensor([[1, -1]], dtype=torch.int8)  # the first label is present
+    >>> bool(model.decode(features, known).logits[0, 0] > model.decode(features).logits[0, 0])
+    True
     """
 
     uses_known = True
@@ -40,15 +47,15 @@ class FeedbackPropagation(MultiLabelModel):
         return self.model.output_bias
 
     def encode(self, images: Tensor) -> Tensor:
-        """As the model's own."""
+        """The features of the model."""
         return self.model.encode(images)
 
     def last_map(self, images: Tensor) -> Tensor:
-        """As the model's own."""
+        """The last map of the model."""
         return self.model.last_map(images)
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
-        """As the model's own, with nothing known."""
+        """The heat maps of the model without known labels."""
         return self.model.heat_maps(images, labels)
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
@@ -58,12 +65,12 @@ class FeedbackPropagation(MultiLabelModel):
         with torch.inference_mode(False), torch.enable_grad():
             start = features.detach().clone().float()
             known = known.expand(len(features), -1).clone()
-            size = start.flatten(1).var(1, correction=0).reshape(-1, *[1] * (start.ndim - 1))
+            variance = start.flatten(1).var(1, correction=0).reshape(-1, *[1] * (start.ndim - 1))  # (B, 1, ..)
             residual = torch.zeros_like(start).requires_grad_()
             for _ in range(self.steps):
                 logits = self.model.decode(start + residual).logits
                 loss = binary_cross_entropy(logits, known, reduction="sum")
-                (slope,) = torch.autograd.grad(loss, residual)
-                residual = (residual - self.rate * size * slope).detach().requires_grad_()
+                (gradient,) = torch.autograd.grad(loss, residual)
+                residual = (residual - self.rate * variance * gradient).detach().requires_grad_()
             logits = self.model.decode(start + residual).logits.detach()
         return ModelOutput(logits)

@@ -1,4 +1,4 @@
-"""Backbone and feature pyramid, a classifier on each level: CAT's stronger baseline."""
+"""A feature pyramid with a classifier on each level: the first and the last step of CAT (section 2.3)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,30 @@ from tagformer.models.base import ModelOutput, MultiLabelModel, Positive
 
 
 class FPN(MultiLabelModel):
-    """A feature pyramid on the backbone's coarsest maps S3, S4, S5, and a linear classifier on each of P3, P4, P5.
+    """A feature pyramid and a classifier per level, the row "Backbone+FPN" of Table 3 in the paper of CAT.
 
-    Each classifier sees its level's maximum over positions; their logits are summed ("Backbone+FPN" in Table 3 of CAT).
-    It does not use known labels.
+    - Multi-layer image features (CAT, section 2.3): the coarsest maps S3, S4, S5 of the backbone go through a feature
+      pyramid network (Lin et al., CVPR 2017) to P3, P4, P5.
+    - Classifier (CAT, section 2.3): a linear layer on the maximum of each level over its positions; the logits of the
+      levels are summed.
+
+    The model does not use known labels.
 
     Args:
-        width: channels of every level (1024 in the paper).
-        levels: how many levels, from the coarsest on.
-        standardise: each classifier's input is brought to mean 0 and variance 1 over the training batches. Maxima are
-            all large and positive, and what a linear layer could undo by itself costs it many steps; see docs/cat.md.
-            After training it is a part of the linear layer.
+        width: channels C of every level. Paper: 1024.
+        levels: number of levels, counted from the coarsest. Paper: 3.
+
+    Beyond the paper:
+        standardise: bring the inputs of each classifier to mean 0 and variance 1 over the training batches. Maxima are
+            all large and positive; a linear layer needs many steps to compensate for that (docs/cat.md has the
+            figures). After training the standardisation could be merged into the linear layer.
 
     Raises:
-        TagformerError: the backbone has fewer maps than that.
+        TagformerError: the backbone has fewer maps than levels.
+
+    >>> from tagformer import create_model
+    >>> create_model("fpn", labels=5, backbone="tiny", width=16)(torch.zeros(1, 3, 64, 64)).logits.shape
+    torch.Size([1, 5])
     """
 
     head_prefixes = ("classifiers.",)
@@ -45,14 +55,13 @@ class FPN(MultiLabelModel):
         super().__init__(label_space, backbone)
         if levels > len(backbone.channels):
             raise TagformerError(
-                f"a pyramid of {levels} levels cannot be built: "
-                f"the backbone gives {len(backbone.channels)} feature maps."
+                f"a pyramid of {levels} levels cannot be built, because the backbone has only "
+                f"{len(backbone.channels)} feature maps: choose fewer levels or another backbone."
             )
         self.levels = levels
         self.pyramid = FeaturePyramidNetwork(list(backbone.channels[-levels:]), width)
-        # The sum of the classifiers has one bias: that of the first.
+        # The logits are summed, so one bias is enough: that of the first classifier.
         self.classifiers = nn.ModuleList(nn.Linear(width, len(label_space), bias=i == 0) for i in range(levels))
-
         self.standards = nn.ModuleList(Standardised(width) if standardise else nn.Identity() for _ in range(levels))
 
     @property
@@ -60,12 +69,12 @@ class FPN(MultiLabelModel):
         return self.classifiers[0].bias  # type: ignore[return-value]
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W) to the maps (B, C, h, w) that are pooled and classified, from fine to coarse."""
+        """Images (B, 3, H, W) to the levels P3, P4, P5, each (B, C, h, w), from fine to coarse."""
         features = self.backbone(images)[-self.levels :]
         return list(self.pyramid({str(level): feature for level, feature in enumerate(features)}).values())
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to each level's maximum over positions (B, levels, C), from fine to coarse."""
+        """Images (B, 3, H, W) to the maximum of each level over its positions (B, levels, C), from fine to coarse."""
         return torch.stack([level.amax(dim=(2, 3)) for level in self.maps(images)], dim=1)
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
@@ -76,9 +85,9 @@ class FPN(MultiLabelModel):
             return ModelOutput(torch.stack([classify(standard(level)) for classify, standard, level in heads]).sum(0))
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
-        """The class activation maps (B, K, h, w): each label's weights at every position of a level.
+        """Class activation maps: the weights of a label at every position of each level, (B, K, h, w).
 
-        The coarser levels' are enlarged to the finest, and summed as the logits are.
+        The maps of the coarser levels are upsampled to the finest level, and the maps are summed, as the logits are.
         """
         total: Tensor | float = 0.0
         levels = self.maps(images)
@@ -93,7 +102,10 @@ class FPN(MultiLabelModel):
 
 
 class Standardised(nn.BatchNorm1d):
-    """A batch norm without weights, for batches of one image too: their own mean and variance would say nothing."""
+    """A batch norm without weights, which also accepts batches of one image.
+
+    One image has no variance, so such a batch is standardised with the running statistics.
+    """
 
     running_mean: Tensor
     running_var: Tensor

@@ -8,14 +8,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-GRID = 16  # side of the learned table; other grids are interpolated from it
+GRID = 16  # side of the learned table of positions; it is interpolated to the grid of the image
 
 
 class EncoderLayer(nn.TransformerEncoderLayer):
-    """Torch's encoder layer (its weights, names and initial values), with a bias on the attention.
+    """A transformer encoder layer (Vaswani et al. 2017) with a bias on the attention logits.
 
-    x = LN(x + MHA(x)), then LN(x + FFN(x)); with `norm_first` x + MHA(LN(x)), then x + FFN(LN(x)). Torch's own forward
-    takes a float mask for a boolean one on its fast path.
+    Post-norm, the default: x = LN(x + MHA(x)), then LN(x + FFN(x)). Pre-norm, with `norm_first`: x = x + MHA(LN(x)),
+    then x + FFN(LN(x)). FFN is two linear layers with a ReLU between them.
+
+    The weights, their names and their initial values are those of torch's layer. Torch's forward is not used, because
+    its fast path treats a float mask as a boolean one.
+
+    Args:
+        width: channels d of a token.
+        heads: of the attention; they divide the width.
+        feedforward: channels of the hidden layer of FFN.
+        dropout: after the attention and within FFN; share of the values set to zero.
+        attention_dropout: of the attention weights; None: as `dropout`.
+        norm_first: pre-norm instead of post-norm.
     """
 
     def __init__(
@@ -34,23 +45,38 @@ class EncoderLayer(nn.TransformerEncoderLayer):
     def forward(  # type: ignore[override]
         self, tokens: Tensor, bias: Tensor | None = None, last: int | None = None, shared: int = 0
     ) -> Tensor:
-        """
+        """Self-attention, then the feed-forward network.
+
         Args:
             tokens: (B, T, d).
-            bias: added to the attention's logits before the softmax; broadcast to (B, heads, T, T).
-            last: only so many of the last tokens are wanted; None: all T.
-            shared: so many of the last tokens are the same for the whole batch; they are projected once.
+            bias: added to the attention logits before the softmax; broadcast to (B, heads, T, T).
+            last: compute only this number of tokens, the last ones; None: all T.
+            shared: this number of tokens, the last ones, are the same for the whole batch; they are projected once.
 
         Returns:
             (B, T, d), or (B, last, d).
         """
-        told = self.norm1(tokens) if self.norm_first else tokens
-        asked, wanted = (told, tokens) if last is None else (told[:, -last:], tokens[:, -last:])
-        return self.added(wanted, self.multi_head_attention(asked, told, bias, shared))
+        normed = self.pre_norm(tokens)  # (B, T, d): key and value
+        query = normed if last is None else normed[:, -last:]  # (B, Q, d)
+        residual = tokens if last is None else tokens[:, -last:]  # (B, Q, d)
+        attended = self.multi_head_attention(query, normed, bias, shared)  # (B, Q, d)
+        return self.add_and_feed_forward(residual, attended)  # (B, Q, d)
 
-    def added(self, tokens: Tensor, heard: Tensor) -> Tensor:
-        """The rest of the layer after the attention: tokens (B, T, d) and what they heard."""
-        tokens = tokens + self.dropout1(heard)
+    def pre_norm(self, tokens: Tensor) -> Tensor:
+        """What the attention reads: LN(tokens) with `norm_first`, otherwise the tokens."""
+        return self.norm1(tokens) if self.norm_first else tokens
+
+    def add_and_feed_forward(self, residual: Tensor, attended: Tensor) -> Tensor:
+        """The layer after its attention: both residual connections and the feed-forward network.
+
+        Args:
+            residual: the tokens before the attention (B, T, d).
+            attended: the output of the attention (B, T, d), or (B, 1, d) where it is the same for every token.
+
+        Returns:
+            (B, T, d).
+        """
+        tokens = residual + self.dropout1(attended)
         if self.norm_first:
             return tokens + self._ff_block(self.norm2(tokens))
         tokens = self.norm1(tokens)
@@ -59,59 +85,71 @@ class EncoderLayer(nn.TransformerEncoderLayer):
     def multi_head_attention(
         self, query: Tensor, tokens: Tensor, bias: Tensor | None = None, shared: int = 0
     ) -> Tensor:
-        """The multi-head attention of query tokens (B, Q, d) to tokens (B, T, d), projected: (B, Q, d).
+        """MHA(query, tokens, tokens): attention of query tokens to tokens, with the output projection.
 
-        Of either, the last `shared` are the same for the whole batch.
+        Args:
+            query: (B, Q, d).
+            tokens: (B, T, d): key and value.
+            bias, shared: as in `forward`; of the query tokens too, the last `shared` are the same for the batch.
+
+        Returns:
+            (B, Q, d).
         """
         attention = self.self_attn
         weight, offset, width = attention.in_proj_weight, attention.in_proj_bias, attention.embed_dim
-        if query is tokens:
-            q, k, v = self._heads(_linear(tokens, weight, offset, shared), 3)
+        if query is tokens:  # one product instead of two
+            q, k, v = self._heads(_linear(tokens, weight, offset, shared), 3)  # each (B, heads, T, d / heads)
         else:
-            (q,) = self._heads(_linear(query, weight[:width], offset[:width], shared), 1)
-            k, v = self._heads(_linear(tokens, weight[width:], offset[width:], shared), 2)
+            (q,) = self._heads(_linear(query, weight[:width], offset[:width], shared), 1)  # (B, heads, Q, d / heads)
+            k, v = self._heads(_linear(tokens, weight[width:], offset[width:], shared), 2)  # (B, heads, T, d / heads)
         dropout = attention.dropout if self.training else 0.0
         bias = None if bias is None else bias.to(q.dtype)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
-        return attention.out_proj(mixed.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return attention.out_proj(attended.transpose(1, 2).flatten(2))  # (B, heads, Q, d / heads) -> (B, Q, d)
 
     def attention(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The attention weights (B, heads, T, T) of the same tokens; each row sums to 1."""
+        """The attention weights of tokens (B, T, d) to each other, (B, heads, T, T); each row sums to 1.
+
+        For a post-norm layer; the bias is that of `forward`.
+        """
         attention = self.self_attn
-        query, key, _ = self._heads(F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias), 3)
-        logits = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
+        q, k, _ = self._heads(F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias), 3)
+        logits = q @ k.transpose(2, 3) / q.shape[3] ** 0.5  # (B, heads, T, T)
         return torch.softmax(logits if bias is None else logits + bias, dim=3)
 
-    def _heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, T, parts * d) to `parts` times (B, heads, T, d / heads)."""
+    def _heads(self, projected: Tensor, count: int) -> tuple[Tensor, ...]:
+        """(B, T, count * d) to `count` tensors (B, heads, T, d / heads)."""
         heads = self.self_attn.num_heads
-        return tuple(part.unflatten(2, (heads, -1)).transpose(1, 2) for part in projected.chunk(parts, 2))
+        return tuple(chunk.unflatten(2, (heads, -1)).transpose(1, 2) for chunk in projected.chunk(count, 2))
 
 
 def _linear(tokens: Tensor, weight: Tensor, bias: Tensor, shared: int) -> Tensor:
-    """The linear map of tokens (B, T, d), whose last `shared` are worked out for one image and repeated."""
+    """A linear layer on tokens (B, T, d), whose last `shared` are projected for the first image only and repeated."""
     if not shared:
         return F.linear(tokens, weight, bias)
-    alike = F.linear(tokens[:1, -shared:], weight, bias).expand(len(tokens), -1, -1)
-    return torch.cat([F.linear(tokens[:, :-shared], weight, bias), alike], dim=1)
+    projected = F.linear(tokens[:1, -shared:], weight, bias).expand(len(tokens), -1, -1)
+    return torch.cat([F.linear(tokens[:, :-shared], weight, bias), projected], dim=1)
 
 
 def sine_positions(height: int, width: int, channels: int, device: torch.device | None = None) -> Tensor:
     """Fixed sines and cosines of row and column, (height * width, channels); Vaswani et al. 2017, in two dimensions.
 
-    The first half of the channels encodes the row, the second the column, each at wavelengths from 2 pi to 20,000 pi
-    positions.
+    The first half of the channels encodes the row, the second half the column, each at wavelengths from 2 pi to
+    20,000 pi positions.
 
     Raises:
-        ValueError: the channels are no multiple of 4.
+        ValueError: the number of channels is not a multiple of 4.
+
+    >>> sine_positions(height=2, width=3, channels=8).shape
+    torch.Size([6, 8])
     """
     if channels % 4:
         raise ValueError(f"2-D sine positions need a multiple of 4 channels, not {channels}")
     rates = torch.exp(torch.arange(0, channels // 2, 2, device=device) * (-math.log(10_000) / (channels // 2)))
 
     def encoded(count: int) -> Tensor:
-        angles = torch.arange(count, device=device).unsqueeze(1) * rates
-        return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
+        angles = torch.arange(count, device=device).unsqueeze(1) * rates  # (count, channels / 4)
+        return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)  # (count, channels / 2)
 
     rows = encoded(height).unsqueeze(1).expand(-1, width, -1)
     columns = encoded(width).unsqueeze(0).expand(height, -1, -1)
@@ -119,7 +157,11 @@ def sine_positions(height: int, width: int, channels: int, device: torch.device 
 
 
 class LearnedPositions(nn.Module):
-    """A learned vector for each position of a grid, interpolated where the image has another grid."""
+    """A learned vector for each position of a grid, interpolated to the grid of the image.
+
+    >>> LearnedPositions(channels=8)(height=2, width=3).shape
+    torch.Size([6, 8])
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -127,6 +169,6 @@ class LearnedPositions(nn.Module):
         nn.init.trunc_normal_(self.table, std=0.02)
 
     def forward(self, height: int, width: int) -> Tensor:
-        """(height * width, channels)."""
+        """The vectors of a grid, (height * width, channels)."""
         grid = F.interpolate(self.table, (height, width), mode="bilinear", align_corners=False)
         return grid[0].flatten(1).T

@@ -13,10 +13,16 @@ from tagformer.models.base import ModelOutput, MultiLabelModel, Share
 
 
 class Linear(MultiLabelModel):
-    """The backbone alone: its last map, averaged over positions, and a linear layer. It does not use known labels.
+    """The backbone with global average pooling and a linear layer. It does not use known labels.
+
+    It is the row "Backbone" of Table 3 in the paper of CAT.
 
     Args:
         dropout: share of the pooled features set to zero in training.
+
+    >>> from tagformer import create_model
+    >>> create_model("linear", labels=5, backbone="tiny")(torch.zeros(1, 3, 64, 64)).logits.shape
+    torch.Size([1, 5])
     """
 
     head_prefixes = ("classifier.",)
@@ -40,8 +46,8 @@ class Linear(MultiLabelModel):
             return ModelOutput(self.classifier(self.dropout(features.float())))
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
-        """The class activation maps (Zhou et al., CVPR 2016): each label's weights at every position (B, K, h, w).
+        """Class activation maps (Zhou et al., CVPR 2016): the weights of a label at every position, (B, K, h, w).
 
-        Their mean over positions is the logit without its bias.
+        The mean of a map over its positions is the logit without its bias.
         """
         return torch.einsum("kc,bchw->bkhw", self.classifier.weight[list(labels)], self.backbone(images)[-1])

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from tagformer.backbones.base import Backbone
 from tagformer.backbones.registry import create_backbone
 from tagformer.errors import TagformerError, did_you_mean
+from tagformer.extensions import is_reference, load_reference
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.cat import CAT
@@ -23,8 +24,34 @@ MODELS: dict[str, type[MultiLabelModel]] = {"cat": CAT, "ctran": CTran, "fpn": F
 
 
 def list_models() -> list[str]:
-    """The names that `create_model` takes."""
+    """The names of the built-in models.
+
+    >>> list_models()
+    ['cat', 'ctran', 'fpn', 'linear', 'mltr']
+    """
     return sorted(MODELS)
+
+
+def model_class(name: str) -> type[MultiLabelModel]:
+    """The class of a model.
+
+    Args:
+        name: one of `list_models`, or ``package.module:Class``, a subclass of `MultiLabelModel`.
+
+    Raises:
+        TagformerError: the name is unknown, or the reference is wrong.
+
+    >>> model_class("ctran").uses_known
+    True
+    """
+    if is_reference(name):
+        return load_reference(name, "model", base=MultiLabelModel)
+    if name not in MODELS:
+        raise TagformerError(
+            f"unknown model '{name}'{did_you_mean(name, MODELS)} "
+            f"(models: {', '.join(list_models())}; or your own, package.module:Class)."
+        )
+    return MODELS[name]
 
 
 def create_model(
@@ -37,45 +64,53 @@ def create_model(
     """Create a model.
 
     Args:
-        name: one of `list_models`.
-        labels: how many there are, their names, or a `LabelSpace`.
-        backbone: a timm name, ``tiny``, a variant of MlTr, or a `Backbone`; None: the model's default.
-        pretrained: True for the weights that timm names, False for random ones, or a local weights file.
-        options: the model's own; ``MODELS[name].options()`` lists them.
+        name: one of `list_models`, or ``package.module:Class``, a subclass of `MultiLabelModel`.
+        labels: the number of labels, their names, or a `LabelSpace`.
+        backbone: a name that `create_backbone` accepts, or a `Backbone`; None: the default of the model.
+        pretrained: True for the pretrained weights of the backbone, False for random weights, or a local weights file.
+        options: of the model; ``model_class(name).options()`` lists them.
 
     Raises:
-        TagformerError: unknown model, backbone or option; a value that an option cannot have; weights that cannot be
-            had.
+        TagformerError: the model, the backbone or an option is unknown; an option has an impossible value; or the
+            weights cannot be downloaded, read or used.
 
     >>> import torch
     >>> model = create_model("ctran", labels=["cat", "dog"], backbone="tiny", width=64)
     >>> model(torch.zeros(1, 3, 64, 64)).logits.shape
     torch.Size([1, 2])
     """
-    if name not in MODELS:
-        raise TagformerError(
-            f"unknown model '{name}'{did_you_mean(name, MODELS)} (models: {', '.join(list_models())})."
+    kind = model_class(name)
+    options = _validated(name, kind, options)
+    if not isinstance(backbone, Backbone):
+        from_file = not isinstance(pretrained, bool)
+        backbone = create_backbone(
+            backbone or kind.default_backbone,
+            pretrained=pretrained is True,
+            weights=pretrained if from_file else None,  # type: ignore[arg-type]
         )
-    allowed = MODELS[name].options()
+    return kind(LabelSpace.of(labels), backbone, **options)
+
+
+def _validated(name: str, kind: type[MultiLabelModel], options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a model, each converted to the type that the constructor declares.
+
+    Raises:
+        TagformerError: an option is unknown or has an impossible value.
+    """
+    allowed = kind.options()
+    validated = dict(options)
     for option in options:
         if option not in allowed:
             raise TagformerError(
                 f"model '{name}' has no option '{option}'{did_you_mean(option, allowed)} "
-                f"(options: {', '.join(allowed)})."
+                f"(options: {', '.join(allowed) or 'none'})."
             )
-    hints = get_type_hints(MODELS[name].__init__, include_extras=True)
+    hints = get_type_hints(kind.__init__, include_extras=True)
     for option, value in options.items():
         try:
-            options[option] = TypeAdapter(hints[option]).validate_python(value)
+            validated[option] = TypeAdapter(hints.get(option, Any)).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             reason = reason[0].lower() + reason[1:]
             raise TagformerError(f"model '{name}', option {option}={value}: {reason}.") from error
-    if not isinstance(backbone, Backbone):
-        from_file = not isinstance(pretrained, bool)
-        backbone = create_backbone(
-            backbone or MODELS[name].default_backbone,
-            pretrained=pretrained is True,
-            weights=pretrained if from_file else None,  # type: ignore[arg-type]
-        )
-    return MODELS[name](LabelSpace.of(labels), backbone, **options)
+    return validated

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
+from tagformer.extensions import is_reference
+
 if TYPE_CHECKING:
     from tagformer.backbones.base import Backbone
 
 Triple = tuple[float, float, float]
 
+LOSS_NAMES = ("bce", "asl", "softmax")  # of tagformer.losses, which loads torch
 WITHOUT_WEIGHTS = ("tiny", "mltr_tiny")  # backbones that nobody has published weights for
 
 
@@ -76,12 +79,19 @@ class ImageSettings(Section):
 
 
 class LossSettings(Section):
-    name: Literal["bce", "asl", "softmax"] = "bce"  # softmax: of labels of which each image has exactly one
+    name: str = "bce"  # bce, asl, softmax (each image has exactly one label), or package.module:function
     reduction: Literal["sum", "batchmean", "mean"] = "mean"
     gamma_negative: float = Field(4.0, ge=0)
     gamma_positive: float = Field(0.0, ge=0)
     margin: float = Field(0.05, ge=0, lt=1)
     count_weight: float = Field(1.0, ge=0)  # of the count's loss, for models that count
+
+    @field_validator("name")
+    @classmethod
+    def _known_loss(cls, value: str) -> str:
+        if value not in LOSS_NAMES and not is_reference(value):
+            raise ValueError(f"must be {' or '.join(LOSS_NAMES)}, or your own, package.module:function")
+        return value
 
 
 class KnownSettings(Section):

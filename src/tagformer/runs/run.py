@@ -28,7 +28,7 @@ from tagformer.errors import TagformerError
 from tagformer.files import atomic_write, read_json, write_json
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import MultiLabelModel
-from tagformer.models.registry import MODELS, create_model
+from tagformer.models.registry import create_model, model_class
 from tagformer.recipes.recipe import Recipe, load_recipe
 
 RECIPE, LABELS, WEIGHTS, METRICS = "recipe.yaml", "labels.json", "model.safetensors", "metrics.json"
@@ -126,7 +126,7 @@ class Run:
     @property
     def uses_known(self) -> bool:
         """Whether the model listens to known labels."""
-        return MODELS[self.recipe.model.name].uses_known
+        return model_class(self.recipe.model.name).uses_known
 
     @property
     def uses_image(self) -> bool:

@@ -15,8 +15,10 @@ from tagformer.backbones.mltr.variants import VARIANTS
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.loader.loader import ImageItems
 from tagformer.errors import BadImageError, TagformerError
+from tagformer.extensions import is_reference
 from tagformer.images.reading import open_picture
 from tagformer.models.base import MultiLabelModel
+from tagformer.models.registry import model_class
 from tagformer.recipes.recipe import Recipe
 from tagformer.recipes.settings import WITHOUT_WEIGHTS
 from tagformer.runs.run import default_device
@@ -31,14 +33,14 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
 
     Args:
         dataset: the training split.
-        model: a model's name.
-        backbone: a backbone's name; None chooses a light one without a GPU.
+        model: a name that `create_model` accepts. A model of your own gets no options.
+        backbone: a name that `create_backbone` accepts; None chooses a light one without a GPU.
     """
     gpu = torch.cuda.is_available()
     size = min(448 if gpu else 224, max(64, 32 * round(typical_size(dataset) / 32)))
     light = "resnet50" if gpu else "mobilenetv3_large_100"
     network = backbone or ("mltr_s" if model == "mltr" else light)
-    pretrained = network not in WITHOUT_WEIGHTS
+    pretrained = network not in WITHOUT_WEIGHTS and not is_reference(network)
     epochs = min(40, max(5, round(VISITS / len(dataset))))
     batch = min(32 if gpu else 16, max(4, len(dataset) // 8))
     steps = epochs * max(1, len(dataset) // batch)
@@ -66,7 +68,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         "model": {
             "name": model,
             "options": options,
-            "start_from_frequencies": model != "mltr",  # the arc sigmoid has no bias
+            "start_from_frequencies": _has_output_bias(model),
             "backbone": {
                 "name": network,
                 "pretrained": pretrained,
@@ -86,6 +88,11 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         "training": {"epochs": epochs, "clip": 1.0, "ema": round(1 - min(0.1, 20 / steps), 5)},
     }
     return Recipe.checked(values, "the planned recipe")
+
+
+def _has_output_bias(model: str) -> bool:
+    """Whether a model can start from the frequencies of the labels; the arc sigmoid of MlTr has no bias."""
+    return model != "mltr" and model_class(model).output_bias is not MultiLabelModel.output_bias
 
 
 def typical_size(dataset: MultiLabelDataset) -> float:

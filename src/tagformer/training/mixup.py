@@ -1,4 +1,4 @@
-"""Mixup for images with many labels (Zhang et al. 2018): two pictures over one another, with the labels of both."""
+"""Mixup for images with many labels (Zhang et al. 2018): blends of two images, with the labels of both."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from tagformer.labels.space import UNKNOWN
 
 
 def mix(images: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
-    """Lay another image of the batch over each.
+    """Blend each image of a batch with another image of the batch.
 
     Args:
-        images: float (B, C, H, W); left alone.
-        alpha: the weight is drawn from Beta(alpha, alpha), one for the batch.
+        images: float (B, C, H, W); not changed.
+        alpha: the weight w is drawn from Beta(alpha, alpha), once per batch.
 
     Returns:
-        The mixed images, each image's partner (B,), and the weight w of the image itself: w x + (1 - w) x[partner]. The
-        loss is mixed likewise: for binary cross-entropy that is the loss of labels w y + (1 - w) y[partner].
+        The mixed images w x + (1 - w) x[partner], the index of the partner of each image (B,), and the weight w. The
+        loss is mixed with the same weights, which for binary cross-entropy equals the loss of the labels
+        w y + (1 - w) y[partner].
+
+    >>> mixed, partner, weight = mix(torch.rand(4, 3, 8, 8), alpha=0.4)
+    >>> mixed.shape, partner.shape, 0 <= weight <= 1
+    (torch.Size([4, 3, 8, 8]), torch.Size([4]), True)
     """
     weight = float(torch.distributions.Beta(alpha, alpha).sample())
     partner = torch.randperm(len(images)).to(images.device)
@@ -25,5 +30,12 @@ def mix(images: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
 
 
 def agreed(labels: Tensor, partners: Tensor) -> Tensor:
-    """What is true of both images, int8 (B, L): a model can be told only that; the rest is unknown."""
+    """The labels on which both images agree, int8 (B, L); the others are unknown.
+
+    Only these can be known labels of a mixed image.
+
+    >>> labels, partners = torch.tensor([[1, 0, 1]]), torch.tensor([[1, 0, 0]])
+    >>> agreed(labels, partners).tolist()
+    [[1, 0, -1]]
+    """
     return torch.where(labels == partners, labels, UNKNOWN)

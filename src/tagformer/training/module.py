@@ -16,7 +16,7 @@ from tagformer.errors import TagformerError
 from tagformer.images.transforms import normalise
 from tagformer.labels.masking import draw_known, draw_order, extra_mask_training, label_mask_training, without_known
 from tagformer.labels.space import without_extra
-from tagformer.losses import asymmetric_loss, binary_cross_entropy, count_loss, exclusive_cross_entropy
+from tagformer.losses import count_loss, get_loss
 from tagformer.metrics.accumulator import MultiLabelScores
 from tagformer.models.base import ModelOutput, MultiLabelModel
 from tagformer.recipes.recipe import Recipe
@@ -41,6 +41,7 @@ class TrainingModule(LightningModule):
         self.model = model
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
+        self.loss_function = get_loss(recipe.loss.name)
         self.bad_images: set[str] = set()
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] = {}
@@ -123,18 +124,10 @@ class TrainingModule(LightningModule):
     def loss(self, logits: Tensor, targets: Tensor, reduction: str) -> Tensor:
         """The recipe's loss of logits (B, L) against targets (B, L) in {1, 0, -1}; see `losses`."""
         settings = self.recipe.loss
-        if settings.name == "softmax":
-            return exclusive_cross_entropy(logits, targets, reduction=reduction)
-        if settings.name == "bce":
-            return binary_cross_entropy(logits, targets, reduction=reduction)
-        return asymmetric_loss(
-            logits,
-            targets,
-            reduction=reduction,
-            gamma_negative=settings.gamma_negative,
-            gamma_positive=settings.gamma_positive,
-            margin=settings.margin,
-        )
+        options = {}
+        if settings.name == "asl":
+            options = settings.model_dump(include={"gamma_negative", "gamma_positive", "margin"})
+        return self.loss_function(logits, targets, reduction=reduction, **options)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         raise_on_bad_images(batch.bad, self.recipe.data.on_bad_image)

@@ -1,4 +1,4 @@
-"""Windows, and the attention within and across them."""
+"""Windows, pixel attention and cross-window attention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tagformer.backbones.mltr.attention import (
     CrossWindowAttention,
-    WindowAttention,
+    PixelAttention,
     merge,
     partition,
     relative_positions,
@@ -38,12 +38,12 @@ def test_relative_positions_are_the_same_for_the_same_displacement(side: int) ->
     for i in range(side**2):
         for j in range(side**2):
             rows.setdefault((i // side - j // side, i % side - j % side), set()).add(int(index[i, j]))
-    assert all(len(found) == 1 for found in rows.values())
+    assert all(len(positions) == 1 for positions in rows.values())
     assert len(set.union(*rows.values())) == len(rows) == (2 * side - 1) ** 2
 
 
-def heard_by(place: tuple[int, int], size: int, side: int, shift: int) -> Tensor:
-    """Which positions a shifted window lets one hear, worked out by hand: same window, not across the border."""
+def visible_from(place: tuple[int, int], size: int, side: int, shift: int) -> Tensor:
+    """The positions that a position may attend to in a shifted window: same window, not across the border."""
     allowed = torch.zeros(size, size, dtype=torch.bool)
     for row in range(size):
         for column in range(size):
@@ -55,13 +55,13 @@ def heard_by(place: tuple[int, int], size: int, side: int, shift: int) -> Tensor
 
 @torch.no_grad()
 @pytest.mark.parametrize("place", [(0, 0), (1, 5), (7, 7), (3, 4), (4, 0)])
-def test_shifted_attention_leaks_nothing(place: tuple[int, int]) -> None:
-    """Noise outside of what a position may hear changes it by exactly nothing, and inside by something."""
+def test_shifted_attention_stays_within_its_positions(place: tuple[int, int]) -> None:
+    """Noise at positions that must not be attended to changes nothing at all; noise at the others does."""
     torch.manual_seed(0)
     size, side, shift = 8, 4, 2
-    attention = WindowAttention(32, 2, side, (size, size), shift)
+    attention = PixelAttention(32, 2, side, (size, size), shift)
     maps = torch.randn(1, size, size, 32)
-    allowed = heard_by(place, size, side, shift)
+    allowed = visible_from(place, size, side, shift)
     noise = 1e3 * torch.randn_like(maps)
     before = attention(maps)[0, place[0], place[1]]
     outside = torch.where(allowed[None, :, :, None], maps, maps + noise)
@@ -72,14 +72,14 @@ def test_shifted_attention_leaks_nothing(place: tuple[int, int]) -> None:
         assert not torch.equal(attention(changed)[0, place[0], place[1]], before)
 
 
-def test_every_position_hears_some_across_each_edge_when_shifted() -> None:
+def test_the_shift_mask_of_the_first_and_the_last_window() -> None:
     mask = shift_mask(8, 8, 4, 2)
     assert mask.shape == (4, 16, 16)
-    assert mask[0].all()  # the first window is cut by no border
-    assert mask[3].sum() == 4 * 16  # the last one is four quarters
+    assert mask[0].all()  # no border crosses the first window
+    assert mask[3].sum() == 4 * 16  # the last window has four regions
 
 
-def written_out(attention: WindowAttention, maps: Tensor) -> Tensor:
+def attention_in_loops(attention: PixelAttention, maps: Tensor) -> Tensor:
     """The attention of unshifted windows, window by window and head by head, in float64."""
     weight, offset = attention.qkv.weight.double(), attention.qkv.bias.double()
     side, width = attention.side, maps.shape[3]
@@ -91,14 +91,14 @@ def written_out(attention: WindowAttention, maps: Tensor) -> Tensor:
             query, key, value = (tokens @ weight.T + offset).split(width, dim=1)
             mixed = []
             for head in range(attention.heads):
-                own = slice(head * size, (head + 1) * size)
-                logits = query[:, own] @ key[:, own].T / size**0.5
+                columns = slice(head * size, (head + 1) * size)
+                logits = query[:, columns] @ key[:, columns].T / size**0.5
                 if attention.table is not None:
                     for i in range(side**2):
                         for j in range(side**2):
                             down, across = i // side - j // side + side - 1, i % side - j % side + side - 1
                             logits[i, j] += attention.table.weight[down * (2 * side - 1) + across, head].double()
-                mixed.append(logits.softmax(1) @ value[:, own])
+                mixed.append(logits.softmax(1) @ value[:, columns])
             done = torch.cat(mixed, 1) @ attention.proj.weight.double().T + attention.proj.bias.double()
             out[0, row : row + side, column : column + side] = done.view(side, side, width)
     return out
@@ -106,19 +106,19 @@ def written_out(attention: WindowAttention, maps: Tensor) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("positions", [True, False])
-def test_window_attention_against_a_loop(positions: bool) -> None:
+def test_pixel_attention_against_a_loop(positions: bool) -> None:
     torch.manual_seed(0)
-    attention = WindowAttention(64, 2, 3, (6, 9), positions=positions)
+    attention = PixelAttention(64, 2, 3, (6, 9), positions=positions)
     maps = torch.randn(1, 6, 9, 64)
-    torch.testing.assert_close(attention(maps).double(), written_out(attention, maps), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(attention(maps).double(), attention_in_loops(attention, maps), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_a_token_is_one_more_position_and_unheard_at_weight_zero() -> None:
+def test_the_token_is_one_more_position_and_ignored_at_weight_zero() -> None:
     torch.manual_seed(0)
-    attention = WindowAttention(64, 2, 3, (3, 3), positions=False, token=True)
+    attention = PixelAttention(64, 2, 3, (3, 3), positions=False, token=True)
     maps, token = torch.randn(2, 3, 3, 64), torch.randn(2, 64)
-    heard, told = attention.with_token(maps, token)
+    attended_maps, attended_token = attention.forward_with_token(maps, token)
     tokens = torch.cat([maps.flatten(1, 2), token[:, None]], 1)
     reference = torch.nn.MultiheadAttention(64, 2, batch_first=True)
     reference.load_state_dict(
@@ -130,29 +130,31 @@ def test_a_token_is_one_more_position_and_unheard_at_weight_zero() -> None:
         }
     )
     expected = reference(tokens, tokens, tokens)[0]
-    torch.testing.assert_close(torch.cat([heard.flatten(1, 2), told[:, None]], 1), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        torch.cat([attended_maps.flatten(1, 2), attended_token[:, None]], 1), expected, rtol=1e-5, atol=1e-5
+    )
     attention.token_weight.zero_()
-    heard, told = attention.with_token(maps, token)
-    torch.testing.assert_close(heard, attention(maps), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(told, expected[:, -1], rtol=1e-5, atol=1e-5)  # the token goes on hearing
+    attended_maps, attended_token = attention.forward_with_token(maps, token)
+    torch.testing.assert_close(attended_maps, attention(maps), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(attended_token, expected[:, -1], rtol=1e-5, atol=1e-5)  # the token still attends to all
 
 
 @torch.no_grad()
-def test_an_unheard_token_far_above_the_positions_leaves_them_what_they_hear() -> None:
-    attention = WindowAttention(32, 1, 2, (2, 2), positions=False, token=True)
+def test_a_token_with_large_logits_and_weight_zero_is_ignored() -> None:
+    attention = PixelAttention(32, 1, 2, (2, 2), positions=False, token=True)
     attention.qkv.weight.copy_(torch.eye(32).repeat(3, 1))
     attention.token_weight.zero_()
     maps, token = torch.zeros(1, 2, 2, 32), torch.zeros(1, 32)
     maps[..., 0], token[:, 0] = 30.0, 60.0  # 159 and 318 before the softmax
-    heard, _ = attention.with_token(maps, token)
-    torch.testing.assert_close(heard, attention(maps))
+    attended_maps, _ = attention.forward_with_token(maps, token)
+    torch.testing.assert_close(attended_maps, attention(maps))
 
 
-def test_a_token_that_is_not_heard_can_learn_to_be() -> None:
-    attention = WindowAttention(32, 1, 2, (2, 2), token=True)
+def test_a_token_weight_of_zero_has_a_gradient() -> None:
+    attention = PixelAttention(32, 1, 2, (2, 2), token=True)
     torch.nn.init.zeros_(attention.token_weight)
-    heard, _ = attention.with_token(torch.randn(1, 2, 2, 32), torch.randn(1, 32))
-    heard.square().sum().backward()
+    attended_maps, _ = attention.forward_with_token(torch.randn(1, 2, 2, 32), torch.randn(1, 32))
+    attended_maps.square().sum().backward()
     assert attention.token_weight.grad.abs().max() > 0
 
 
@@ -176,9 +178,9 @@ def test_cross_window_attention_against_a_loop_over_channels() -> None:
             value = tokens @ value_weight.T + value_bias
             mixed = torch.softmax(query @ key.T / side, dim=1) @ value
             done = mixed @ attention.proj.weight.T + attention.proj.bias
-            for (row, column), own in zip(places, done, strict=True):
-                found = out[image, row : row + side, column : column + side, channel]
-                torch.testing.assert_close(found, own.view(side, side), rtol=1e-5, atol=1e-5)
+            for (row, column), expected in zip(places, done, strict=True):
+                window = out[image, row : row + side, column : column + side, channel]
+                torch.testing.assert_close(window, expected.view(side, side), rtol=1e-5, atol=1e-5)
 
 
 def counted(attention: torch.nn.Module, height: int, width: int, channels: int) -> int:
@@ -193,9 +195,9 @@ def counted(attention: torch.nn.Module, height: int, width: int, channels: int) 
 @pytest.mark.parametrize(("size", "side", "channels"), [(56, 7, 96), (24, 12, 64), (8, 2, 32)])
 def test_operations_and_parameters_are_those_of_equations_5_to_10(size: int, side: int, channels: int) -> None:
     positions = size * size
-    pixel = WindowAttention(channels, channels // 32, side, (size, size))
+    pixel = PixelAttention(channels, channels // 32, side, (size, size))
     assert counted(pixel, size, size, channels) == 4 * positions * channels**2 + 2 * side**2 * positions * channels
-    everywhere = WindowAttention(channels, channels // 32, size, (size, size))  # one window is global attention
+    everywhere = PixelAttention(channels, channels // 32, size, (size, size))  # one window is global attention
     assert counted(everywhere, size, size, channels) == 4 * positions * channels**2 + 2 * positions**2 * channels
     cross = CrossWindowAttention(side)
     expected = 4 * positions * side**2 * channels + 2 * (positions // side) ** 2 * channels

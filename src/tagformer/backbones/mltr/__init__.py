@@ -1,4 +1,4 @@
-"""MlTr's network (Cheng et al., 2021)."""
+"""The network of MlTr (Cheng et al., 2021): attention, network, variants, and weights to start from."""
 
 import lazy_loader
 

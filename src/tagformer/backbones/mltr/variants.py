@@ -1,4 +1,4 @@
-"""The sizes of MlTr by name (Table 1), with the weights that they can start from."""
+"""The architecture variants of MlTr by name (section 3.1.4, Table 1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tagformer.backbones.mltr.network import MlTrBackbone
 from tagformer.backbones.mltr.weights import load_file, load_swin
 from tagformer.errors import TagformerError
 
-# Table 1: image size, channels of the first stage, units in each stage; the last for small pictures on two cores.
+# Table 1: input resolution, channels C, block numbers in the four stages. The last one is for small images on a CPU.
 VARIANTS: dict[str, dict[str, Any]] = {
     "mltr_s": {"image_size": 224, "width": 96, "units": (1, 1, 3, 1)},
     "mltr_m": {"image_size": 384, "width": 96, "units": (1, 1, 9, 1)},
@@ -25,15 +25,21 @@ def create_mltr(
     image_size: int | None = None,
     **options: Any,
 ) -> MlTrBackbone:
-    """A variant of Table 1, with some of its options changed.
+    """A variant of Table 1.
 
     Args:
-        pretrained: start from the ImageNet weights that timm has of the Swin transformer of the same widths; MlTr's own
+        name: a name in `VARIANTS`.
+        pretrained: start from timm's ImageNet weights of the Swin transformer with the same widths; the weights of MlTr
             were never published.
-        weights: a local file instead, of a Swin transformer or of an MlTr.
+        weights: start from a local file of a Swin transformer or of an MlTr instead.
+        image_size: height and width of the images in pixels; None: as in Table 1.
+        options: of `MlTrBackbone`, in place of those of the variant.
 
     Raises:
-        TagformerError: an option that there is not, weights that do not fit.
+        TagformerError: an unknown option, or weights that do not fit.
+
+    >>> create_mltr("mltr_tiny", width=64).channels
+    (64, 128, 256, 512)
     """
     settings = {**VARIANTS[name], **({} if image_size is None else {"image_size": image_size}), **options}
     try:

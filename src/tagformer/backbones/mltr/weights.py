@@ -10,25 +10,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from tagformer.backbones.mltr.attention import WindowAttention
+from tagformer.backbones.mltr.attention import PixelAttention
 from tagformer.backbones.mltr.network import Block, MlTrBackbone
 from tagformer.backbones.timm import create_network, read_weights
 from tagformer.errors import TagformerError
 
-# Swin transformers with the widths, and in the stages' window blocks the depths, of MlTr's variants.
+# The Swin transformers with the widths of the variants of MlTr, and with as many blocks of pixel attention.
 SWIN = {
     "mltr_s": "swin_tiny_patch4_window7_224.ms_in1k",
     "mltr_m": "swin_small_patch4_window7_224.ms_in1k",
     "mltr_l": "swin_base_patch4_window12_384.ms_in22k_ft_in1k",
 }
+SWIN_PARTS = (  # of a block: the names in timm, and ours
+    ("attn.relative_position_bias_table", "attention.table.weight"),
+    ("attn.", "attention."),
+)
+SWIN_BUFFERS = ("relative_position_index", "attn_mask")
 State = dict[str, Tensor]
 
 
 def load_swin(backbone: MlTrBackbone, name: str) -> None:
-    """Start from timm's weights of the Swin transformer that a variant resembles.
+    """Load timm's ImageNet weights of the Swin transformer that corresponds to a variant.
 
     Raises:
-        TagformerError: there is none, or its weights cannot be downloaded.
+        TagformerError: no Swin transformer corresponds to it, or the weights cannot be downloaded.
     """
     if name not in SWIN:
         raise TagformerError(
@@ -48,121 +53,133 @@ def load_file(backbone: MlTrBackbone, file: Path) -> None:
 
 
 def load_state(backbone: MlTrBackbone, state: State, origin: str) -> None:
-    """Load the weights of a Swin transformer of timm or of an MlTr, for whatever image size it was built.
+    """Load the weights of a Swin transformer of timm, or of an MlTr, built for any image size.
 
-    With a Swin transformer's, a new network computes what that one does: its third blocks begin as the identity anyway,
-    and the positions of the last stage do not hear a token that joins them.
+    With the weights of a Swin transformer, the network initially computes what the Swin transformer computes: the
+    blocks without a counterpart start as the identity, and the attention weight of the token is zero.
+
+    Args:
+        origin: of the weights, for messages.
 
     Raises:
-        TagformerError: weights that are missing or of other shapes.
+        TagformerError: weights are missing or have other shapes.
     """
-    swin = "patch_embed.proj.weight" in state
-    if swin:
-        unhear_token(backbone)
+    is_swin = "patch_embed.proj.weight" in state
+    if is_swin:
+        zero_token_weight(backbone)
         state = from_swin(backbone, state, origin)
-    own = backbone.state_dict()
-    state = {name: resized(weight, own[name], name) if name in own else weight for name, weight in state.items()}
-    wanted = {name for name in own if not (swin and _is_new(backbone, name))}
-    missing = sorted(wanted - state.keys())
+    current = backbone.state_dict()
+    state = {name: resized(weight, current[name], name) for name, weight in state.items() if name in current}
+    needed = {name for name in current if not (is_swin and _has_no_swin_counterpart(backbone, name))}
+    missing = sorted(needed - state.keys())
     if missing:
         raise TagformerError(f"{origin} does not fit: it lacks '{missing[0]}' and {len(missing) - 1} more.")
-    for name in sorted(wanted):
-        if state[name].shape != own[name].shape:
+    for name in sorted(needed):
+        if state[name].shape != current[name].shape:
             raise TagformerError(
-                f"{origin} does not fit: '{name}' is {tuple(state[name].shape)}, not {tuple(own[name].shape)}."
+                f"{origin} does not fit: '{name}' is {tuple(state[name].shape)}, not {tuple(current[name].shape)}."
             )
-    backbone.load_state_dict({name: state[name] for name in wanted}, strict=False)
+    backbone.load_state_dict({name: state[name] for name in needed}, strict=False)
 
 
 @torch.no_grad()
-def unhear_token(backbone: MlTrBackbone) -> None:
-    """Make the positions of the last stage deaf, for a start, to a token that joins them."""
+def zero_token_weight(backbone: MlTrBackbone) -> None:
+    """Zero the token's attention weight, so that the network initially equals the Swin transformer."""
     for block in backbone.blocks():
-        if isinstance(block.attention, WindowAttention) and block.attention.token_weight is not None:
+        if isinstance(block.attention, PixelAttention) and block.attention.token_weight is not None:
             block.attention.token_weight.zero_()
 
 
 def from_swin(backbone: MlTrBackbone, state: State, origin: str) -> State:
-    """A timm Swin transformer's state dict under the names of `backbone`; its classifier is left out.
+    """The state dict of a timm Swin transformer under the names of `backbone`, without its classifier.
 
     Raises:
-        TagformerError: it has more blocks.
+        TagformerError: the Swin transformer has more blocks.
     """
-    places: dict[tuple[int, int], str] = {}
-    for stage, blocks in enumerate(backbone.stages):
-        windows = [i for i, block in enumerate(blocks.children()) if not _is_third(block)]
-        places |= {(stage, depth): f"stages.{stage}.{i}" for depth, i in enumerate(windows)}
+    places = _swin_blocks(backbone)
     renamed: State = {}
     for name, weight in state.items():
-        if found := re.fullmatch(r"layers\.(\d+)\.blocks\.(\d+)\.(.+)", name):
-            place = places.get((int(found[1]), int(found[2])))
+        if match := re.fullmatch(r"layers\.(\d+)\.blocks\.(\d+)\.(.+)", name):
+            place = places.get((int(match[1]), int(match[2])))
             if place is None:
-                raise TagformerError(f"{origin} does not fit: MlTr's network has no place for its '{name}'.")
-            part = (
-                found[3]
-                .replace("attn.relative_position_bias_table", "attn.table.weight")
-                .replace("attn.", "attention.")
-            )
-            if not part.endswith(("relative_position_index", "attn_mask")):
+                raise TagformerError(f"{origin} does not fit: this MlTr has no block for its '{name}'.")
+            part = match[3]
+            for theirs, ours in SWIN_PARTS:
+                part = part.replace(theirs, ours)
+            if not part.endswith(SWIN_BUFFERS):
                 renamed[f"{place}.{part}"] = weight
-        elif found := re.fullmatch(r"layers\.(\d+)\.downsample\.(.+)", name):
-            renamed[f"merging.{int(found[1]) - 1}.{found[2]}"] = weight
+        elif match := re.fullmatch(r"layers\.(\d+)\.downsample\.(.+)", name):
+            renamed[f"merging.{int(match[1]) - 1}.{match[2]}"] = weight
         elif name.startswith("patch_embed."):
-            renamed[name.replace("patch_embed.proj", "embedding").replace("patch_embed.norm", "embedding_norm")] = (
-                weight
-            )
+            ours = name.replace("patch_embed.proj", "embedding").replace("patch_embed.norm", "embedding_norm")
+            renamed[ours] = weight
         elif name.startswith("norm."):
             renamed[name] = weight
     return renamed
 
 
-def resized(weight: Tensor, like: Tensor, name: str) -> Tensor:
-    """A weight whose shape follows the window, for another window: bicubic, as grids of positions.
+def _swin_blocks(backbone: MlTrBackbone) -> dict[tuple[int, int], str]:
+    """Stage and depth of a block of a Swin transformer to the name of its counterpart in `backbone`."""
+    places: dict[tuple[int, int], str] = {}
+    for stage, blocks in enumerate(backbone.stages):
+        counterparts = [i for i, block in enumerate(blocks.children()) if not _is_new(block)]
+        places |= {(stage, depth): f"stages.{stage}.{i}" for depth, i in enumerate(counterparts)}
+    return places
 
-    A weight that is none of these, or of another width, is given back as it is.
+
+def resized(weight: Tensor, like: Tensor, name: str) -> Tensor:
+    """A weight whose shape follows the window, interpolated for another window: bicubic, as grids of positions.
+
+    These are the relative position biases and the projections of cross-window attention. All other weights are
+    returned unchanged.
+
+    Args:
+        weight: from an MlTr that was built for another image size.
+        like: the weight that it will replace.
+        name: of the weight.
     """
     if weight.shape == like.shape or weight.ndim != like.ndim:
         return weight
     if name.endswith("attention.table.weight") and weight.shape[1:] == like.shape[1:]:
         return _as_grid(weight.T, len(like)).T.contiguous()
     parts = 3 if ".attention.qkv." in name else 1 if ".attention.proj." in name else 0
-    if parts and all(_counts_positions(shape, parts) for shape in (weight.shape, like.shape)):
+    if parts and all(_is_cross_window_shape(shape, parts) for shape in (weight.shape, like.shape)):
         return _resized_projection(weight, like, parts)
     return weight
 
 
-def _counts_positions(shape: torch.Size, parts: int) -> bool:
-    """Whether a shape is that of a cross-window projection, (parts * s^2, s^2) or (parts * s^2)."""
+def _is_cross_window_shape(shape: torch.Size, parts: int) -> bool:
+    """Whether a shape is that of a cross-window projection or its bias: (parts * s^2, s^2) or (parts * s^2)."""
     positions = shape[0] // parts
-    square = positions * parts == shape[0] and math.isqrt(positions) ** 2 == positions
-    return square and (len(shape) == 1 or shape[1] == positions)
+    is_square = positions * parts == shape[0] and math.isqrt(positions) ** 2 == positions
+    return is_square and (len(shape) == 1 or shape[1] == positions)
 
 
 def _resized_projection(weight: Tensor, like: Tensor, parts: int) -> Tensor:
-    """A cross-window projection, or its bias: every side that counts positions is such a grid."""
+    """A cross-window projection (parts * s^2, s^2), or its bias (parts * s^2): inputs and outputs are such grids."""
     if weight.ndim == 1:
         return _as_grid(weight.unflatten(0, (parts, -1)), len(like) // parts).flatten()
-    rows = weight.unflatten(0, (parts, -1)).transpose(1, 2).flatten(0, 1)  # the outputs last
+    rows = weight.unflatten(0, (parts, -1)).transpose(1, 2).flatten(0, 1)  # (parts * inputs, outputs)
     outputs = _as_grid(rows, len(like) // parts).unflatten(0, (parts, -1)).transpose(1, 2)
-    # The values of fewer, larger inputs are summed: a sum over s^2 inputs must stay what it was.
+    # A sum over fewer inputs must stay as large as it was.
     scale = weight.shape[1] / like.shape[1]
     return _as_grid(outputs.flatten(0, 1), like.shape[1]) * scale
 
 
 def _as_grid(rows: Tensor, count: int) -> Tensor:
-    """Rows (R, n^2), each a grid of n x n, to (R, count)."""
+    """Rows (R, n^2), each a grid of n x n, interpolated to (R, count)."""
     old, new = round(rows.shape[1] ** 0.5), round(count**0.5)
     grid = rows.float().view(len(rows), 1, old, old)
     return F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False).flatten(1).to(rows.dtype)
 
 
-def _is_third(block: torch.nn.Module) -> bool:
-    return isinstance(block, Block) and block.third
+def _is_new(block: torch.nn.Module) -> bool:
+    return isinstance(block, Block) and block.has_no_swin_counterpart
 
 
-def _is_new(backbone: MlTrBackbone, name: str) -> bool:
-    """Whether a weight has no counterpart in a Swin transformer."""
+def _has_no_swin_counterpart(backbone: MlTrBackbone, name: str) -> bool:
+    """Whether a weight does not exist in a Swin transformer: that of the token, or of a block of its own."""
     if name.endswith("token_weight"):
         return True
-    found = re.match(r"stages\.\d+\.\d+", name)
-    return found is not None and _is_third(backbone.get_submodule(found[0]))
+    match = re.match(r"stages\.\d+\.\d+", name)
+    return match is not None and _is_new(backbone.get_submodule(match[0]))
