@@ -117,7 +117,7 @@ def test_a_spec_names_a_format_a_path_and_options(tmp_path: Path) -> None:
     spec = Spec.parse(f"csv:{file}?tags=tags&empty=absent")
     assert (spec.format, spec.path, spec.options) == ("csv", file, {"tags": "tags", "empty": "absent"})
     assert Spec.parse(str(file)) == Spec("csv", file, {})
-    assert Spec.parse("scenes?images=12") == Spec("scenes", None, {"images": "12"})
+    assert Spec.parse("scenes?images=12") == Spec("scenes", Path(), {"images": "12"})
 
 
 def test_a_spec_reads_back_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

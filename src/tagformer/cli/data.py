@@ -184,6 +184,6 @@ def _formats() -> None:
         "write it in another format with 'tagformer data convert'."
     )
     for name, entry in FORMATS.items():
-        echo(f"\n{name}: {entry.tree}")
+        echo(f"\n{name}: {entry.layout}")
         for option, meaning in entry.options.items():
             echo(f"  ?{option}=  {meaning}")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tagformer.data import Conversion, convert, load_dataset, write_dataset
 from tagformer.data.conversion import worker
-from tagformer.data.conversion.writers.base import PART_ROWS
+from tagformer.data.formats._common.writer import PART_ROWS
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.encoding import resized
 from tagformer.images.reading import load_image
@@ -56,7 +56,7 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tagformer.data.conversion.writers.base.PART_ROWS", 3)
+    monkeypatch.setattr("tagformer.data.formats._common.writer.PART_ROWS", 3)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -275,7 +275,7 @@ def test_a_killed_command_goes_on(tmp_path: Path, tagformer: CommandLine, monkey
     assert not (tmp_path / "killed" / ".conversion" / "finished.json").exists()
     done = len(list((tmp_path / "killed" / "images").iterdir()))
     assert 0 < done < count
-    monkeypatch.setattr("tagformer.data.conversion.writers.base.PART_ROWS", PART_ROWS)  # as in the other process
+    monkeypatch.setattr("tagformer.data.formats._common.writer.PART_ROWS", PART_ROWS)  # as in the other process
     code, printed, _ = tagformer(*arguments)
     assert code == 0
     assert f"{count} images" in printed

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tagformer.data import MultiLabelDataset, convert, load_dataset, write_dataset
-from tagformer.data.conversion.writers import WRITERS
 from tagformer.data.dataset import Box
+from tagformer.data.registry import FORMATS as ALL_FORMATS
 from tagformer.data.registry import Spec
 from tagformer.errors import TagformerError
 from tagformer.images.encoding import file_name
@@ -26,7 +26,7 @@ from tagformer.images.reading import load_image
 from tagformer.labels import LabelSpace
 from tests.stored_pictures import SIDE, assert_shows, png
 
-FORMATS = tuple(WRITERS)
+FORMATS = tuple(name for name, entry in ALL_FORMATS.items() if entry.writer is not None)
 SPACE = LabelSpace(
     ("zebra", "ant; big", "back\\slash", 'say "cat"', "Bär, braun", "never"),
     groups={"second": ("zebra", "Bär, braun"), "first": ("ant; big",)},
@@ -216,7 +216,7 @@ def test_a_folder_with_images_of_its_own_can_be_moved(tmp_path: Path, form: str)
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_several_parts_are_one_data_set(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tagformer.data.conversion.writers.base.PART_ROWS", 2)
+    monkeypatch.setattr("tagformer.data.formats._common.writer.PART_ROWS", 2)
     own = dataset(tmp_path)
     written = write_dataset({"all": own}, f"{form}:{tmp_path / 'out'}", part_bytes=900)
     assert_same({"all": load_dataset(written.spec, "all")}, {"all": own})

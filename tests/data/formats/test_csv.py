@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tagformer.data import MultiLabelDataset
-from tagformer.data.formats.csv import join_tags, load, split_tags, splits
+from tagformer.data.formats.csv import CsvFormat, join_tags, split_tags
 from tagformer.errors import TagformerError
+
+FORMAT = CsvFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 AWKWARD_TEXT = st.text(st.sampled_from(";,=\\\"' \n|a"), max_size=8)
@@ -243,7 +246,7 @@ def test_an_image_in_two_splits_of_a_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", "path,tags", "a.jpg,dog", "b.jpg,cat")
     write(tmp_path / "test.csv", "path,tags", "b.jpg,cat")
     with pytest.raises(
-        TagformerError, match=r"test\.csv, line 2: image 'b\.jpg' stands already in .*train\.csv, line 3"
+        TagformerError, match=r"test\.csv, line 2: image 'b\.jpg' is a duplicate of .*train\.csv, line 3"
     ):
         load(tmp_path, "all", {})
 
@@ -259,14 +262,14 @@ def test_an_image_in_two_splits_of_a_folder_is_refused(tmp_path: Path) -> None:
         (["path,tags", "a.jpg,dog", "b.jpg,black,white"], "line 3: 3 cells where the header has 2"),
         (["path,tags", "a.jpg"], "line 2: 1 cells where the header has 2"),
         (["path,tags", ",dog"], "line 2: no image path"),
-        (["path,tags", "a.jpg,dog", "b.jpg,dog", "a.jpg,cat"], r"line 4: image 'a\.jpg' stands already in .*line 2"),
+        (["path,tags", "a.jpg,dog", "b.jpg,dog", "a.jpg,cat"], r"line 4: image 'a\.jpg' is a duplicate of .*line 2"),
         (["path,tags,split", "a.jpg,dog,dev"], "line 2: split 'dev': use train, val or test"),
         (["path,tags,split", "a.jpg,dog,"], "line 2: split '': use train, val or test"),
         (["name,tags", "a.jpg,dog"], "line 1: no column of image paths among name, tags"),
         (["path", "a.jpg"], "line 1: no labels"),
         (["path,cat,cat", "a.jpg,1,1"], "line 1: duplicate column 'cat'"),
         (["id,path,tags", "x,a.jpg,dog", " ,b.jpg,dog"], "line 3: no id"),
-        (["id,path,tags", "x,a.jpg,dog", "x,b.jpg,dog"], r"line 3: id 'x' stands already in .*my\.csv, line 2"),
+        (["id,path,tags", "x,a.jpg,dog", "x,b.jpg,dog"], r"line 3: id 'x' is a duplicate of .*my\.csv, line 2"),
         (["path,dog,", "a.jpg,1,1"], "label 2 has an empty name"),
         (["path,tags"], "has no images"),
         (["path,tags", "a.jpg,"], "has no labels"),

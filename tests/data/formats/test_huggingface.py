@@ -12,10 +12,13 @@ import torch
 from huggingface_hub import constants
 
 from tagformer.data import MultiLabelDataset, load_dataset
-from tagformer.data.formats.huggingface import load, splits
+from tagformer.data.formats.huggingface import HuggingFaceFormat
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.reading import load_image
 from tests.stored_pictures import assert_shows, png
+
+FORMAT = HuggingFaceFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 NAMES = ["dog", "cat", "ant"]
 
@@ -191,7 +194,7 @@ def test_a_cell_without_an_image_or_with_something_else_is_a_bad_image_with_its_
         (
             lambda: table([[0], [1]], key=["x", "x"]),
             {"id": "key"},
-            "set, train, row 2: id 'x' stands already in .*set, train, row 1",
+            "set, train, row 2: id 'x' is a duplicate of .*set, train, row 1",
         ),
         (lambda: table([[0], [1]], key=["x", ""]), {"id": "key"}, "set, train, row 2: id '': use text"),
         (lambda: table([[0]], key=["x"]), {"id": "kay"}, "has no column 'kay' .did you mean 'key'"),

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from tagformer.data import load_dataset
-from tagformer.data.formats.imagefolder import load, splits
+from tagformer.data.formats.imagefolder import ImageFolderFormat
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.reading import load_image
 from tests.stored_pictures import assert_shows, png
+
+FORMAT = ImageFolderFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 
 def write(root: Path, *files: str) -> Path:
@@ -96,7 +99,7 @@ def test_a_split_is_drawn_where_there_is_none(tmp_path: Path) -> None:
         (["train/notes.txt", "val/dog/a.png"], None, "train has no folders of images"),
         (["dog/a.png", "cat/notes.txt"], None, "folder 'cat' has no images: remove it, or put its images there"),
         (["dog/a.png"], lambda root: (root / "cat").mkdir(), "folder 'cat' has no images"),
-        (["dog/a.png"], lambda root: os.symlink(root, root / "dog" / "again"), "lies in a folder that it links to"),
+        (["dog/a.png"], lambda root: os.symlink(root, root / "dog" / "again"), "is a link to a folder that contains it"),
     ],
 )
 def test_a_faulty_tree_is_refused_by_folder(

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from tagformer.data import MultiLabelDataset, load_dataset
 from tagformer.data.formats._common.annotation import read_annotation, write_annotation
-from tagformer.data.formats.jsonl import load, splits
+from tagformer.data.formats.jsonl import JsonlFormat
 from tagformer.errors import TagformerError
 from tests.stored_pictures import assert_shows, png
+
+FORMAT = JsonlFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 LINES: list[dict[str, Any]] = [
     {"path": "a.png", "tags": ["dog", "cat"]},
@@ -153,8 +156,8 @@ def test_labels_json_gives_names_order_groups_and_extra_labels(tmp_path: Path) -
     ("line", "message"),
     [
         (b'{"path": "a.png", "tags": ["dog"]', "not valid JSON"),
-        (b"[1, 2]", "not an object"),
-        (b'"dog"', "not an object"),
+        (b"[1, 2]", "not a JSON object"),
+        (b'"dog"', "not a JSON object"),
         ('{"path": "ä.png"}'.encode("latin-1"), "not UTF-8 text"),
         (b'{"path": "a.png", "tags": ["\\ud83d"]}', "not UTF-8 text"),
         (b'{"path": "a.png", "tags": ["\xed\xa0\xbd"]}', "not UTF-8 text"),
@@ -174,15 +177,15 @@ def test_labels_json_gives_names_order_groups_and_extra_labels(tmp_path: Path) -
         ({"path": "a.png", "labels": {"": 1}}, "label '' has the state 1"),
         ({"path": "a.png", "tags": ["dog"], "labels": {"dog": 1}}, "both 'tags' and 'labels'"),
         ({"path": "a.png", "labels": {"dog": 1}, "absent": ["cat"]}, "both 'absent' and states in 'labels'"),
-        ({"path": "a.png", "tags": ["dog"], "absent": ["dog"]}, "'dog' stands in both 'tags' and 'absent'"),
-        ({"path": "a.png", "present": ["dog"], "unknown": ["dog"]}, "'dog' stands in both 'present' and 'unknown'"),
+        ({"path": "a.png", "tags": ["dog"], "absent": ["dog"]}, "'dog' is in both 'tags' and 'absent'"),
+        ({"path": "a.png", "present": ["dog"], "unknown": ["dog"]}, "'dog' is in both 'present' and 'unknown'"),
         ({"path": "a.png", "tags": [], "split": "dev"}, "split 'dev': use train, val or test"),
         ({"path": "a.png", "tags": [], "split": 1}, "split 1: use train, val or test"),
-        ({"path": "a.png", "tags": [], "split": "train"}, "no split, but others have one"),
+        ({"path": "a.png", "tags": [], "split": "train"}, "no split, but other rows have one"),
         ({"path": "a.png", "tags": [], "id": ""}, "id '': use text or a whole number"),
         ({"path": "a.png", "tags": [], "id": True}, "id True: use text or a whole number"),
-        ({"path": "a.png", "tags": [], "id": "first.png"}, r"id 'first\.png' stands already in .*my\.jsonl, line 1"),
-        ({"path": "first.png", "tags": []}, r"image 'first\.png' stands already in .*my\.jsonl, line 1"),
+        ({"path": "a.png", "tags": [], "id": "first.png"}, r"id 'first\.png' is a duplicate of .*my\.jsonl, line 1"),
+        ({"path": "first.png", "tags": []}, r"image 'first\.png' is a duplicate of .*my\.jsonl, line 1"),
     ],
 )
 def test_a_faulty_line_is_refused_with_the_file_and_the_line(tmp_path: Path, line: Any, message: str) -> None:

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tagformer.data.formats.nuswide import load, splits
+from tagformer.data.formats.nuswide import NusWideFormat
 from tagformer.errors import TagformerError
+
+FORMAT = NusWideFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 CONCEPTS = ["airport", "animal", *(f"concept{number:02d}" for number in range(2, 80)), "zebra"]
 TRAIN = ["actor\\0001_2124494179.jpg", "actor\\0002_174174086.jpg", "zoo\\0003_42.jpg"]
@@ -156,7 +159,7 @@ def spoilt(file: str, content: bytes) -> Callable[[Path], object]:
         ),
         (
             spoilt("ImageList/TrainImagelist.txt", b"a\\1.jpg\nb\\2.jpg\na\\1.jpg\n"),
-            r"TrainImagelist\.txt, line 3: 'a/1\.jpg' stands already in .*TrainImagelist\.txt, line 1",
+            r"TrainImagelist\.txt, line 3: 'a/1\.jpg' is a duplicate of .*TrainImagelist\.txt, line 1",
         ),
         (spoilt("ImageList/TrainImagelist.txt", b"a\\1.jpg\n\nb\\2.jpg\n"), r"TrainImagelist\.txt, line 2 is empty"),
         (spoilt("ImageList/TrainImagelist.txt", b"a\\1.jpg\n\xe9.jpg\n"), r"TrainImagelist\.txt, line 2 is not UTF-8"),
@@ -164,7 +167,7 @@ def spoilt(file: str, content: bytes) -> Callable[[Path], object]:
         (spoilt("ConceptsList/Concepts81.txt", b"sky\nsea\n"), r"Concepts81\.txt has 2 lines: .* 81 labels"),
         (
             spoilt("ConceptsList/Concepts81.txt", "\n".join(["sky", *CONCEPTS[:79], "sky"]).encode()),
-            r"Concepts81\.txt, line 81: 'sky' stands already in .*Concepts81\.txt, line 1",
+            r"Concepts81\.txt, line 81: 'sky' is a duplicate of .*Concepts81\.txt, line 1",
         ),
         (
             lambda root: (root / "ConceptsList" / "Concepts81.txt").unlink(),

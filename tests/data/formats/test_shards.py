@@ -13,10 +13,13 @@ import webdataset
 
 from tagformer.data import MultiLabelDataset, load_dataset, write_dataset
 from tagformer.data.formats._common.table import Row, Table
-from tagformer.data.formats.shards import load, splits
+from tagformer.data.formats.shards import ShardFormat
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.reading import load_image
 from tests.stored_pictures import assert_shows, png
+
+FORMAT = ShardFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 SAID: list[dict[str, Any]] = [
     {"tags": ["dog", "cat"]},
@@ -135,7 +138,7 @@ def test_labels_json_gives_the_labels_and_spares_the_other_splits(tmp_path: Path
     assert dataset.label_space.to_dict() == content
     assert states(dataset) == {"train-0/000000": [1, 0, 1]}
     (tmp_path / "labels.json").unlink()
-    with pytest.raises(TagformerError, match=r"test-0\.tar is no tar"):
+    with pytest.raises(TagformerError, match=r"test-0\.tar is truncated or not a tar"):
         load(tmp_path, "train", {})
 
 
@@ -193,17 +196,17 @@ def test_shards_that_we_wrote_are_read_by_webdataset_and_by_us(tmp_path: Path) -
         ([("b.png", png(1))], r"member b\.png has no b\.json beside it: a sample needs both"),
         ([("b.json", b'{"tags": []}')], r"member b\.json has no image beside it: a sample needs both"),
         ([("b.png", b""), ("b.JPG", b""), ("b.json", b"{}")], r"members b\.png and b\.JPG are both images of one key"),
-        ([("a.json", b"{}")], r"member a\.json stands there twice"),
+        ([("a.json", b"{}")], r"duplicate member a\.json"),
         ([("a.png", b"")], r"members a\.png and a\.png are both images of one key"),
         ([("b.png", b""), ("b.json", b"{")], r"b\.json: not valid JSON"),
         ([("b.png", b""), ("b.json", b'{"tags": ["\xff"]}')], r"b\.json: not UTF-8 text"),
         ([("b.png", b""), ("b.json", b'{"tags": ["\xed\xa0\x80"]}')], r"b\.json: not UTF-8 text"),
         ([("b.png", b""), ("b.json", '{"tags": ["a"]}'.encode("utf-16"))], r"b\.json: not UTF-8 text"),
-        ([("b.png", b""), ("b.json", b"[1]")], r"b\.json: not an object"),
+        ([("b.png", b""), ("b.json", b"[1]")], r"b\.json: not a JSON object"),
         ([("b.png", b""), ("b.json", b'{"tags": "dog"}')], r"b\.json: 'tags' must be a list of names"),
         ([("b.png", b""), ("b.json", b'{"labels": {"dog": 2}}')], r"b\.json: label 'dog' has the state 2"),
         ([("b.png", b""), ("b.json", b'{"id": [1]}')], r"b\.json: id \[1\]: use text or a whole number"),
-        ([("b.png", b""), ("b.json", b'{"id": "my/a"}')], r"sample 2: id 'my/a' stands already in .*my\.tar, sample 1"),
+        ([("b.png", b""), ("b.json", b'{"id": "my/a"}')], r"sample 2: id 'my/a' is a duplicate of .*my\.tar, sample 1"),
     ],
 )
 def test_a_faulty_member_is_refused_with_the_tar_and_its_name(
@@ -218,13 +221,13 @@ def test_a_faulty_member_is_refused_with_the_tar_and_its_name(
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda content: b"", "is no tar, or not a whole one, after its start"),
-        (lambda content: b"text " * 300, "is no tar, or not a whole one, after its start"),
-        (lambda content: content[:300], "is no tar, or not a whole one, after its start"),
-        (lambda content: content[:700], r"is no tar, or not a whole one, after member a\.png"),
-        (lambda content: content[:1200], r"is no tar, or not a whole one, after member a\.png"),
-        (lambda content: content[:2048], r"is no tar, or not a whole one, after member a\.json"),
-        (lambda content: content[:1100] + b"?" * 50 + content[1150:], r"not a whole one, after member a\.png"),
+        (lambda content: b"", "is truncated or not a tar: reading failed after its start"),
+        (lambda content: b"text " * 300, "is truncated or not a tar: reading failed after its start"),
+        (lambda content: content[:300], "is truncated or not a tar: reading failed after its start"),
+        (lambda content: content[:700], r"is truncated or not a tar: reading failed after member a\.png"),
+        (lambda content: content[:1200], r"is truncated or not a tar: reading failed after member a\.png"),
+        (lambda content: content[:2048], r"is truncated or not a tar: reading failed after member a\.json"),
+        (lambda content: content[:1100] + b"?" * 50 + content[1150:], r"reading failed after member a\.png"),
         (lambda content: bytes(10240), "has no images: it needs a sample for each"),
     ],
 )

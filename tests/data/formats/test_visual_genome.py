@@ -70,7 +70,7 @@ def test_news500_has_the_same_layout_under_its_own_names(tmp_path: Path) -> None
     assert NEWS500.splits(tmp_path, {}) == ("train", "test")
     assert dataset.label_space.names_of(dataset[0].labels) == ["news_007"]
     assert dataset.images == [tmp_path / "images" / "1.jpg"]
-    assert "news_category_500_labels_index.json" in NEWS500.tree
+    assert "news_category_500_labels_index.json" in NEWS500.layout
     with pytest.raises(TagformerError, match=r"vg_category_500_labels_index\.json does not exist"):
         VG500.load(tmp_path, "test", {})
 
@@ -85,12 +85,12 @@ def test_news500_has_the_same_layout_under_its_own_names(tmp_path: Path) -> None
         ({**INDEX, "2385068.jpg": [3, -1]}, r"index\.json, entry '2385068\.jpg': label -1"),
         ({**INDEX, "2385068.jpg": ["3"]}, r"index\.json, entry '2385068\.jpg': label '3'"),
         ({**INDEX, "2385068.jpg": [True]}, r"index\.json, entry '2385068\.jpg': label True"),
-        ({**INDEX, "2385068.jpg": 3}, r"index\.json, entry '2385068\.jpg' is no list"),
+        ({**INDEX, "2385068.jpg": 3}, r"index\.json, entry '2385068\.jpg' is not a list"),
         (
             {"2360596.jpg": [], "2315571.jpg": []},
             r"train_list_500\.txt, line 2: .*index\.json has no entry '2385068\.jpg'",
         ),
-        ([], r"index\.json is no JSON object"),
+        ([], r"index\.json is not a JSON object"),
     ],
 )
 def test_a_spoilt_index_is_refused_by_name(tmp_path: Path, content: Any, message: str) -> None:
@@ -109,7 +109,7 @@ def test_a_truncated_index_is_refused_with_its_line(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"1.jpg\n2.jpg\n1.jpg\n", r"train_list_500\.txt, line 3: '1\.jpg' stands already in .*500\.txt, line 1"),
+        (b"1.jpg\n2.jpg\n1.jpg\n", r"train_list_500\.txt, line 3: '1\.jpg' is a duplicate of .*500\.txt, line 1"),
         (b"1.jpg\n \n2.jpg\n", r"train_list_500\.txt, line 2 is empty"),
         (b"1.jpg\n2.jpg\n\xff\xfe.jpg\n", r"train_list_500\.txt, line 3 is not UTF-8"),
         (b"", r"train_list_500\.txt is empty"),
@@ -132,7 +132,7 @@ def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
     ("lines", "message"),
     [
         ([f"thing {number}" for number in range(499)], r"names\.txt has 499 lines: it needs .* 500 labels"),
-        (["thing 7", *(f"thing {number}" for number in range(499))], r"names\.txt, line 9: 'thing 7' stands already"),
+        (["thing 7", *(f"thing {number}" for number in range(499))], r"names\.txt, line 9: 'thing 7' is a duplicate"),
         (["one", "", "three"], r"names\.txt, line 2 is empty"),
     ],
 )

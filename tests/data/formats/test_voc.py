@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.formats.voc import CLASSES, COLUMNS, load, splits
+from tagformer.data.formats.voc import CLASSES, COLUMNS, VocFormat
 from tagformer.errors import TagformerError
+
+FORMAT = VocFormat("2007")
+load, splits = FORMAT.load, FORMAT.splits
 
 YEAR = "2007"
 LISTS = {"train": ("000012", "000017"), "val": ("000005",), "test": ("000001", "000002")}
@@ -100,8 +103,8 @@ def test_labels_are_the_official_classes_in_alphabetical_order() -> None:
 
 
 def test_train_is_trainval_as_in_the_papers(main: Path, tmp_path: Path) -> None:
-    assert splits(tmp_path, {}, YEAR) == ("train", "test")
-    train, test = (load(tmp_path, split, {}, YEAR) for split in ("train", "test"))
+    assert splits(tmp_path, {}) == ("train", "test")
+    train, test = (load(tmp_path, split, {}) for split in ("train", "test"))
     assert train.label_space.names == CLASSES
     assert train.ids == ["000005", "000012", "000017"]
     assert names(train) == [["chair"], ["car"], ["horse", "person"]]
@@ -116,16 +119,16 @@ def test_train_is_trainval_as_in_the_papers(main: Path, tmp_path: Path) -> None:
 
 def test_the_official_train_and_val_can_be_asked_for(main: Path, tmp_path: Path) -> None:
     options = {"train": "train"}
-    assert splits(tmp_path, options, YEAR) == ("train", "val", "test")
-    assert load(tmp_path, "train", options, YEAR).ids == ["000012", "000017"]
-    assert names(load(tmp_path, "val", options, YEAR)) == [["chair"]]
+    assert splits(tmp_path, options) == ("train", "val", "test")
+    assert load(tmp_path, "train", options).ids == ["000012", "000017"]
+    assert names(load(tmp_path, "val", options)) == [["chair"]]
 
 
 def test_trainval_is_train_and_val_where_it_is_not_listed(main: Path, tmp_path: Path) -> None:
     for file in main.glob("*trainval.txt"):
         file.unlink()
-    assert splits(tmp_path, {}, YEAR) == ("train", "test")
-    train = load(tmp_path, "train", {}, YEAR)
+    assert splits(tmp_path, {}) == ("train", "test")
+    train = load(tmp_path, "train", {})
     assert train.ids == ["000012", "000017", "000005"]
     assert names(train) == [["car"], ["horse", "person"], ["chair"]]
     assert train.origins is not None
@@ -149,42 +152,42 @@ def test_splits_are_those_that_are_listed(
 ) -> None:
     for name in LISTS.keys() - set(lists):
         (main / f"{name}.txt").unlink()
-    assert splits(tmp_path, {}, YEAR) == expected
+    assert splits(tmp_path, {}) == expected
 
 
 @pytest.mark.parametrize("path", ["", "VOCdevkit", "VOCdevkit/VOC2007"])
 def test_the_path_may_be_any_folder_of_the_tree(main: Path, tmp_path: Path, path: str) -> None:
-    assert len(load(tmp_path / path, "all", {}, YEAR)) == 5
+    assert len(load(tmp_path / path, "all", {})) == 5
 
 
 def test_the_year_says_which_folder_is_read(main: Path, tmp_path: Path) -> None:
     other = write_lists(tmp_path / "VOCdevkit" / "VOC2012")
     (other / "test.txt").unlink()
-    assert splits(tmp_path, {}, "2007") == ("train", "test")
-    assert splits(tmp_path, {}, "2012") == ("train", "val")
-    assert splits(main.parents[1], {}, "2012") == ("train", "test")  # a folder with lists is taken as it is
+    assert splits(tmp_path, {}) == ("train", "test")
+    assert VocFormat("2012").splits(tmp_path, {}) == ("train", "val")
+    assert VocFormat("2012").splits(main.parents[1], {}) == ("train", "test")  # a folder with lists is taken as it is
 
 
 def test_a_label_with_only_difficult_objects_is_unknown(main: Path, tmp_path: Path) -> None:
-    assert names(load(tmp_path, "train", {}, YEAR), -1) == [["sofa"], [], []]
-    assert names(load(tmp_path, "test", {}, YEAR), -1) == [["person"], []]
+    assert names(load(tmp_path, "train", {}), -1) == [["sofa"], [], []]
+    assert names(load(tmp_path, "test", {}), -1) == [["person"], []]
 
 
 @pytest.mark.parametrize("labels", ["files", "xml"])
 def test_options_say_what_becomes_of_difficult_labels(annotations: Path, tmp_path: Path, labels: str) -> None:
     (annotations / "000001.xml").write_text(CHAIRS.replace("sofa", "person").replace("chair", "dog"))
     ml_gcn = {"labels": labels, "difficult_train": "present"}
-    assert names(load(tmp_path, "train", ml_gcn, YEAR))[0] == ["chair", "sofa"]
-    assert names(load(tmp_path, "test", ml_gcn, YEAR), -1)[0] == ["person"]
+    assert names(load(tmp_path, "train", ml_gcn))[0] == ["chair", "sofa"]
+    assert names(load(tmp_path, "test", ml_gcn), -1)[0] == ["person"]
     c_tran = {"labels": labels, "difficult_train": "absent", "difficult_test": "absent"}
-    both = load(tmp_path, "all", c_tran, YEAR)
+    both = load(tmp_path, "all", c_tran)
     assert names(both)[0] == ["chair"]
     assert names(both)[3] == ["dog"]
     assert not bool((both.labels == -1).any())
 
 
 def test_objects_give_labels_sizes_and_boxes(annotations: Path, tmp_path: Path) -> None:
-    train = load(tmp_path, "train", {}, YEAR)
+    train = load(tmp_path, "train", {})
     assert names(train) == [["chair"], ["car"], ["horse", "person"]]
     assert names(train, -1) == [["sofa"], [], []]
     assert train.sizes is not None
@@ -201,13 +204,13 @@ def test_objects_give_labels_sizes_and_boxes(annotations: Path, tmp_path: Path) 
 
 def test_the_lists_are_used_where_they_are_asked_for(annotations: Path, tmp_path: Path) -> None:
     (annotations / "000012.xml").unlink()
-    dataset = load(tmp_path, "all", {"labels": "files"}, YEAR)
+    dataset = load(tmp_path, "all", {"labels": "files"})
     assert names(dataset) == [["chair"], ["car"], ["horse", "person"], ["dog"], ["train"]]
     assert dataset.boxes is None
 
 
 def test_all_splits_are_put_one_after_the_other(annotations: Path, tmp_path: Path) -> None:
-    train, test, both = (load(tmp_path, split, {}, YEAR) for split in ("train", "test", "all"))
+    train, test, both = (load(tmp_path, split, {}) for split in ("train", "test", "all"))
     assert both.ids == [*train.ids, *test.ids]
     assert torch.equal(both.labels, torch.cat([train.labels, test.labels]))
     assert both.boxes == [*(train.boxes or ()), *(test.boxes or ())]
@@ -217,13 +220,13 @@ def test_all_splits_are_put_one_after_the_other(annotations: Path, tmp_path: Pat
 def test_labels_of_a_test_that_are_withheld_are_unknown(annotations: Path, tmp_path: Path, labels: str) -> None:
     for file in (*(tmp_path.rglob("*_test.txt")), annotations / "000001.xml", annotations / "000002.xml"):
         file.unlink()
-    test = load(tmp_path, "test", {"labels": labels, "difficult_test": "absent"}, YEAR)
+    test = load(tmp_path, "test", {"labels": labels, "difficult_test": "absent"})
     assert test.labels.tolist() == [[-1] * 20] * 2
-    assert names(load(tmp_path, "all", {"labels": labels}, YEAR)) == [["chair"], ["car"], ["horse", "person"], [], []]
+    assert names(load(tmp_path, "all", {"labels": labels})) == [["chair"], ["car"], ["horse", "person"], [], []]
 
 
 def test_images_may_lie_elsewhere(main: Path, tmp_path: Path) -> None:
-    assert load(tmp_path, "test", {"images": "/photos"}, YEAR).images[1] == Path("/photos/000002.jpg")
+    assert load(tmp_path, "test", {"images": "/photos"}).images[1] == Path("/photos/000002.jpg")
 
 
 # Malformed files
@@ -232,17 +235,17 @@ def test_images_may_lie_elsewhere(main: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("dog_trainval.txt", b"000005 -1\n000012 -1\n", r" lacks image '000017' of .*trainval\.txt, line 3"),
+        ("dog_trainval.txt", b"000005 -1\n000012 -1\n", r" has no image '000017' of .*trainval\.txt, line 3"),
         ("dog_trainval.txt", b"000005 -1\n000099 -1\n", r", line 2: image '000099' is not in .*trainval\.txt"),
         ("dog_trainval.txt", b"000005 -1\n000012 2\n", ", line 2: '000012 2': write an image's id and 1, 0 or -1"),
         ("dog_trainval.txt", b"000005 -1\n000012\n", ", line 2: '000012': write"),
         ("dog_trainval.txt", b"000005 -1\n000012 1 1\n", ", line 2: '000012 1 1': write"),
-        ("dog_trainval.txt", b"000005 -1\n000005  1\n", ", line 2: '000005' stands already in line 1"),
+        ("dog_trainval.txt", b"000005 -1\n000005  1\n", ", line 2: '000005' is a duplicate of line 1"),
         ("dog_trainval.txt", b"000005 -1\n\n000012 -1\n", ", line 2 is empty"),
         ("dog_trainval.txt", b"000005 -1\n\xff 1\n", ", line 2 is not UTF-8"),
         ("dog_trainval.txt", b"", " is empty"),
-        ("dog_trainval.txt", None, r" does not exist: it says which images of .*trainval\.txt show a dog"),
-        ("trainval.txt", b"000005\n000012\n000005\n", ", line 3: '000005' stands already in .*, line 1"),
+        ("dog_trainval.txt", None, r" does not exist: it gives the images of .*trainval\.txt show a dog"),
+        ("trainval.txt", b"000005\n000012\n000005\n", ", line 3: '000005' is a duplicate of .*, line 1"),
         ("trainval.txt", b"", " is empty"),
     ],
 )
@@ -252,14 +255,14 @@ def test_a_malformed_list_is_refused_with_its_line(
     file = main / name
     file.write_bytes(content) if content is not None else file.unlink()
     with pytest.raises(TagformerError, match=message) as caught:
-        load(tmp_path, "train", {}, YEAR)
+        load(tmp_path, "train", {})
     assert str(caught.value).startswith(str(file))
 
 
 def test_an_image_in_two_lists_is_refused(main: Path, tmp_path: Path) -> None:
     (main / "test.txt").write_text("000001\n000005\n")
-    with pytest.raises(TagformerError, match=r"test\.txt, line 2: '000005' stands already in .*trainval\.txt, line 1"):
-        load(tmp_path, "all", {}, YEAR)
+    with pytest.raises(TagformerError, match=r"test\.txt, line 2: '000005' is a duplicate of .*trainval\.txt, line 1"):
+        load(tmp_path, "all", {})
 
 
 OBJECT = "<object><name>dog</name><bndbox>{}</bndbox></object>"
@@ -274,7 +277,7 @@ SIZE = "<size><width>50</width><height>40</height></size>"
         ("<annotation>\n<size>", r", line 2: not valid XML \(no element found\)"),
         ("", ", line 1: not valid XML"),
         ('<?xml version="1.0" encoding="klingon"?><annotation/>', r": not valid XML \(unknown encoding: klingon\)"),
-        ("<html></html>", r" is no VOC annotation: its root is <html>"),
+        ("<html></html>", r" is not a VOC annotation: its root is <html>"),
         (CHAIRS.replace("sofa", "sofas").strip(), ", object 3: 'sofas' is not one .* .did you mean 'sofa'"),
         (CHAIRS.replace("<name>sofa</name>", "").strip(), ", object 3: '' is not one of VOC's 20 classes"),
         (CAR.replace("<difficult>1", "<difficult>yes").strip(), ", object 2: difficult is 'yes': use 0 or 1"),
@@ -295,7 +298,7 @@ def test_a_malformed_annotation_is_refused_by_name(
     file = annotations / "000012.xml"
     file.write_text(content)
     with pytest.raises(TagformerError, match=message) as caught:
-        load(tmp_path, "train", {}, YEAR)
+        load(tmp_path, "train", {})
     assert str(caught.value).startswith(str(file))
 
 
@@ -305,23 +308,23 @@ def test_a_missing_annotation_is_refused_with_the_line_of_its_image(
 ) -> None:
     (annotations / f"{image}.xml").unlink()
     with pytest.raises(TagformerError, match=rf"{split}.*, line {line}: .*{image}\.xml does not exist.*labels=files"):
-        load(tmp_path, split, {}, YEAR)
+        load(tmp_path, split, {})
 
 
 def test_annotations_that_are_missing_are_not_taken_as_withheld_beside_lists(annotations: Path, tmp_path: Path) -> None:
     for image in LISTS["test"]:
         (annotations / f"{image}.xml").unlink()
     with pytest.raises(TagformerError, match=r"test\.txt, line 1: .*000001\.xml does not exist"):
-        load(tmp_path, "test", {}, YEAR)
+        load(tmp_path, "test", {})
 
 
 def test_a_folder_that_is_no_voc_tree_is_refused(main: Path, tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match="has no VOCdevkit/VOC2012/ImageSets/Main"):
-        splits(tmp_path, {}, "2012")
+        VocFormat("2012").splits(tmp_path, {})
     for name in LISTS:
         (main / f"{name}.txt").unlink()
     with pytest.raises(TagformerError, match=r"Main has none of train\.txt, val\.txt"):
-        splits(tmp_path, {}, YEAR)
+        splits(tmp_path, {})
 
 
 @pytest.mark.parametrize(
@@ -337,13 +340,13 @@ def test_another_value_of_an_option_is_refused(
     main: Path, tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
     with pytest.raises(TagformerError, match=message):
-        load(tmp_path, "train", options, YEAR)
+        load(tmp_path, "train", options)
 
 
 def test_an_official_train_that_is_not_listed_is_refused(main: Path, tmp_path: Path) -> None:
     (main / "train.txt").unlink()
     with pytest.raises(TagformerError, match=r"train=train: .*train\.txt does not exist; use train=trainval"):
-        splits(tmp_path, {"train": "train"}, YEAR)
+        splits(tmp_path, {"train": "train"})
 
 
 # The real files
@@ -360,7 +363,7 @@ POSITIVES = {
 
 @pytest.mark.parametrize(("part", "split", "images"), [(0, "train", 5011), (1, "test", 4952)])
 def test_real_voc2007_has_the_published_counts(shared: Path, part: int, split: str, images: int) -> None:
-    dataset = load(shared / "data" / "voc2007-labels", split, {}, "2007")
+    dataset = load(shared / "data" / "voc2007-labels", split, {})
     assert len(dataset) == images
     present, difficult = dataset.label_rows.count(1).tolist(), dataset.label_rows.count(-1).tolist()
     found = {name: (present[COLUMNS[name]], difficult[COLUMNS[name]]) for name in POSITIVES}
@@ -369,9 +372,9 @@ def test_real_voc2007_has_the_published_counts(shared: Path, part: int, split: s
 
 def test_real_voc2007_has_the_official_train_and_val(shared: Path) -> None:
     path = shared / "data" / "voc2007-labels"
-    parts = {split: load(path, split, {"train": "train"}, "2007") for split in splits(path, {"train": "train"}, "2007")}
+    parts = {split: load(path, split, {"train": "train"}) for split in splits(path, {"train": "train"})}
     assert {split: len(dataset) for split, dataset in parts.items()} == {"train": 2501, "val": 2510, "test": 4952}
-    whole = load(path, "train", {}, "2007")
+    whole = load(path, "train", {})
     assert sorted([*parts["train"].ids, *parts["val"].ids]) == sorted(whole.ids)
     counts = [dataset.label_rows.count(1) for dataset in (parts["train"], parts["val"], whole)]
     assert torch.equal(counts[0] + counts[1], counts[2])
@@ -379,7 +382,7 @@ def test_real_voc2007_has_the_official_train_and_val(shared: Path) -> None:
 
 @pytest.mark.parametrize(("split", "images", "dogs", "people"), [("train", 2573, 942, 549), ("test", 1003, 366, 214)])
 def test_real_photographs_of_voc2012_are_found(shared: Path, split: str, images: int, dogs: int, people: int) -> None:
-    dataset = load(shared / "data" / "voc2012-animals", split, {}, "2012")
+    dataset = VocFormat("2012").load(shared / "data" / "voc2012-animals", split, {})
     present = dataset.label_rows.count(1)
     assert (len(dataset), int(present[COLUMNS["dog"]]), int(present[COLUMNS["person"]])) == (images, dogs, people)
     assert not int(dataset.label_rows.count(-1).sum())
@@ -395,6 +398,6 @@ def test_the_annotations_of_a_whole_trainval_are_read_in_seconds(tmp_path: Path)
     for image in ids:
         (folder / f"{image}.xml").write_text(CHAIRS.strip())
     start = time.perf_counter()
-    dataset = load(tmp_path, "train", {}, YEAR)
+    dataset = load(tmp_path, "train", {})
     assert time.perf_counter() - start < 10
     assert dataset.label_rows.count(1)[COLUMNS["chair"]] == 5011

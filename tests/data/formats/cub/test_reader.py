@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from tagformer.data.formats.cub import CONCEPTS_112, load, splits
+from tagformer.data.formats.cub import CubFormat
+from tagformer.data.formats.cub.attributes import CONCEPTS_112
 from tagformer.errors import TagformerError
+
+FORMAT = CubFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 FILES = {
     "images.txt": """
@@ -170,15 +174,15 @@ def test_without_a_list_concepts_are_those_of_the_papers(tree: Path) -> None:
     [
         ("images.txt", "", r"images\.txt is empty"),
         ("images.txt", "1 a.jpg\n2\n", r"images\.txt, line 2: '2': write an image's number and its file"),
-        ("images.txt", "1 a.jpg\nb 2.jpg\n", r"images\.txt, line 2: 'b' is no number"),
-        ("images.txt", f"{'9' * 5000} a.jpg\n", r"images\.txt, line 1: '9+' is no number"),
-        ("images.txt", "1 a.jpg\n2 b.jpg\n1 c.jpg\n", r"images\.txt, line 3: '1' stands already in line 1"),
-        ("images.txt", "1 a.jpg\n2 a.jpg\n", r"images\.txt, line 2: 'a\.jpg' stands already in line 1"),
-        ("images.txt", "1 a.jpg\n9 b.jpg\n", r"image_class_labels\.txt lacks image 9 \(images\.txt, line 2\)"),
+        ("images.txt", "1 a.jpg\nb 2.jpg\n", r"images\.txt, line 2: 'b' is not a number"),
+        ("images.txt", f"{'9' * 5000} a.jpg\n", r"images\.txt, line 1: '9+' is not a number"),
+        ("images.txt", "1 a.jpg\n2 b.jpg\n1 c.jpg\n", r"images\.txt, line 3: '1' is a duplicate of line 1"),
+        ("images.txt", "1 a.jpg\n2 a.jpg\n", r"images\.txt, line 2: 'a\.jpg' is a duplicate of line 1"),
+        ("images.txt", "1 a.jpg\n9 b.jpg\n", r"image_class_labels\.txt has no image 9 \(images\.txt, line 2\)"),
         ("image_class_labels.txt", "1 1\n2 4\n", r"image_class_labels\.txt, line 2: '2 4'.* of its class, 1 to 3"),
         ("image_class_labels.txt", "1 1\n2 one\n", r"image_class_labels\.txt, line 2: '2 one'"),
         ("train_test_split.txt", "1 1\n2 2\n", r"train_test_split\.txt, line 2: '2 2': .* 1 \(train\) or 0 \(test\)"),
-        ("train_test_split.txt", "1 1\n2 1\n", r"train_test_split\.txt lacks image 3 \(images\.txt, line 3\)"),
+        ("train_test_split.txt", "1 1\n2 1\n", r"train_test_split\.txt has no image 3 \(images\.txt, line 3\)"),
         ("classes.txt", "1 001.a\n3 003.b\n", r"classes\.txt, line 2: the number is 3: .* numbered from 1"),
         ("classes.txt", "1 001.a\n2 002.b\n3 003.a\n", r"CUB_200_2011: duplicate label 'a'"),
         ("../attributes.txt", "1\n", r"attributes\.txt, line 1: '1': write a number and a name"),
@@ -219,7 +223,7 @@ def test_malformed_per_cents_are_refused_with_their_line(tree: Path, content: st
         ("1 1 1 4 2.5\n1 2 2 4 2.5\n", ", line 2: '1 2 2 4 2.5': .* 0 or 1"),
         ("1 1 1 4 2.5\n1 2 1 5 2.5\n", ", line 2: '1 2 1 5 2.5': .* the certainty 1 to 4"),
         ("1 1 1 4 2.5\n99999999999999999999 2 1 4 2.5\n", ", line 2: '9+ 2 1 4 2.5'"),
-        ("1 1 1 4 2.5\n1 2 1 4 2.5\n1 1 0 4\n", ", line 3: attribute 1 of image 1 stands already in line 1"),
+        ("1 1 1 4 2.5\n1 2 1 4 2.5\n1 1 0 4\n", ", line 3: attribute 1 of image 1 is a duplicate of line 1"),
         ("1 1 1 4\n\xff\xfe 1 0 4\n", ", line 2: '"),
         ("", " is empty"),
     ],

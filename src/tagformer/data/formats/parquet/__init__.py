@@ -1,4 +1,4 @@
-"""Writing data sets, a format a file, so that our readers read the same again."""
+"""Parquet: tables of images, read and written."""
 
 import lazy_loader
 

@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from tagformer.data import load_dataset
-from tagformer.data.formats.coco import load, size_class, splits
-from tagformer.data.formats.coco import tree as tree_of
+from tagformer.data.formats.coco import CocoFormat
+from tagformer.data.formats.coco.sizes import size_class
 from tagformer.errors import TagformerError
+
+FORMAT = CocoFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 CATEGORIES = [
     {"id": 18, "name": "dog"},
@@ -152,11 +155,11 @@ def test_the_year_can_be_fixed(tmp_path: Path, year: str) -> None:
         for stem in ("train", "val"):
             content = instances([annotation(1, image, 1, (0, 0, 5, 5))])
             write(tmp_path / "annotations" / f"instances_{stem}{other}.json", content)
-    assert splits(tmp_path, {}, year) == ("train", "test")
+    assert CocoFormat(year).splits(tmp_path, {}) == ("train", "test")
     name = {"2014": f"{10:012d}.jpg", "2017": f"{11:012d}.jpg"}[year]
-    assert load(tmp_path, "test", {}, year).images == [tmp_path / f"val{year}" / name]
-    assert len(load(tmp_path, "all", {}, year)) == 2
-    assert f"instances_{{train,val}}{year}.json" in tree_of(year)
+    assert CocoFormat(year).load(tmp_path, "test", {}).images == [tmp_path / f"val{year}" / name]
+    assert len(CocoFormat(year).load(tmp_path, "all", {})) == 2
+    assert f"instances_{{train,val}}{year}.json" in CocoFormat(year).layout
 
 
 def test_a_fixed_year_that_is_not_there_is_named(tree: Path) -> None:
@@ -406,7 +409,7 @@ def test_the_splits_of_our_own_files_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "extras", "message"),
     [
-        ({"unknown_category_ids": [99]}, {}, "image 12 has no category 99 that could be unknown"),
+        ({"unknown_category_ids": [99]}, {}, "image 12 unknown_category_ids has 99, which is not a category"),
         ({"unknown_category_ids": 17}, {}, "malformed"),
         ({"source_id": 7}, {}, "source_id 7: it must be text"),
         ({"source_id": "11"}, {}, "two images have the source_id '11'"),

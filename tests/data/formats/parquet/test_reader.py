@@ -15,10 +15,13 @@ import pytest
 import torch
 
 from tagformer.data import MultiLabelDataset, load_dataset
-from tagformer.data.formats.parquet import load, splits
+from tagformer.data.formats.parquet import ParquetFormat
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.reading import load_image
 from tests.stored_pictures import assert_shows, picture, png
+
+FORMAT = ParquetFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 TEXTS = pa.list_(pa.string())
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -264,13 +267,13 @@ OK: dict[str, Any] = {"path": ["a.png", "b.png"], "tags": [["dog"], ["cat"]]}
     [
         ({**OK, "tags": [["dog"], [None]]}, {}, "row 2: 'tags' must be a list of names"),
         ({**OK, "tags": [["dog"], [""]]}, {}, "row 2: 'tags' must be a list of names"),
-        ({**OK, "absent": [None, ["cat"]]}, {}, "row 2: label 'cat' stands in both 'tags' and 'absent'"),
+        ({**OK, "absent": [None, ["cat"]]}, {}, "row 2: label 'cat' is in both 'tags' and 'absent'"),
         ({**OK, "path": ["a.png", None]}, {}, "row 2: no image path"),
-        ({**OK, "path": ["a.png", "a.png"]}, {}, r"row 2: image 'a\.png' stands already in .*my\.parquet, row 1"),
-        ({**OK, "id": ["x", "x"]}, {}, r"row 2: id 'x' stands already in .*my\.parquet, row 1"),
+        ({**OK, "path": ["a.png", "a.png"]}, {}, r"row 2: image 'a\.png' is a duplicate of .*my\.parquet, row 1"),
+        ({**OK, "id": ["x", "x"]}, {}, r"row 2: id 'x' is a duplicate of .*my\.parquet, row 1"),
         ({**OK, "id": ["x", ""]}, {}, "row 2: id '': use text or a whole number"),
         ({**OK, "split": ["train", "dev"]}, {}, "row 2: split 'dev': use train, val or test"),
-        ({**OK, "split": ["train", None]}, {}, "row 2: no split, but others have one"),
+        ({**OK, "split": ["train", None]}, {}, "row 2: no split, but other rows have one"),
         ({"path": ["a.png", "b.png"], "dog": [1, 2]}, {}, "row 2, column 'dog': 2: use 1, 0 or null"),
         ({"path": ["a.png", "b.png"], "dog": [1, 0.5]}, {}, r"row 2, column 'dog': 0\.5: use 1, 0 or null"),
         ({"path": ["a.png"], "dog": [1], "photographer": ["me"]}, {}, "column 'photographer' is of type string"),

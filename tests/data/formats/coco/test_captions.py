@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.formats.coco_captions import load, ranked_words, splits, words_of
+from tagformer.data.formats.coco import Coco1000Format
+from tagformer.data.formats.coco.captions import ranked_words, words_of
 from tagformer.errors import TagformerError
+
+FORMAT = Coco1000Format()
+load, splits = FORMAT.load, FORMAT.splits
 
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}, {"id": 10, "name": "traffic light"}]
 TRAIN = {
