@@ -248,7 +248,9 @@ def test_a_damaged_or_an_empty_folder_is_refused_by_name(tmp_path: Path) -> None
     next((folder / "train").glob("*.arrow")).write_bytes(b"no arrow")
     (tmp_path / "empty").mkdir()
     for own in (folder, tmp_path / "empty"):
-        with pytest.raises(TagformerError, match=r"huggingface cannot load .* \(.+\): see what the library") as caught:
+        with pytest.raises(
+            TagformerError, match=r"huggingface cannot load .* \(.+\): check what the library"
+        ) as caught:
             load(own, "train", {})
         assert str(own) in str(caught.value)
         assert "\n" not in str(caught.value)

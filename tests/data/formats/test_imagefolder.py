@@ -99,7 +99,11 @@ def test_a_split_is_drawn_where_there_is_none(tmp_path: Path) -> None:
         (["train/notes.txt", "val/dog/a.png"], None, "train has no folders of images"),
         (["dog/a.png", "cat/notes.txt"], None, "folder 'cat' has no images: remove it, or put its images there"),
         (["dog/a.png"], lambda root: (root / "cat").mkdir(), "folder 'cat' has no images"),
-        (["dog/a.png"], lambda root: os.symlink(root, root / "dog" / "again"), "is a link to a folder that contains it"),
+        (
+            ["dog/a.png"],
+            lambda root: os.symlink(root, root / "dog" / "again"),
+            "is a link to a folder that contains it",
+        ),
     ],
 )
 def test_a_faulty_tree_is_refused_by_folder(

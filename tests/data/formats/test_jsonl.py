@@ -190,7 +190,7 @@ def test_labels_json_gives_names_order_groups_and_extra_labels(tmp_path: Path) -
 )
 def test_a_faulty_line_is_refused_with_the_file_and_the_line(tmp_path: Path, line: Any, message: str) -> None:
     file = write(tmp_path / "my.jsonl", {"path": "first.png", "tags": ["dog"]}, line)
-    where = 1 if "but others have one" in message else 2
+    where = 1 if "but other rows have one" in message else 2
     with pytest.raises(TagformerError, match=message) as caught:
         load(file, "all", {})
     assert str(caught.value).startswith(f"{file}, line {where}: ")

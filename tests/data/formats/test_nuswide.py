@@ -189,7 +189,7 @@ def test_a_spoilt_tree_is_refused_by_name(tree: Path, spoil: Callable[[Path], ob
 def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
     write(tree / "ImageList" / "TestImagelist.txt", [TEST[0], TRAIN[2]])
     with pytest.raises(
-        TagformerError, match=r"TestImagelist\.txt, line 2: .* already in .*TrainImagelist\.txt, line 3"
+        TagformerError, match=r"TestImagelist\.txt, line 2: .* is a duplicate of .*TrainImagelist\.txt, line 3"
     ):
         load(tree, "all", {})
 

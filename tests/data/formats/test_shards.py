@@ -256,5 +256,5 @@ def test_folders_without_tars_or_with_others_are_refused(tmp_path: Path) -> None
         splits(tmp_path, {})
     write(tmp_path / "train-0.tar", *SAMPLE)
     write(tmp_path / "mine-0.tar", *SAMPLE)
-    with pytest.raises(TagformerError, match=r"mine-0\.tar is of no split, but .*train-0\.tar is"):
+    with pytest.raises(TagformerError, match=r"mine-0\.tar belongs to no split, but .*train-0\.tar does"):
         splits(tmp_path, {})

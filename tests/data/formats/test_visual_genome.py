@@ -124,7 +124,9 @@ def test_a_spoilt_list_is_refused_by_line(tree: Path, content: bytes, message: s
 
 def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
     (tree / "test_list_500.txt").write_text(f"1.jpg\n{TRAIN[2]}\n")
-    with pytest.raises(TagformerError, match=r"test_list_500\.txt, line 2: .* in .*train_list_500\.txt, line 3"):
+    with pytest.raises(
+        TagformerError, match=r"test_list_500\.txt, line 2: .* is a duplicate of .*train_list_500\.txt, line 3"
+    ):
         VG500.load(tree, "all", {})
 
 
@@ -160,9 +162,7 @@ def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
 
 def test_the_official_lists_are_read(shared: Path, tmp_path: Path) -> None:
     folder = shared / "data" / "vg500-lists"
-    with pytest.raises(
-        TagformerError, match=r"vg_category_500_labels_index\.json does not exist: it says which labels"
-    ):
+    with pytest.raises(TagformerError, match=r"vg_category_500_labels_index\.json does not exist: it gives the labels"):
         VG500.load(folder, "train", {})
     names: list[str] = []
     for name in ("train_list_500.txt", "test_list_500.txt"):

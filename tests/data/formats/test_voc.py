@@ -244,7 +244,7 @@ def test_images_may_lie_elsewhere(main: Path, tmp_path: Path) -> None:
         ("dog_trainval.txt", b"000005 -1\n\n000012 -1\n", ", line 2 is empty"),
         ("dog_trainval.txt", b"000005 -1\n\xff 1\n", ", line 2 is not UTF-8"),
         ("dog_trainval.txt", b"", " is empty"),
-        ("dog_trainval.txt", None, r" does not exist: it gives the images of .*trainval\.txt show a dog"),
+        ("dog_trainval.txt", None, r" does not exist: it gives the images of .*trainval\.txt that show a dog"),
         ("trainval.txt", b"000005\n000012\n000005\n", ", line 3: '000005' is a duplicate of .*, line 1"),
         ("trainval.txt", b"", " is empty"),
     ],

@@ -86,9 +86,13 @@ def convert(
     if source_format.needs_path:
         path = spec.path.resolve()
         if folder.resolve() in (path, *path.parents):
-            raise TagformerError(f"{source} is inside {folder}, which would be written to: name another folder.")
+            raise TagformerError(
+                f"cannot write to {folder}, which contains the data set {source}: name another folder."
+            )
         if source_format.folders_are_labels and path in folder.resolve().parents:
-            raise TagformerError(f"{folder} is inside {spec.path}, whose folders are labels: name another folder.")
+            raise TagformerError(
+                f"cannot write to {folder}, since every folder in {spec.path} is a label: name another folder."
+            )
     splits = spec.splits if split == "all" else ()
     datasets = {name: load_dataset(source, name, on_bad_image) for name in splits or (split,)}
     return _write(datasets, parsed, options, {"source": str(spec), "split": split}, progress)

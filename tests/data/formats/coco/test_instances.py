@@ -165,10 +165,10 @@ def test_the_year_can_be_fixed(tmp_path: Path, year: str) -> None:
 def test_a_fixed_year_that_is_not_there_is_named(tree: Path) -> None:
     expected = r"no annotations/instances_train2014\.json or instances_val2014\.json"
     with pytest.raises(TagformerError, match=expected) as caught:
-        splits(tree, {}, "2014")
+        CocoFormat("2014").splits(tree, {})
     assert str(tree) in str(caught.value)
     with pytest.raises(TagformerError, match=expected):
-        load(tree / "annotations" / "instances_val2017.json", "all", {}, "2014")
+        CocoFormat("2014").load(tree / "annotations" / "instances_val2017.json", "all", {})
 
 
 def test_the_splits_are_of_one_year(tree: Path) -> None:
@@ -334,13 +334,13 @@ def test_the_labels_and_sizes_of_real_coco_are_those_of_a_plain_count(shared: Pa
 
 def test_real_coco_is_of_2017(shared: Path) -> None:
     folder = shared / "data" / "coco256"
-    dataset = load(folder, "all", {}, "2017")
+    dataset = CocoFormat("2017").load(folder, "all", {})
     assert len(dataset) == 126 + 128
     assert dataset.images[0].is_file()
     assert dataset.images[-1].is_file()
     assert sum(len(own) for own in dataset.boxes or ()) == 929 + 898
     with pytest.raises(TagformerError, match=r"no annotations/instances_train2014\.json"):
-        splits(folder, {}, "2014")
+        CocoFormat("2014").splits(folder, {})
 
 
 def test_all_images_of_real_coco_can_be_kept(shared: Path) -> None:
@@ -409,7 +409,7 @@ def test_the_splits_of_our_own_files_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "extras", "message"),
     [
-        ({"unknown_category_ids": [99]}, {}, "image 12 unknown_category_ids has 99, which is not a category"),
+        ({"unknown_category_ids": [99]}, {}, "image 12: unknown_category_ids has 99, which is not a category"),
         ({"unknown_category_ids": 17}, {}, "malformed"),
         ({"source_id": 7}, {}, "source_id 7: it must be text"),
         ({"source_id": "11"}, {}, "two images have the source_id '11'"),

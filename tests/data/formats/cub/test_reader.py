@@ -218,7 +218,7 @@ def test_malformed_per_cents_are_refused_with_their_line(tree: Path, content: st
     [
         ("1 1 1 4 2.5\n\n1 2 0\n", r", line 3: '1 2 0': write"),
         ("1 1 1 4 2.5\n1 two 0 4 2.5\n", ", line 2: '1 two 0 4 2.5'"),
-        ("1 1 1 4 2.5\n1 5 0 4 2.5\n", r", line 2: '1 5 0 4 2\.5': .* an attribute's \(1 to 4\)"),
+        ("1 1 1 4 2.5\n1 5 0 4 2.5\n", r", line 2: '1 5 0 4 2\.5': .* an attribute \(1 to 4\)"),
         ("1 1 1 4 2.5\n1 0 0 4 2.5\n", ", line 2: '1 0 0 4 2.5'"),
         ("1 1 1 4 2.5\n1 2 2 4 2.5\n", ", line 2: '1 2 2 4 2.5': .* 0 or 1"),
         ("1 1 1 4 2.5\n1 2 1 5 2.5\n", ", line 2: '1 2 1 5 2.5': .* the certainty 1 to 4"),

@@ -348,14 +348,18 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, spoil: Callable[[byte
 
 def test_a_folder_with_part_of_its_shards_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "train-00001-of-00002.parquet", **OK)
-    with pytest.raises(TagformerError, match=r"has 1 files of train where train-00001-of-00002\.parquet is one of 2"):
+    with pytest.raises(
+        TagformerError, match=r"has 1 of the 2 files of 'train' that train-00001-of-00002\.parquet belongs to"
+    ):
         splits(tmp_path, {})
 
 
 def test_shards_with_other_class_names_are_refused(tmp_path: Path) -> None:
     write_hugging(tmp_path / "train.parquet", [[0]])
     write_hugging(tmp_path / "test.parquet", [[0]], [1], names=("cat", "dog", "ant"))
-    with pytest.raises(TagformerError, match=r"test\.parquet has other columns or class names than .*train\.parquet"):
+    with pytest.raises(
+        TagformerError, match=r"test\.parquet and .*train\.parquet have different columns or class names"
+    ):
         load(tmp_path, "train", {})
 
 
