@@ -8,7 +8,7 @@ import pytest
 
 from tagformer.data import convert
 from tagformer.data.conversion import worker
-from tests.conversions import (
+from tests.data_files.conversions import (
     tree,
     write_pictures,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conversions import write_pictures
+from tests.data_files.conversions import write_pictures
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tagformer.data import convert, load_dataset
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.encoding import resized
 from tagformer.images.reading import load_image
-from tests.conversions import (
+from tests.data_files.conversions import (
     FORMATS,
     Stop,
     encoded,

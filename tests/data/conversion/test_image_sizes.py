@@ -12,7 +12,7 @@ from PIL import Image
 from tagformer.data import Conversion, convert, load_dataset
 from tagformer.images.encoding import resized
 from tagformer.images.reading import load_image
-from tests.conversions import (
+from tests.data_files.conversions import (
     COUNT,
     FORMATS,
     encoded,

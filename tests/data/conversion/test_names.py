@@ -12,7 +12,7 @@ from tagformer.data import load_dataset, write_dataset
 from tagformer.errors import TagformerError
 from tagformer.images.encoding import file_name
 from tagformer.labels import LabelSpace
-from tests.conversions import (
+from tests.data_files.conversions import (
     FORMATS,
     assert_same,
     dataset,

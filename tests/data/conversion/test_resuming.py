@@ -14,7 +14,7 @@ import pytest
 from tagformer.data import convert, load_dataset, write_dataset
 from tagformer.data.formats._common.writer import PART_ROWS
 from tagformer.errors import TagformerError
-from tests.conversions import (
+from tests.data_files.conversions import (
     COUNT,
     FORMATS,
     Stop,

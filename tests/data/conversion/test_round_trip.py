@@ -12,7 +12,7 @@ from tagformer.data import convert, load_dataset, write_dataset
 from tagformer.data.registry import Spec
 from tagformer.images.reading import load_image
 from tagformer.labels import LabelSpace
-from tests.conversions import (
+from tests.data_files.conversions import (
     FORMATS,
     PARTLY,
     TAGGED,

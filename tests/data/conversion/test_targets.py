@@ -8,7 +8,7 @@ import pytest
 
 from tagformer.data import convert, load_dataset
 from tagformer.errors import TagformerError
-from tests.conversions import (
+from tests.data_files.conversions import (
     FORMATS,
     Stop,
     smooth,

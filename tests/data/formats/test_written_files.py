@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tagformer.data import write_dataset
-from tests.conversions import (
+from tests.data_files.conversions import (
     PARTLY,
     SPACE,
     TAGGED,

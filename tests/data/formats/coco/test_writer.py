@@ -12,7 +12,7 @@ from PIL import Image
 from tagformer.data import MultiLabelDataset, load_dataset, write_dataset
 from tagformer.data.dataset import Box
 from tagformer.labels import LabelSpace
-from tests.conversions import (
+from tests.data_files.conversions import (
     dataset,
 )
 from tests.stored_pictures import SIDE

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tagformer.data import write_dataset
-from tests.conversions import (
+from tests.data_files.conversions import (
     SPACE,
     TAGGED,
     dataset,
