@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -33,6 +34,7 @@ app.command("recipes")(listing.recipes)
 
 def main() -> None:
     """Run the command line; errors that the user can mend are one sentence, with exit code 2."""
+    sys.path.append(os.getcwd())
     try:
         app()
     except TagformerError as error:
