@@ -71,7 +71,7 @@ def test_ctrl_c_says_how_to_go_on(
         patched.setattr(worker, "as_it_is", interrupted)
         code, _, problem = tagformer(*arguments)
     assert code == 130
-    assert "the same command goes on where it was" in problem
+    assert "run the same command again to continue" in problem
     assert tagformer(*arguments)[0] == 0
     convert(str(table), f"shards:{tmp_path / 'whole'}")
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")

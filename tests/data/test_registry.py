@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from tagformer.data import Format, MultiLabelDataset
+from tagformer.data.formats.jsonl import JsonlFormat
 from tagformer.errors import TagformerError
 from tagformer.labels import LabelSpace
 
@@ -49,6 +50,10 @@ class Nowhere(Named):
 
     def load(self, path, split, options):
         return super().load(Path("pets"), split, options)
+
+
+class Lines(JsonlFormat):
+    suffixes = ()
 
 
 class Half(Format):
@@ -170,6 +175,17 @@ def test_an_own_format_is_converted(pets: Path) -> None:
     assert read.labels.tolist() == loaded.labels.tolist()
     with pytest.raises(TagformerError, match="cannot write 'my_part:Named:out': name it FORMAT:FOLDER with one of"):
         convert("csv:Named", "my_part:Named:out")
+
+
+def test_an_own_format_may_have_a_writer(pets: Path) -> None:
+    written = convert("my_part:Named:pets", "my_part:Lines:out")
+    assert written.spec == "my_part:Lines:out"
+    assert [file.name for file in sorted((pets / "out").iterdir())] == [".conversion", "all.jsonl", "labels.json"]
+    assert len(load_dataset(written.spec, "all")) == 30
+    convert("my_part:Named:pets", "csv:out", overwrite=True)
+    assert [file.name for file in sorted((pets / "out").iterdir())] == [".conversion", "all.csv", "labels.json"]
+    with pytest.raises(TagformerError, match="name a folder, without options, as my_part:Lines:FOLDER"):
+        convert("my_part:Named:pets", "my_part:Lines")
 
 
 @pytest.mark.parametrize(

@@ -264,10 +264,10 @@ class _Header:
         return Row(path, states, UNKNOWN, False, split, line, image_id)
 
 
-def _find(file: Path, names: list[str], wanted: str | None, defaults: Sequence[str]) -> int | None:
+def _find(file: Path, names: list[str], requested: str | None, defaults: Sequence[str]) -> int | None:
     """The position of the column that an option names, or else of the first of its default names."""
-    if wanted is not None:
-        if wanted not in names:
-            raise TagformerError(f"{file}, line 1: no column '{wanted}'{did_you_mean(wanted, names)}.")
-        return names.index(wanted)
+    if requested is not None:
+        if requested not in names:
+            raise TagformerError(f"{file}, line 1: no column '{requested}'{did_you_mean(requested, names)}.")
+        return names.index(requested)
     return next((names.index(name) for name in defaults if name in names), None)

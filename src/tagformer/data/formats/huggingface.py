@@ -121,17 +121,17 @@ def _only_column(
 ) -> str:
     """The column that an option names, or else the only one that fits."""
     fitting = [name for name, feature in features.items() if fits(feature)]
-    wanted = options.get(option)
-    if wanted is None and len(fitting) == 1:
+    requested = options.get(option)
+    if requested is None and len(fitting) == 1:
         return fitting[0]
-    if wanted is None:
+    if requested is None:
         found = f"several columns with {content}, {', '.join(fitting)}" if fitting else f"no column with {content}"
         raise TagformerError(f"{path} has {found} (columns: {', '.join(features)}): name one with ?{option}=COLUMN.")
-    if wanted not in features:
-        raise TagformerError(f"{path} has no column '{wanted}'{did_you_mean(wanted, features)}.")
-    if wanted not in fitting:
-        raise TagformerError(f"{path}: column '{wanted}' is {features[wanted]}: it must hold {content}.")
-    return wanted
+    if requested not in features:
+        raise TagformerError(f"{path} has no column '{requested}'{did_you_mean(requested, features)}.")
+    if requested not in fitting:
+        raise TagformerError(f"{path}: column '{requested}' is {features[requested]}: it must hold {content}.")
+    return requested
 
 
 def _item_type(feature: Any) -> Any:

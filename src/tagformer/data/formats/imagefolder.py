@@ -31,11 +31,11 @@ class ImageFolderFormat(Format):
             TagformerError: no folders, images beside them, or folders of splits beside others.
         """
         folders = self._folders(path)
-        found = tuple(split for split in SPLITS if split in folders)
+        splits = tuple(split for split in SPLITS if split in folders)
         others = [folder for folder in folders if folder not in SPLITS]
         if not others:
-            return found
-        with_folders = [split for split in found if _scan(path / split)[0]]
+            return splits
+        with_folders = [split for split in splits if _scan(path / split)[0]]
         if with_folders:
             raise TagformerError(
                 f"{path} has the split '{with_folders[0]}' beside the folder '{others[0]}': keep labels inside the "

@@ -54,10 +54,10 @@ class NusWideFormat(Format):
         Raises:
             TagformerError: neither does.
         """
-        found = tuple(split for split in STEMS if _list_file(path, split).is_file())
-        if not found:
+        existing = tuple(split for split in STEMS if _list_file(path, split).is_file())
+        if not existing:
             raise TagformerError(f"{path} has no ImageList/TrainImagelist.txt (or Test): see the layout of {LAYOUT}.")
-        return found
+        return existing
 
     def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
         """Load a split.

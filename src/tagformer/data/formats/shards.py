@@ -97,8 +97,8 @@ class ShardFormat(Format):
         Raises:
             TagformerError: no tars, or some with a split and some without.
         """
-        found = {split for _, split in self._tars(path)}
-        return tuple(split for split in SPLITS if split in found)
+        present = {split for _, split in self._tars(path)}
+        return tuple(split for split in SPLITS if split in present)
 
     def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
         """Load a split.
@@ -119,18 +119,19 @@ class ShardFormat(Format):
         if not path.is_dir():
             return [(path, path.stem.split("-")[0] if path.stem.split("-")[0] in SPLITS else "")]
         tars = sorted(path.glob("*.tar"))
-        found = []
+        in_splits = []
         for split in SPLITS:
             named = [tar for tar in tars if tar.stem == split or tar.name.startswith(f"{split}-")]
-            found += [(tar, split) for tar in [*named, *sorted((path / split).glob("*.tar"))]]
-        others = [tar for tar in tars if (tar, tar.stem.split("-")[0]) not in found]
-        if found and others:
+            in_splits += [(tar, split) for tar in [*named, *sorted((path / split).glob("*.tar"))]]
+        without_split = [tar for tar in tars if (tar, tar.stem.split("-")[0]) not in in_splits]
+        if in_splits and without_split:
             raise TagformerError(
-                f"{others[0]} belongs to no split, but {found[0][0]} does: rename it to train-, val- or test-*.tar."
+                f"{without_split[0]} belongs to no split, but {in_splits[0][0]} does: rename it to train-, val- or "
+                "test-*.tar."
             )
-        if not found and not others:
+        if not in_splits and not without_split:
             raise TagformerError(f"{path} has no tars: expected {self.layout}.")
-        return found or [(tar, "") for tar in others]
+        return in_splits or [(tar, "") for tar in without_split]
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,10 @@ class ImageListFormat(Format):
         Raises:
             TagformerError: neither does.
         """
-        found = tuple(split for split, name in LISTS.items() if (path / name).is_file())
-        if not found:
+        existing = tuple(split for split, name in LISTS.items() if (path / name).is_file())
+        if not existing:
             raise TagformerError(f"{path} has neither {' nor '.join(LISTS.values())}: the layout is {self.layout}.")
-        return found
+        return existing
 
     def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
         """Load a split.

@@ -150,18 +150,18 @@ def _lists(root: Path, choices: Mapping[str, str]) -> dict[str, list[Path]]:
     """Split -> the lists of its images."""
     main = root / "ImageSets" / "Main"
     files = {name: main / f"{name}.txt" for name in ("train", "val", "trainval", "test")}
-    found = {name: file for name, file in files.items() if file.is_file()}
-    if not found:
+    existing = {name: file for name, file in files.items() if file.is_file()}
+    if not existing:
         raise TagformerError(f"{main} has none of {', '.join(file.name for file in files.values())}.")
-    if choices["train"] == "train" and "train" not in found:
+    if choices["train"] == "train" and "train" not in existing:
         raise TagformerError(f"option train=train: {files['train']} does not exist; use train=trainval.")
-    halves = [found[name] for name in ("train", "val") if name in found]
-    whole = [found["trainval"]] if "trainval" in found else halves if len(halves) == 2 else []
-    if choices["train"] == "trainval" and whole and ("test" in found or len(halves) < 2):
+    halves = [existing[name] for name in ("train", "val") if name in existing]
+    whole = [existing["trainval"]] if "trainval" in existing else halves if len(halves) == 2 else []
+    if choices["train"] == "trainval" and whole and ("test" in existing or len(halves) < 2):
         splits = {"train": whole}
     else:
         splits = {file.stem: [file] for file in halves}
-    return {**splits, "test": [found["test"]]} if "test" in found else splits
+    return {**splits, "test": [existing["test"]]} if "test" in existing else splits
 
 
 def _withheld(root: Path, images: Path, ids: Sequence[str]) -> bool:

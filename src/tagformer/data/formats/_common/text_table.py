@@ -58,8 +58,8 @@ def _split_files(path: Path, suffix: str) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = [file for split in SPLITS if (file := path / f"{split}{suffix}").is_file()]
-    if not found:
+    existing = [file for split in SPLITS if (file := path / f"{split}{suffix}").is_file()]
+    if not existing:
         expected = ", ".join(f"{split}{suffix}" for split in SPLITS)
         raise TagformerError(f"{path} has none of {expected}: name the file itself.")
-    return found
+    return existing

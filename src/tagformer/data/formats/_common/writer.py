@@ -170,7 +170,7 @@ class Writer(ABC):
     @classmethod
     @abstractmethod
     def files(cls, split: str) -> tuple[str, ...]:
-        """Glob patterns of the files of a split (or of ``all``), relative to the target; they match no other file."""
+        """Glob patterns of the files of a split (or of ``all``) in the target, which match no other files."""
 
     @classmethod
     def image_folder(cls, split: str) -> str:

@@ -99,14 +99,14 @@ class CocoFormat(Format):
         if self.year is None:
             candidates.append({split: folder / f"instances_{split}.json" for split in SPLITS})
             candidates.append({"all": root / UNSPLIT})
-        existing = [{split: file for split, file in files.items() if file.is_file()} for files in candidates]
-        found = max(existing, key=len)
-        if not found:
+        existing = [{split: file for split, file in layout.items() if file.is_file()} for layout in candidates]
+        files = max(existing, key=len)
+        if not files:
             other = " (or val, or 2014)" if self.year is None else f" or instances_val{self.year}.json"
             raise TagformerError(
                 f"{root} has no annotations/instances_train{years[0]}.json{other}: see the COCO layout."
             )
-        return found
+        return files
 
 
 @dataclass(frozen=True)

@@ -98,14 +98,14 @@ def _find(
     expected: str,
 ) -> str | None:
     """The column that an option names, or else the first of its default names that is of a type that fits."""
-    wanted = options.get(option)
-    if wanted is None:
+    requested = options.get(option)
+    if requested is None:
         return next((name for name in defaults if name in fields and fits(fields[name])), None)
-    if wanted not in fields:
-        raise TagformerError(f"{file} has no column '{wanted}'{did_you_mean(wanted, fields)}.")
-    if not fits(fields[wanted]):
-        raise TagformerError(f"{file}: column '{wanted}' is of type {fields[wanted]}: it must be {expected}.")
-    return wanted
+    if requested not in fields:
+        raise TagformerError(f"{file} has no column '{requested}'{did_you_mean(requested, fields)}.")
+    if not fits(fields[requested]):
+        raise TagformerError(f"{file}: column '{requested}' is of type {fields[requested]}: it must be {expected}.")
+    return requested
 
 
 def _find_image(file: Path, fields: Mapping[str, pa.DataType], options: Mapping[str, str]) -> str | None:

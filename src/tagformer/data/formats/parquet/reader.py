@@ -55,10 +55,10 @@ class ParquetFormat(Format):
             TagformerError: as `load`.
         """
         if path.is_dir():
-            found = {split for _, split in _files(path)}
+            present = {split for _, split in _files(path)}
         else:
-            found = {row.split for row in _rows(Columns.read(*_files(path)[0], options))}
-        return tuple(split for split in SPLITS if split in found)
+            present = {row.split for row in _rows(Columns.read(*_files(path)[0], options))}
+        return tuple(split for split in SPLITS if split in present)
 
     def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
         """Load a split.
@@ -99,8 +99,8 @@ def _files(path: Path) -> list[tuple[Path, str]]:
                     "to: fetch the missing ones, and remove those of another version."
                 )
         if matches:
-            found = [(folder / match[0], _split(match[1])) for match in matches]
-            return sorted(found, key=lambda item: (("", *SPLITS).index(item[1]), item[0]))
+            files = [(folder / match[0], _split(match[1])) for match in matches]
+            return sorted(files, key=lambda item: (("", *SPLITS).index(item[1]), item[0]))
     raise TagformerError(f"{path} has no train.parquet, val.parquet, test.parquet or train-00000-of-00001.parquet.")
 
 
@@ -111,12 +111,12 @@ def _split(word: str) -> str:
 def _rows(columns: Columns) -> Iterator[Row]:
     """The rows of one file."""
     special = [name for name in (columns.path, columns.id, columns.split) if name]
-    wanted = [*special, *columns.lists.values(), *columns.labels]
+    names = [*special, *columns.lists.values(), *columns.labels]
     number = 0
     try:
         with open_parquet(columns.file) as opened:
-            for batch in opened.iter_batches(4096, columns=wanted):
-                cells = {name: batch.column(name).to_pylist() for name in wanted}
+            for batch in opened.iter_batches(4096, columns=names):
+                cells = {name: batch.column(name).to_pylist() for name in names}
                 for i in range(len(batch)):
                     number += 1
                     yield _row(columns, {name: values[i] for name, values in cells.items()}, number)
