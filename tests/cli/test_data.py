@@ -21,7 +21,7 @@ def table(tmp_path: Path) -> Path:
     return write_pictures(tmp_path / "data")
 
 
-def test_the_command_converts_and_says_what_it_wrote(table: Path, tmp_path: Path, tagformer: CommandLine) -> None:
+def test_the_command_converts_and_prints_what_it_wrote(table: Path, tmp_path: Path, tagformer: CommandLine) -> None:
     (table.parent / "02.png").write_bytes(b"not an image")
     target = f"coco:{tmp_path / 'out'}"
     arguments = ["data", "convert", f"csv:{table}", target, "--size", "20", "--workers", "2"]
@@ -54,7 +54,7 @@ def test_the_help_shows_both_uses(tagformer: CommandLine) -> None:
     assert "tagformer data convert" in tagformer("data")[1]
 
 
-def test_ctrl_c_says_how_to_go_on(
+def test_ctrl_c_explains_how_to_continue(
     table: Path, tmp_path: Path, tagformer: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, count = worker.as_it_is, 0

@@ -12,7 +12,7 @@ from tagformer.errors import BadImageError, TagformerError
 
 
 def table(folder: Path, count: int) -> Path:
-    """A CSV of `count` images that are there."""
+    """A CSV of `count` images that exist."""
     for number in range(count):
         Image.new("RGB", (4, 4), (number, 0, 0)).save(folder / f"{number}.png")
     lines = ["path,tags", *(f"{number}.png,{'even' if number % 2 == 0 else 'odd'}" for number in range(count))]
@@ -21,7 +21,7 @@ def table(folder: Path, count: int) -> Path:
     return file
 
 
-def test_an_unknown_split_and_one_that_the_data_lacks_are_refused(tmp_path: Path) -> None:
+def test_an_unknown_split_and_one_that_the_data_lacks_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"unknown split 'tset' .did you mean 'test'"):
         load_dataset("scenes?images=6", "tset")
     file = tmp_path / "my.csv"

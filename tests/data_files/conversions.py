@@ -62,7 +62,7 @@ def write_pictures(folder: Path) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too, with the folder's own name taken out."""
+    """Every file below a folder, hidden ones too, by its path below the folder."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 

@@ -16,7 +16,7 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def write(file: Path, types: dict[str, pa.DataType] | None = None, group: int = 2, **columns: list[Any]) -> Path:
-    """A table of these columns in row groups of two; `types` says those that pyarrow would not guess."""
+    """A table of these columns in row groups of two; `types` gives those that pyarrow cannot infer."""
     file.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: pa.array(values, (types or {}).get(name)) for name, values in columns.items()}
     pq.write_table(pa.table(arrays), file, row_group_size=group)

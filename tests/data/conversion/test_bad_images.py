@@ -82,7 +82,7 @@ def test_stored_images_that_are_bad_are_named_too(table: Path, tmp_path: Path) -
     assert (found.images["train"], len(found.left_out)) == (7, 1)
 
 
-def test_a_set_without_a_single_good_image_is_refused(table: Path, tmp_path: Path) -> None:
+def test_a_set_without_a_single_good_image_is_rejected(table: Path, tmp_path: Path) -> None:
     for number in range(8):
         (table.parent / f"{number:02d}.png").write_bytes(b"x")
     with pytest.raises(TagformerError, match="no image of split 'train' can be read"):
@@ -97,7 +97,7 @@ def test_parts_of_bad_images_alone_leave_no_gap(table: Path, tmp_path: Path, for
     assert [Path(name).stem for name in load_dataset(written.spec, "train").ids] == [f"{i:02d}" for i in range(5)]
 
 
-def test_a_kind_of_image_that_cannot_be_stored_says_what_to_do(tmp_path: Path) -> None:
+def test_a_kind_of_image_that_cannot_be_stored_has_a_message_with_advice(tmp_path: Path) -> None:
     (tmp_path / "a.jp2").write_bytes(encoded(smooth(64, 48), "JPEG2000"))
     (tmp_path / "my.csv").write_text("path,tags\na.jp2,dog\n")
     with pytest.raises(BadImageError, match="JPEG2000 file, which cannot be stored as it is: give a size"):

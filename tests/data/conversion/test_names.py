@@ -50,7 +50,7 @@ def test_any_names_and_ids_come_back(tmp_path_factory: pytest.TempPathFactory, f
 
 
 @pytest.mark.parametrize("name", [" dog", "dog\n", "path", "tags", "a\0b"])
-def test_what_a_csv_cannot_hold_is_refused_before_anything_is_written(tmp_path: Path, name: str) -> None:
+def test_what_a_csv_cannot_hold_is_rejected_before_anything_is_written(tmp_path: Path, name: str) -> None:
     own = dataset(tmp_path, [[1, -1]], label_space=LabelSpace((name, "x")))
     with pytest.raises(TagformerError, match="a CSV cannot hold the label"):
         write_dataset({"all": own}, f"csv:{tmp_path / 'out'}")
@@ -59,7 +59,7 @@ def test_what_a_csv_cannot_hold_is_refused_before_anything_is_written(tmp_path: 
         write_dataset({"all": dataset(tmp_path, ids=[" a", *"bcdef"])}, f"csv:{tmp_path / 'out'}")
 
 
-def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
     own = dataset(tmp_path, ids=["a\udcff", *"bcdef"])
     with pytest.raises(TagformerError, match="is not UTF-8: rename it"):
         write_dataset({"all": own}, f"jsonl:{tmp_path / 'out'}")

@@ -27,7 +27,7 @@ from tests.helpers import CommandLine
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("size", [None, 20])
-def test_what_was_stopped_goes_on_and_comes_out_the_same(
+def test_what_was_stopped_continues_and_comes_out_the_same(
     table: Path, tmp_path: Path, form: str, size: int | None
 ) -> None:
     options = {"size": size, "part_bytes": 2000}
@@ -78,7 +78,7 @@ def test_a_stop_while_the_parts_are_put_together_does_no_harm(
     assert tree(target) == expected
 
 
-def test_a_killed_command_goes_on(tmp_path: Path, tagformer: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_command_continues(tmp_path: Path, tagformer: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is killed without any warning, in the middle of its images."""
     folder = tmp_path / "data"
     folder.mkdir()

@@ -140,7 +140,7 @@ def test_ids_that_two_splits_share_are_kept_apart(tmp_path: Path, form: str) -> 
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "coco"])
-def test_images_lie_where_they_were(tmp_path: Path, form: str) -> None:
+def test_images_stay_where_they_were(tmp_path: Path, form: str) -> None:
     own = dataset(tmp_path)
     written = write_dataset({"train": own}, f"{form}:{tmp_path / 'out'}")
     assert [Path(image) for image in load_dataset(written.spec, "train").images] == own.images  # type: ignore[arg-type]
@@ -170,7 +170,7 @@ def test_several_parts_are_one_data_set(tmp_path: Path, form: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("splits", [{}, {"all": 0, "train": 0}, {"dev": 0}])
-def test_other_splits_are_refused(tmp_path: Path, splits: dict[str, int]) -> None:
+def test_other_splits_are_rejected(tmp_path: Path, splits: dict[str, int]) -> None:
     own = dataset(tmp_path)
     with pytest.raises(ValueError, match="give train, val and test, or all"):
         write_dataset(dict.fromkeys(splits, own), f"jsonl:{tmp_path / 'out'}")

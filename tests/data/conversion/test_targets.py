@@ -28,7 +28,7 @@ from tests.data_files.conversions import (
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
-def test_another_command_is_refused_until_it_may_overwrite(
+def test_another_command_is_rejected_until_it_may_overwrite(
     table: Path, tmp_path: Path, change: dict[str, object], message: str, finished: bool
 ) -> None:
     base: dict[str, object] = {"size": 20}
@@ -61,7 +61,7 @@ def test_overwriting_leaves_nothing_behind(table: Path, tmp_path: Path, first: s
     assert found == tree(tmp_path / "fresh")
 
 
-def test_the_same_command_with_overwrite_goes_on_and_then_begins_anew(table: Path, tmp_path: Path) -> None:
+def test_the_same_command_with_overwrite_continues_and_then_begins_anew(table: Path, tmp_path: Path) -> None:
     target, done = f"parquet:{tmp_path / 'out'}", []
     with pytest.raises(Stop):
         convert(str(table), target, overwrite=True, part_bytes=2000, progress=stopping(10))
@@ -72,7 +72,7 @@ def test_the_same_command_with_overwrite_goes_on_and_then_begins_anew(table: Pat
     assert done[0] == 0
 
 
-def test_data_that_changed_meanwhile_are_refused(table: Path, tmp_path: Path) -> None:
+def test_data_that_changed_meanwhile_are_rejected(table: Path, tmp_path: Path) -> None:
     target = f"jsonl:{tmp_path / 'out'}"
     with pytest.raises(Stop):
         convert(str(table), target, progress=stopping(5))
@@ -106,12 +106,12 @@ def test_a_folder_with_other_files_is_never_written(table: Path, tmp_path: Path)
         ("csv:out/my.csv", "name a folder, as csv:out/my"),
     ],
 )
-def test_another_target_is_refused(table: Path, target: str, message: str) -> None:
+def test_another_target_is_rejected(table: Path, target: str, message: str) -> None:
     with pytest.raises(TagformerError, match=message):
         convert(str(table), target)
 
 
-def test_a_folder_may_be_called_like_nobody_s_home(
+def test_a_folder_may_be_named_like_an_unknown_home(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -136,6 +136,6 @@ def test_a_data_set_is_not_written_onto_itself(table: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "options", [{"size": 0}, {"quality": 101}, {"workers": 0}, {"part_bytes": 0}, {"on_bad_image": "keep"}]
 )
-def test_options_out_of_range_are_refused(table: Path, tmp_path: Path, options: dict[str, object]) -> None:
+def test_options_out_of_range_are_rejected(table: Path, tmp_path: Path, options: dict[str, object]) -> None:
     with pytest.raises(TagformerError, match=": use "):
         convert(str(table), f"csv:{tmp_path / 'out'}", **options)  # type: ignore[arg-type]

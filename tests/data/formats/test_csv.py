@@ -74,13 +74,13 @@ def test_a_column_of_tags_makes_labels_in_alphabetical_order(tmp_path: Path) -> 
     assert dataset.exhaustive
 
 
-def test_an_empty_cell_of_tags_is_unknown_unless_said_to_be_absent(tmp_path: Path) -> None:
+def test_an_empty_cell_of_tags_is_unknown_unless_the_option_makes_it_absent(tmp_path: Path) -> None:
     file = write(tmp_path / "my.csv", "path,tags", "a.jpg,dog;cat", "b.jpg,", "c.jpg,  ")
     assert rows(load(file, "all", {})) == {"a.jpg": [1, 1], "b.jpg": [-1, -1], "c.jpg": [-1, -1]}
     assert rows(load(file, "all", {"empty": "absent"})) == {"a.jpg": [1, 1], "b.jpg": [0, 0], "c.jpg": [0, 0]}
 
 
-def test_one_column_a_label_keeps_the_columns_order_and_the_three_states(tmp_path: Path) -> None:
+def test_one_column_per_label_keeps_the_columns_order_and_the_three_states(tmp_path: Path) -> None:
     file = write(tmp_path / "my.csv", "zebra,path,cat", "1,a.jpg,0", ",b.jpg,1.0", "-1,c.jpg,0.0", "-1.0,d.jpg, 1 ")
     dataset = load(file, "all", {})
     assert dataset.label_space.names == ("zebra", "cat")
@@ -110,7 +110,7 @@ def test_a_byte_order_mark_crlf_and_blank_lines_do_not_matter(tmp_path: Path) ->
     assert rows(dataset) == {"a.jpg": [1, 1], "b.jpg": [1, 0]}
 
 
-def test_a_record_says_where_it_was_written(tmp_path: Path) -> None:
+def test_a_record_has_the_place_where_it_was_written(tmp_path: Path) -> None:
     file = write(tmp_path / "my.csv", "path,tags", "a.jpg,dog", "", "b.jpg,dog")
     origins = load(file, "all", {}).origins
     assert origins == [f"{file}, line 2", f"{file}, line 4"]
@@ -155,7 +155,7 @@ def test_labels_json_gives_names_order_groups_and_extra_labels(tmp_path: Path) -
     assert not dataset.exhaustive
 
 
-def test_labels_json_holds_for_all_splits_and_says_whether_tags_say_everything(tmp_path: Path) -> None:
+def test_labels_json_holds_for_all_splits_and_fixes_whether_tags_are_exhaustive(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", "path,tags", "a.jpg,dog")
     write(tmp_path / "test.csv", "path,tags", "b.jpg,", "c.jpg,;")
     (tmp_path / "labels.json").write_bytes(b'\xef\xbb\xbf{"names": ["dog", "cat"]}')
@@ -168,7 +168,7 @@ def test_labels_json_holds_for_all_splits_and_says_whether_tags_say_everything(t
     assert not load(tmp_path, "train", {}).exhaustive
 
 
-def test_a_label_that_labels_json_does_not_name_is_refused_where_it_stands(tmp_path: Path) -> None:
+def test_a_label_that_labels_json_does_not_name_is_rejected_with_its_line(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", "path,tags", "a.jpg,dog")
     write(tmp_path / "test.csv", "path,tags", "b.jpg,dog", "c.jpg,dgo")
     (tmp_path / "labels.json").write_text('{"names": ["dog"]}')
@@ -215,11 +215,11 @@ def test_a_label_column_that_one_split_lacks_is_unknown_there(tmp_path: Path) ->
     assert rows(test) == {"b.jpg": [-1, 1, 1]}
 
 
-def test_a_table_without_splits_says_so(tmp_path: Path) -> None:
+def test_a_table_without_splits_has_none(tmp_path: Path) -> None:
     assert splits(write(tmp_path / "my.csv", "path,tags", "a.jpg,dog"), {}) == ()
 
 
-def test_an_image_in_two_splits_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_an_image_in_two_splits_of_a_folder_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", "path,tags", "a.jpg,dog", "b.jpg,cat")
     write(tmp_path / "test.csv", "path,tags", "b.jpg,cat")
     with pytest.raises(

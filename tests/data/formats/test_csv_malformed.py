@@ -37,7 +37,7 @@ load, splits = FORMAT.load, FORMAT.splits
         ([], "is empty"),
     ],
 )
-def test_a_faulty_table_is_refused_with_the_file_and_the_line(tmp_path: Path, lines: list[str], message: str) -> None:
+def test_a_faulty_table_is_rejected_with_the_file_and_the_line(tmp_path: Path, lines: list[str], message: str) -> None:
     file = write(tmp_path / "my.csv", *lines)
     with pytest.raises(TagformerError, match=message) as caught:
         load(file, "all", {})
@@ -57,7 +57,7 @@ def test_a_faulty_table_is_refused_with_the_file_and_the_line(tmp_path: Path, li
         ({"path": "photo", "tags": "keywords", "empty": "no"}, "empty=no: use unknown or absent"),
     ],
 )
-def test_an_option_that_does_not_fit_the_table_is_refused(
+def test_an_option_that_does_not_fit_the_table_is_rejected(
     tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
     file = write(tmp_path / "my.csv", "photo,keywords", "a.jpg,dog")
@@ -65,27 +65,27 @@ def test_an_option_that_does_not_fit_the_table_is_refused(
         load(file, "all", options)
 
 
-def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_a_table_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "my.csv"
     file.write_bytes("path,tags\na.jpg,Ärger\n".encode("latin-1"))
     with pytest.raises(TagformerError, match=r"my\.csv is not UTF-8 text"):
         load(file, "all", {})
 
 
-def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_tables_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "mine.csv", "path,tags", "a.jpg,dog")
     with pytest.raises(TagformerError, match=r"none of train\.csv, val\.csv, test\.csv: name the file itself"):
         splits(tmp_path, {})
 
 
-def test_an_empty_split_of_a_folder_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_empty_split_of_a_folder_is_rejected_by_name(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", "path,tags", "a.jpg,dog")
     write(tmp_path / "test.csv", "path,tags")
     with pytest.raises(TagformerError, match=r"test\.csv has no images"):
         load(tmp_path, "train", {})
 
 
-def test_a_row_of_another_split_than_its_file_is_refused(tmp_path: Path) -> None:
+def test_a_row_of_another_split_than_its_file_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", "path,tags,split", "a.jpg,dog,train", "b.jpg,dog,val")
     with pytest.raises(TagformerError, match=r"train\.csv, line 3: split 'val' in a file of the split 'train'"):
         load(tmp_path, "train", {})

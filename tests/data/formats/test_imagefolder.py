@@ -66,7 +66,7 @@ def test_folders_below_a_label_belong_to_it(tmp_path: Path) -> None:
     assert names_of(root, "all") == {"cat/2024/c.png": ["cat"], "dog/b.png": ["dog"], "dog/poodle/small/a.png": ["dog"]}
 
 
-def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_other_files_are_skipped(tmp_path: Path) -> None:
     root = write(tmp_path, "dog/a.png", "dog/A.TIFF", "dog/._a.png", "dog/notes.txt", ".git/b.png", "classes.txt")
     assert names_of(root, "all") == {"dog/A.TIFF": ["dog"], "dog/a.png": ["dog"]}
 
@@ -106,7 +106,7 @@ def test_a_split_is_drawn_where_there_is_none(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_faulty_tree_is_refused_by_folder(
+def test_a_faulty_tree_is_rejected_by_folder(
     tmp_path: Path, files: list[str], spoil: Callable[[Path], object] | None, message: str
 ) -> None:
     write(tmp_path, *files)
@@ -117,7 +117,7 @@ def test_a_faulty_tree_is_refused_by_folder(
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_folder_is_rejected(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
     with pytest.raises(TagformerError, match=r"cannot read .*a\.png: Not a directory"):
         splits(tmp_path / "a.png", {})

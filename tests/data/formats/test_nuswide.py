@@ -84,7 +84,7 @@ def test_the_labelled_subset_leaves_images_without_a_label_out(tree: Path) -> No
     assert dataset.labels.sum(dim=1).tolist() == [2, 1, 1]
 
 
-def test_images_lie_in_flickr_or_images_or_a_folder_of_ones_own(tree: Path) -> None:
+def test_images_are_in_flickr_or_images_or_another_folder(tree: Path) -> None:
     expected = "actor/0001_2124494179.jpg"
     assert load(tree, "train", {}).images[0] == tree / "Flickr" / expected
     (tree / "images").mkdir()
@@ -179,14 +179,14 @@ def spoilt(file: str, content: bytes) -> Callable[[Path], object]:
         ),
     ],
 )
-def test_a_spoilt_tree_is_refused_by_name(tree: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_a_spoilt_tree_is_rejected_by_name(tree: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(tree)
     with pytest.raises(TagformerError, match=message) as caught:
         load(tree, "train", {})
     assert str(tree) in str(caught.value)
 
 
-def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
+def test_an_image_in_both_lists_is_rejected(tree: Path) -> None:
     write(tree / "ImageList" / "TestImagelist.txt", [TEST[0], TRAIN[2]])
     with pytest.raises(
         TagformerError, match=r"TestImagelist\.txt, line 2: .* is a duplicate of .*TrainImagelist\.txt, line 3"
@@ -194,12 +194,12 @@ def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
         load(tree, "all", {})
 
 
-def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_lists_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"has no ImageList/TrainImagelist\.txt") as caught:
         splits(tmp_path, {})
     assert str(tmp_path) in str(caught.value)
 
 
-def test_another_subset_is_refused(tree: Path) -> None:
+def test_another_subset_is_rejected(tree: Path) -> None:
     with pytest.raises(TagformerError, match="subset=labeled: use all or labelled"):
         load(tree, "train", {"subset": "labeled"})

@@ -56,7 +56,7 @@ def states(dataset: MultiLabelDataset, *names: str) -> dict[str, list[int]]:
     return dict(zip(dataset.ids, dataset.labels[:, columns].tolist(), strict=True))
 
 
-def test_a_sample_says_each_of_the_three_states_in_several_ways(tmp_path: Path) -> None:
+def test_a_sample_has_each_of_the_three_states_in_several_ways(tmp_path: Path) -> None:
     file = write_samples(tmp_path / "my.tar", SAID)
     dataset = load(file, "all", {})
     assert dataset.labels.dtype == torch.int8
@@ -105,12 +105,12 @@ def test_images_come_out_pixel_by_pixel_also_in_loader_processes(tmp_path: Path)
     assert_shows(load_dataset(f"shards:{write_samples(tmp_path / 'my.tar', SAID)}", "all"), range(6))
 
 
-def test_an_id_of_ones_own_goes_before_the_key(tmp_path: Path) -> None:
+def test_an_id_takes_precedence_over_the_key(tmp_path: Path) -> None:
     write_samples(tmp_path / "my.tar", [{"tags": ["dog"], "id": "x"}, {"tags": [], "id": 7}, {"tags": []}])
     assert load(tmp_path / "my.tar", "all", {}).ids == ["x", "7", "my/000002"]
 
 
-def test_other_members_are_passed_over_and_keys_may_lie_in_folders(tmp_path: Path) -> None:
+def test_other_members_are_skipped_and_keys_may_be_in_folders(tmp_path: Path) -> None:
     long = "f" * 120
     members = [
         ("sub.1/a.PNG", png(0)),
@@ -209,7 +209,7 @@ def test_shards_that_we_wrote_are_read_by_webdataset_and_by_us(tmp_path: Path) -
         ([("b.png", b""), ("b.json", b'{"id": "my/a"}')], r"sample 2: id 'my/a' is a duplicate of .*my\.tar, sample 1"),
     ],
 )
-def test_a_faulty_member_is_refused_with_the_tar_and_its_name(
+def test_a_faulty_member_is_rejected_with_the_tar_and_its_name(
     tmp_path: Path, members: list[tuple[str, bytes]], message: str
 ) -> None:
     file = write(tmp_path / "my.tar", *SAMPLE, *members)
@@ -231,7 +231,7 @@ def test_a_faulty_member_is_refused_with_the_tar_and_its_name(
         (lambda content: bytes(10240), "has no images: it needs a sample for each"),
     ],
 )
-def test_a_damaged_tar_is_refused_by_name(tmp_path: Path, spoil: Callable[[bytes], bytes], message: str) -> None:
+def test_a_damaged_tar_is_rejected_by_name(tmp_path: Path, spoil: Callable[[bytes], bytes], message: str) -> None:
     file = write(tmp_path / "my.tar", *SAMPLE)
     content = file.read_bytes()
     assert content[1024 : 1024 + 6] == b"a.json"
@@ -251,7 +251,7 @@ def test_an_image_that_is_broken_or_gone_is_named_with_its_tar(tmp_path: Path) -
         load_image(images[1])
 
 
-def test_folders_without_tars_or_with_others_are_refused(tmp_path: Path) -> None:
+def test_folders_without_tars_or_with_others_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"has no tars: expected \{train,val,test\}-\*\.tar"):
         splits(tmp_path, {})
     write(tmp_path / "train-0.tar", *SAMPLE)

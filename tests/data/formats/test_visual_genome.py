@@ -55,7 +55,7 @@ def test_labels_are_called_by_their_numbers_or_by_the_names_of_a_file(tree: Path
     assert dataset.label_space.names_of(dataset[0].labels) == ["thing 0", "thing 499"]
 
 
-def test_the_images_of_visual_genome_may_lie_in_two_folders(tree: Path) -> None:
+def test_the_images_of_visual_genome_may_be_in_two_folders(tree: Path) -> None:
     assert VG500.load(tree, "train", {}).images == [tree / "VG_100K" / name for name in TRAIN]
     (tree / "VG_100K_2").mkdir()
     (tree / "VG_100K_2" / TRAIN[1]).touch()
@@ -93,14 +93,14 @@ def test_news500_has_the_same_layout_under_its_own_names(tmp_path: Path) -> None
         ([], r"index\.json is not a JSON object"),
     ],
 )
-def test_a_spoilt_index_is_refused_by_name(tmp_path: Path, content: Any, message: str) -> None:
+def test_a_spoilt_index_is_rejected_by_name(tmp_path: Path, content: Any, message: str) -> None:
     write_tree(tmp_path, "vg_category_500_labels_index.json", content)
     with pytest.raises(TagformerError, match=message) as caught:
         VG500.load(tmp_path, "train", {})
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_truncated_index_is_refused_with_its_line(tree: Path) -> None:
+def test_a_truncated_index_is_rejected_with_its_line(tree: Path) -> None:
     (tree / "vg_category_500_labels_index.json").write_text('{"2360596.jpg": [0],\n"2385068.jpg": [')
     with pytest.raises(TagformerError, match=r"labels_index\.json, line 2: not valid JSON"):
         VG500.load(tree, "train", {})
@@ -115,14 +115,14 @@ def test_a_truncated_index_is_refused_with_its_line(tree: Path) -> None:
         (b"", r"train_list_500\.txt is empty"),
     ],
 )
-def test_a_spoilt_list_is_refused_by_line(tree: Path, content: bytes, message: str) -> None:
+def test_a_spoilt_list_is_rejected_by_line(tree: Path, content: bytes, message: str) -> None:
     (tree / "train_list_500.txt").write_bytes(content)
     with pytest.raises(TagformerError, match=message) as caught:
         VG500.load(tree, "train", {})
     assert str(tree) in str(caught.value)
 
 
-def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
+def test_an_image_in_both_lists_is_rejected(tree: Path) -> None:
     (tree / "test_list_500.txt").write_text(f"1.jpg\n{TRAIN[2]}\n")
     with pytest.raises(
         TagformerError, match=r"test_list_500\.txt, line 2: .* is a duplicate of .*train_list_500\.txt, line 3"
@@ -138,7 +138,7 @@ def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
         (["one", "", "three"], r"names\.txt, line 2 is empty"),
     ],
 )
-def test_spoilt_names_are_refused(tree: Path, lines: list[str], message: str) -> None:
+def test_spoilt_names_are_rejected(tree: Path, lines: list[str], message: str) -> None:
     file = tree / "names.txt"
     file.write_text("\n".join(lines))
     with pytest.raises(TagformerError, match=message) as caught:
@@ -151,7 +151,7 @@ def test_a_file_of_names_that_is_not_there_is_named(tree: Path) -> None:
         VG500.load(tree, "train", {"names": "/nowhere/names.txt"})
 
 
-def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_lists_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"has neither train_list_500\.txt nor test_list_500\.txt") as caught:
         VG500.splits(tmp_path, {})
     assert str(tmp_path) in str(caught.value)

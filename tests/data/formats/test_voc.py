@@ -40,7 +40,7 @@ def test_train_is_trainval_as_in_the_papers(voc_lists: Path, tmp_path: Path) -> 
     assert train.boxes is None
 
 
-def test_the_official_train_and_val_can_be_asked_for(voc_lists: Path, tmp_path: Path) -> None:
+def test_the_official_train_and_val_can_be_chosen(voc_lists: Path, tmp_path: Path) -> None:
     options = {"train": "train"}
     assert splits(tmp_path, options) == ("train", "val", "test")
     assert load(tmp_path, "train", options).ids == ["000012", "000017"]
@@ -83,7 +83,7 @@ def test_the_path_may_be_any_folder_of_the_tree(voc_lists: Path, tmp_path: Path,
     assert len(load(tmp_path / path, "all", {})) == 5
 
 
-def test_the_year_says_which_folder_is_read(voc_lists: Path, tmp_path: Path) -> None:
+def test_the_year_names_the_folder_that_is_read(voc_lists: Path, tmp_path: Path) -> None:
     other = write_lists(tmp_path / "VOCdevkit" / "VOC2012")
     (other / "test.txt").unlink()
     assert splits(tmp_path, {}) == ("train", "test")
@@ -100,7 +100,7 @@ def test_a_label_with_only_difficult_objects_is_unknown(voc_lists: Path, tmp_pat
 
 
 @pytest.mark.parametrize("labels", ["files", "xml"])
-def test_options_say_what_becomes_of_difficult_labels(voc_annotations: Path, tmp_path: Path, labels: str) -> None:
+def test_options_choose_the_state_of_difficult_labels(voc_annotations: Path, tmp_path: Path, labels: str) -> None:
     (voc_annotations / "000001.xml").write_text(CHAIRS.replace("sofa", "person").replace("chair", "dog"))
     ml_gcn = {"labels": labels, "difficult_train": "present"}
     assert names(load(tmp_path, "train", ml_gcn))[0] == ["chair", "sofa"]
@@ -128,7 +128,7 @@ def test_objects_give_labels_sizes_and_boxes(voc_annotations: Path, tmp_path: Pa
     assert train.boxes[2][1].corners == (0, 0, 1, 1)
 
 
-def test_the_lists_are_used_where_they_are_asked_for(voc_annotations: Path, tmp_path: Path) -> None:
+def test_the_lists_are_used_where_they_are_chosen(voc_annotations: Path, tmp_path: Path) -> None:
     (voc_annotations / "000012.xml").unlink()
     dataset = load(tmp_path, "all", {"labels": "files"})
     assert names(dataset) == [["chair"], ["car"], ["horse", "person"], ["dog"], ["train"]]
@@ -151,7 +151,7 @@ def test_labels_of_a_test_that_are_withheld_are_unknown(voc_annotations: Path, t
     assert names(load(tmp_path, "all", {"labels": labels})) == [["chair"], ["car"], ["horse", "person"], [], []]
 
 
-def test_images_may_lie_elsewhere(voc_lists: Path, tmp_path: Path) -> None:
+def test_images_may_be_elsewhere(voc_lists: Path, tmp_path: Path) -> None:
     assert load(tmp_path, "test", {"images": "/photos"}).images[1] == Path("/photos/000002.jpg")
 
 

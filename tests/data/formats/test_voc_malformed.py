@@ -31,7 +31,7 @@ load, splits = FORMAT.load, FORMAT.splits
         ("trainval.txt", b"", " is empty"),
     ],
 )
-def test_a_malformed_list_is_refused_with_its_line(
+def test_a_malformed_list_is_rejected_with_its_line(
     voc_lists: Path, tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     file = voc_lists / name
@@ -41,7 +41,7 @@ def test_a_malformed_list_is_refused_with_its_line(
     assert str(caught.value).startswith(str(file))
 
 
-def test_an_image_in_two_lists_is_refused(voc_lists: Path, tmp_path: Path) -> None:
+def test_an_image_in_two_lists_is_rejected(voc_lists: Path, tmp_path: Path) -> None:
     (voc_lists / "test.txt").write_text("000001\n000005\n")
     with pytest.raises(TagformerError, match=r"test\.txt, line 2: '000005' is a duplicate of .*trainval\.txt, line 1"):
         load(tmp_path, "all", {})
@@ -78,7 +78,7 @@ SIZE = "<size><width>50</width><height>40</height></size>"
         ),
     ],
 )
-def test_a_malformed_annotation_is_refused_by_name(
+def test_a_malformed_annotation_is_rejected_by_name(
     voc_annotations: Path, tmp_path: Path, content: str, message: str
 ) -> None:
     file = voc_annotations / "000012.xml"
@@ -89,7 +89,7 @@ def test_a_malformed_annotation_is_refused_by_name(
 
 
 @pytest.mark.parametrize(("split", "image", "line"), [("train", "000012", 2), ("test", "000001", 1)])
-def test_a_missing_annotation_is_refused_with_the_line_of_its_image(
+def test_a_missing_annotation_is_rejected_with_the_line_of_its_image(
     voc_annotations: Path, tmp_path: Path, split: str, image: str, line: int
 ) -> None:
     (voc_annotations / f"{image}.xml").unlink()
@@ -104,7 +104,7 @@ def test_missing_annotations_do_not_count_as_withheld_beside_lists(voc_annotatio
         load(tmp_path, "test", {})
 
 
-def test_a_folder_that_is_no_voc_tree_is_refused(voc_lists: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_voc_tree_is_rejected(voc_lists: Path, tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match="has no VOCdevkit/VOC2012/ImageSets/Main"):
         VocFormat("2012").splits(tmp_path, {})
     for name in LISTS:
@@ -122,14 +122,14 @@ def test_a_folder_that_is_no_voc_tree_is_refused(voc_lists: Path, tmp_path: Path
         ({"difficult_test": "positive"}, "option difficult_test=positive: use unknown"),
     ],
 )
-def test_another_value_of_an_option_is_refused(
+def test_another_value_of_an_option_is_rejected(
     voc_lists: Path, tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
     with pytest.raises(TagformerError, match=message):
         load(tmp_path, "train", options)
 
 
-def test_an_official_train_that_is_not_listed_is_refused(voc_lists: Path, tmp_path: Path) -> None:
+def test_an_official_train_that_is_not_listed_is_rejected(voc_lists: Path, tmp_path: Path) -> None:
     (voc_lists / "train.txt").unlink()
     with pytest.raises(TagformerError, match=r"train=train: .*train\.txt does not exist; use train=trainval"):
         splits(tmp_path, {"train": "train"})

@@ -98,7 +98,7 @@ def test_the_words_of_other_splits_are_those_of_the_training_captions(tree: Path
     assert splits(tree, {}) == ("train",)
 
 
-def test_images_lie_in_the_folder_of_the_split(tree: Path) -> None:
+def test_images_are_in_the_folder_of_the_split(tree: Path) -> None:
     first, *_, last = load(tree, "all", {}).images
     assert first == tree / "train2014" / "COCO_train2014_000000000001.jpg"
     assert last == tree / "val2014" / "COCO_val2014_000000000008.jpg"
@@ -115,7 +115,7 @@ def test_as_many_words_as_asked_for(tree: Path, count: str, words: tuple[str, ..
     assert load(tree, "train", {"words": count}).label_space.names[3:] == words
 
 
-def test_extra_objects_can_be_told_but_are_not_scored(tree: Path) -> None:
+def test_extra_objects_are_inputs_that_are_not_scored(tree: Path) -> None:
     included, extra = load(tree, "train", {}), load(tree, "train", {"objects": "extra"})
     assert extra.label_space.names == included.label_space.names
     assert extra.label_space.extra == ("person", "traffic light", "dog")
@@ -132,7 +132,7 @@ def test_without_objects_their_names_are_words_and_no_instances_are_read(tree: P
     assert names_of(dataset)["7"] == ["beach", "dog"]
 
 
-def test_a_record_says_where_it_comes_from(tree: Path) -> None:
+def test_a_record_has_the_place_where_it_was_written(tree: Path) -> None:
     origins = load(tree, "train", {}).origins
     assert origins is not None
     assert origins[2] == f"{tree / 'annotations' / 'captions_train2014.json'}, image 4"
@@ -152,7 +152,7 @@ def test_a_word_is_a_run_of_letters_and_no_stop_word(text: str, words: set[str])
     assert words_of(text) == words
 
 
-def test_words_count_once_a_text_and_equals_stand_in_alphabetical_order() -> None:
+def test_words_count_once_per_text_and_ties_are_alphabetical() -> None:
     assert ranked_words(["zebra zebra zebra", "yak", "yak ant", "zebra bee"]) == ["yak", "zebra", "ant", "bee"]
 
 
@@ -218,7 +218,7 @@ CAPTIONS, INSTANCES = "captions_train2014.json", "instances_train2014.json"
         ),
     ],
 )
-def test_a_spoilt_tree_is_refused_by_name(tree: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_a_spoilt_tree_is_rejected_by_name(tree: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(tree)
     with pytest.raises(TagformerError, match=message) as caught:
         load(tree, "train", {})
@@ -233,11 +233,11 @@ def test_splits_with_other_categories_are_not_put_together(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("count", ["0", "-5", "many", "", "1.5"])
-def test_another_number_of_words_is_refused(tree: Path, count: str) -> None:
+def test_another_number_of_words_is_rejected(tree: Path, count: str) -> None:
     with pytest.raises(TagformerError, match=f"option words={count}: use a whole number from 1"):
         load(tree, "train", {"words": count})
 
 
-def test_another_use_of_the_objects_is_refused(tree: Path) -> None:
+def test_another_use_of_the_objects_is_rejected(tree: Path) -> None:
     with pytest.raises(TagformerError, match="option objects=some: use include, extra or none"):
         load(tree, "train", {"objects": "some"})

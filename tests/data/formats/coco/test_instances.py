@@ -25,7 +25,7 @@ def test_labels_are_in_the_order_of_the_category_ids(tree: Path) -> None:
     assert not dataset.exhaustive
 
 
-def test_images_lie_in_the_folder_of_the_split(tree: Path) -> None:
+def test_images_are_in_the_folder_of_the_split(tree: Path) -> None:
     assert load(tree, "train", {}).images == [tree / "train2017" / f"{i:012d}.jpg" for i in (10, 12)]
     assert load(tree, "test", {}).images == [tree / "val2017" / f"{10:012d}.jpg"]
     assert load(tree, "test", {"images": "/photos"}).images == [Path("/photos") / f"{10:012d}.jpg"]
@@ -38,7 +38,7 @@ def test_the_folder_of_images_may_be_given_from_the_home_folder(tree: Path, monk
     assert dataset.images == [tree / "photos" / f"{10:012d}.jpg"]
 
 
-def test_images_without_annotations_are_kept_when_asked_for(tree: Path) -> None:
+def test_images_without_annotations_are_kept_on_request(tree: Path) -> None:
     dataset = load(tree, "train", {"annotated": "all"})
     assert dataset.ids == ["10", "11", "12"]
     assert dataset.labels.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]

@@ -38,26 +38,26 @@ def without(content: dict[str, Any], key: str) -> dict[str, Any]:
         (instances([annotation(5, 10, 1, (0, 0, 5, 5))]) | {"images": ["a.jpg"]}, "an entry is malformed"),
     ],
 )
-def test_a_file_that_is_not_coco_is_refused_by_name(tmp_path: Path, content: Any, message: str) -> None:
+def test_a_file_that_is_not_coco_is_rejected_by_name(tmp_path: Path, content: Any, message: str) -> None:
     file = write(tmp_path / "mine.json", content)
     with pytest.raises(TagformerError, match=message) as caught:
         load(file, "all", {})
     assert str(file) in str(caught.value)
 
 
-def test_broken_json_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_broken_json_is_rejected_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
     file.write_text('{"images": [],\n"annotations": [}\n', encoding="utf-8")
     with pytest.raises(TagformerError, match=r"mine\.json, line 2: not valid JSON"):
         load(file, "all", {})
 
 
-def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_annotations_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"has no annotations/instances_train2017\.json"):
         splits(tmp_path, {})
 
 
-def test_another_value_of_annotated_is_refused(tree: Path) -> None:
+def test_another_value_of_annotated_is_rejected(tree: Path) -> None:
     with pytest.raises(TagformerError, match="annotated=some: use only or all"):
         load(tree, "train", {"annotated": "some"})
 
@@ -70,7 +70,7 @@ def test_splits_with_other_categories_are_not_put_together(tree: Path) -> None:
         load(tree, "all", {})
 
 
-def test_two_images_with_one_id_are_refused(tree: Path) -> None:
+def test_two_images_with_one_id_are_rejected(tree: Path) -> None:
     file = tree / "annotations" / "instances_val2017.json"
     content = json.loads(file.read_text())
     content["images"].append(content["images"][0])

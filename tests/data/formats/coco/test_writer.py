@@ -18,7 +18,7 @@ from tests.data_files.conversions import (
 from tests.stored_pictures import SIDE
 
 
-def test_coco_is_what_coco_says(tmp_path: Path) -> None:
+def test_coco_follows_the_format(tmp_path: Path) -> None:
     """Read with nothing but JSON: ids, categories, boxes in pixels, crowds."""
     space = LabelSpace(("cat", "dog", "night"), groups={"animal": ("cat", "dog")})
     own = dataset(
@@ -58,7 +58,7 @@ def test_coco_is_what_coco_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("side", [10, 50, 200])
-def test_a_size_is_kept_whatever_the_box_says(tmp_path: Path, size: int, side: int) -> None:
+def test_a_size_is_kept_whatever_the_box_is(tmp_path: Path, size: int, side: int) -> None:
     """As of COCO's outlines, whose area is less than their box's."""
     file = tmp_path / "a.png"
     Image.new("RGB", (side, side)).save(file)
@@ -86,7 +86,7 @@ def test_numbers_stay_the_ids_of_coco(tmp_path: Path) -> None:
     assert not any("source_id" in entry for entry in content["images"])
 
 
-def test_coco_of_coco_knows_no_sizes_that_were_not_known(tmp_path: Path) -> None:
+def test_sizes_that_were_unknown_stay_unknown(tmp_path: Path) -> None:
     written = write_dataset({"all": dataset(tmp_path)}, f"coco:{tmp_path / 'out'}")
     found = load_dataset(written.spec, "all")
     assert found.sizes is None

@@ -16,7 +16,7 @@ load, splits = FORMAT.load, FORMAT.splits
 
 
 def own_file(tmp_path: Path, **changes: Any) -> Path:
-    """Pictures 10 (a dog, perhaps a cat), 11 (nothing known but that there is no cat) and 12 (nothing)."""
+    """Pictures 10 (a dog, perhaps a cat), 11 (only the absence of a cat is known) and 12 (nothing)."""
     content = instances([annotation(1, 10, 18, (0, 0, 50, 50))])
     content["images"][0] |= {"unknown_category_ids": [17], "source_id": "b/ä"}
     content["images"][1] |= {"unknown_category_ids": [1, 18]}
@@ -41,7 +41,7 @@ def test_sizes_and_boxes_that_are_only_made_up_are_not_taken(tmp_path: Path) -> 
         assert (dataset.sizes is not None) == (dataset.boxes is not None) == known
 
 
-def test_the_splits_of_our_own_files_are_read(tmp_path: Path) -> None:
+def test_the_splits_of_our_files_are_read(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         write(tmp_path / "annotations" / f"instances_{split}.json", instances([annotation(1, 10, 1, (0, 0, 5, 5))]))
     assert splits(tmp_path, {}) == ("train", "val", "test")
@@ -61,7 +61,7 @@ def test_the_splits_of_our_own_files_are_read(tmp_path: Path) -> None:
         ({}, ["a"], "malformed"),
     ],
 )
-def test_our_own_files_are_refused_where_they_are_wrong(
+def test_our_files_are_rejected_where_they_are_wrong(
     tmp_path: Path, image: dict[str, Any], extras: Any, message: str
 ) -> None:
     content = instances([])

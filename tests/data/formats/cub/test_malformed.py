@@ -36,7 +36,7 @@ load, splits = FORMAT.load, FORMAT.splits
         ("attributes/concepts112.txt", "1\n1\n", r"concepts112\.txt, line 2: '1': write each attribute once"),
     ],
 )
-def test_a_malformed_file_is_refused_with_its_line(tree: Path, name: str, content: str, message: str) -> None:
+def test_a_malformed_file_is_rejected_with_its_line(tree: Path, name: str, content: str, message: str) -> None:
     write(tree / name, content)
     with pytest.raises(TagformerError, match=message) as caught:
         load(tree, "train", {} if "112" in name else ALL)
@@ -53,7 +53,7 @@ def test_a_malformed_file_is_refused_with_its_line(tree: Path, name: str, conten
         ("1 2 3 4\n1 2 3 4\n", " has 2 lines for the 3 classes"),
     ],
 )
-def test_malformed_per_cents_are_refused_with_their_line(tree: Path, content: str, message: str) -> None:
+def test_malformed_per_cents_are_rejected_with_their_line(tree: Path, content: str, message: str) -> None:
     write(tree / "attributes" / "class_attribute_labels_continuous.txt", content)
     with pytest.raises(TagformerError, match=rf"class_attribute_labels_continuous\.txt,? ?{message}"):
         load(tree, "train", ALL)
@@ -74,13 +74,13 @@ def test_malformed_per_cents_are_refused_with_their_line(tree: Path, content: st
         ("", " is empty"),
     ],
 )
-def test_malformed_attributes_of_images_are_refused_with_their_line(tree: Path, content: str, message: str) -> None:
+def test_malformed_attributes_of_images_are_rejected_with_their_line(tree: Path, content: str, message: str) -> None:
     (tree / "attributes" / "image_attribute_labels.txt").write_bytes(content.encode("latin-1"))
     with pytest.raises(TagformerError, match=rf"image_attribute_labels\.txt{message}"):
         load(tree, "train", {**ALL, "attributes": "image"})
 
 
-def test_text_that_is_not_utf8_is_refused_with_its_line(tree: Path) -> None:
+def test_text_that_is_not_utf8_is_rejected_with_its_line(tree: Path) -> None:
     (tree / "classes.txt").write_bytes(b"1 001.Albatross\n2 002.\xff\n")
     with pytest.raises(TagformerError, match=r"classes\.txt, line 2 is not UTF-8"):
         load(tree, "train", ALL)
@@ -105,6 +105,6 @@ def test_a_missing_file_is_named(tree: Path, name: str) -> None:
         ({"concepts": "112"}, "has 4 attributes, too few for concepts=112: use concepts=312"),
     ],
 )
-def test_another_value_of_an_option_is_refused(tree: Path, options: dict[str, str], message: str) -> None:
+def test_another_value_of_an_option_is_rejected(tree: Path, options: dict[str, str], message: str) -> None:
     with pytest.raises(TagformerError, match=message):
         load(tree, "train", options)

@@ -53,7 +53,7 @@ def test_classes_without_images_can_be_kept_and_concepts_left_out(tree: Path) ->
     assert dataset.labels.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]]
 
 
-def test_attributes_of_an_image_are_unknown_where_not_visible_or_not_said(tree: Path) -> None:
+def test_attributes_of_an_image_are_unknown_where_not_visible_or_not_annotated(tree: Path) -> None:
     assert states(tree, targets="concepts", attributes="image") == [
         [1, 0, -1, -1],
         [1, 1, -1, -1],
@@ -84,7 +84,7 @@ def test_splits_are_those_of_the_list_with_one_label_space(tree: Path) -> None:
     assert splits(tree, {}) == ("train",)
 
 
-def test_the_folder_above_is_a_path_too_and_images_may_lie_elsewhere(tree: Path) -> None:
+def test_the_folder_above_is_a_path_too_and_images_may_be_elsewhere(tree: Path) -> None:
     assert splits(tree.parent, {}) == ("train", "test")
     dataset = load(tree.parent, "test", {**ALL, "images": "/photos"})
     assert dataset.ids == ["1", "5"]
@@ -92,7 +92,7 @@ def test_the_folder_above_is_a_path_too_and_images_may_lie_elsewhere(tree: Path)
 
 
 @pytest.mark.parametrize("place", ["attributes.txt", "attributes/attributes.txt"])
-def test_the_names_of_the_attributes_may_lie_in_the_folder(tree: Path, place: str) -> None:
+def test_the_names_of_the_attributes_may_be_in_the_folder(tree: Path, place: str) -> None:
     (tree.parent / "attributes.txt").rename(tree / place)
     assert states(tree)[0] == [1, 0, 1, 0, 0, 1]
 

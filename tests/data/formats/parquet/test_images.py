@@ -34,7 +34,7 @@ def test_images_are_read_in_any_order_by_threads_and_after_being_sent(tmp_path: 
 
 
 def test_after_a_damaged_part_the_others_are_still_read(tmp_path: Path) -> None:
-    """The second row group's pages are overwritten; whoever read up to there must not hand out an earlier image."""
+    """The second row group's pages are overwritten; a reader at that place must not return an earlier image."""
     file = tmp_path / "my.parquet"
     table = pa.table({"image": [png(i) for i in range(6)], "tags": [["dog"]] * 6})
     pq.write_table(table, file, row_group_size=2, use_dictionary=False, compression="gzip")

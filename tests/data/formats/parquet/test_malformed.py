@@ -45,7 +45,7 @@ OK: dict[str, Any] = {"path": ["a.png", "b.png"], "tags": [["dog"], ["cat"]]}
         ({"path": ["a.png"], " ": [1]}, {}, "label 1 has an empty name"),
     ],
 )
-def test_a_faulty_table_is_refused_with_the_file_and_the_row(
+def test_a_faulty_table_is_rejected_with_the_file_and_the_row(
     tmp_path: Path, columns: dict[str, list[Any]], types: dict[str, pa.DataType], message: str
 ) -> None:
     file = write(tmp_path / "my.parquet", types, **columns)
@@ -63,7 +63,7 @@ def test_a_faulty_table_is_refused_with_the_file_and_the_row(
         ({"id": "tags"}, "column 'tags' is of type .*: it must be text or whole numbers"),
     ],
 )
-def test_an_option_that_does_not_fit_the_table_is_refused(
+def test_an_option_that_does_not_fit_the_table_is_rejected(
     tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
     file = write(tmp_path / "my.parquet", **OK)
@@ -72,7 +72,7 @@ def test_an_option_that_does_not_fit_the_table_is_refused(
     assert str(file) in str(caught.value)
 
 
-def test_a_class_index_without_a_name_is_refused_with_its_row(tmp_path: Path) -> None:
+def test_a_class_index_without_a_name_is_rejected_with_its_row(tmp_path: Path) -> None:
     file = write_hugging(tmp_path / "my.parquet", [[0], [1]])
     table = pq.read_table(file)
     spoilt = table.set_column(2, table.schema.field("labels"), pa.array([[0], [3]], pa.list_(pa.int64())))
@@ -96,7 +96,7 @@ def cut(size: int) -> Callable[[bytes], bytes]:
         (lambda content: content[:4] + b"\xff" * 60 + content[64:], "cannot read .* after row 0"),
     ],
 )
-def test_a_damaged_file_is_refused_by_name(tmp_path: Path, spoil: Callable[[bytes], bytes], message: str) -> None:
+def test_a_damaged_file_is_rejected_by_name(tmp_path: Path, spoil: Callable[[bytes], bytes], message: str) -> None:
     file = tmp_path / "my.parquet"
     pq.write_table(pa.table(OK), file, compression="none", use_dictionary=False)
     file.write_bytes(spoil(file.read_bytes()))
@@ -105,7 +105,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, spoil: Callable[[byte
     assert str(file) in str(caught.value)
 
 
-def test_a_folder_with_part_of_its_shards_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_part_of_its_shards_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "train-00001-of-00002.parquet", **OK)
     with pytest.raises(
         TagformerError, match=r"has 1 of the 2 files of 'train' that train-00001-of-00002\.parquet belongs to"
@@ -113,7 +113,7 @@ def test_a_folder_with_part_of_its_shards_is_refused(tmp_path: Path) -> None:
         splits(tmp_path, {})
 
 
-def test_shards_with_other_class_names_are_refused(tmp_path: Path) -> None:
+def test_shards_with_other_class_names_are_rejected(tmp_path: Path) -> None:
     write_hugging(tmp_path / "train.parquet", [[0]])
     write_hugging(tmp_path / "test.parquet", [[0]], [1], names=("cat", "dog", "ant"))
     with pytest.raises(
@@ -122,13 +122,13 @@ def test_shards_with_other_class_names_are_refused(tmp_path: Path) -> None:
         load(tmp_path, "train", {})
 
 
-def test_a_row_of_another_split_than_its_file_is_refused(tmp_path: Path) -> None:
+def test_a_row_of_another_split_than_its_file_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", **OK, split=["train", "val"])
     with pytest.raises(TagformerError, match=r"train\.parquet, row 2: split 'val' in a file of the split 'train'"):
         load(tmp_path, "train", {})
 
 
-def test_a_folder_without_split_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_split_files_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "mine.parquet", **OK)
     with pytest.raises(TagformerError, match=r"has no train\.parquet, val\.parquet"):
         splits(tmp_path, {})

@@ -54,7 +54,7 @@ def test_a_folder_of_shards_is_one_data_set(tmp_path: Path, folder: str) -> None
     assert_shows(val, [7])
 
 
-def test_lists_of_names_say_all_three_states_and_images_are_paths(tmp_path: Path) -> None:
+def test_lists_of_names_give_all_three_states_and_images_are_paths(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"{number}.png").write_bytes(png(number))
     file = write(
@@ -74,7 +74,7 @@ def test_lists_of_names_say_all_three_states_and_images_are_paths(tmp_path: Path
     assert_shows(dataset, range(5))
 
 
-def test_one_column_a_label_has_1_0_or_null_of_any_type(tmp_path: Path) -> None:
+def test_one_column_per_label_has_1_0_or_null_of_any_type(tmp_path: Path) -> None:
     file = write(
         tmp_path / "my.parquet",
         {"dog": pa.int8(), "cow": pa.bool_()},
@@ -91,7 +91,7 @@ def test_one_column_a_label_has_1_0_or_null_of_any_type(tmp_path: Path) -> None:
     assert not dataset.exhaustive
 
 
-def test_bytes_may_stand_in_a_column_alone_and_a_null_names_a_file(tmp_path: Path) -> None:
+def test_bytes_may_be_in_a_column_alone_and_a_null_names_a_file(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "1.png").write_bytes(png(1))
     plain = write(tmp_path / "plain.parquet", photo=[png(0), png(1), png(2)], tags=[["dog"], [], []])
@@ -160,7 +160,7 @@ def test_a_null_split_is_that_of_the_files_name(tmp_path: Path) -> None:
     assert load(tmp_path, "val", {}).ids == ["c.png"]
 
 
-def test_labels_json_goes_before_class_names_and_alphabet(tmp_path: Path) -> None:
+def test_labels_json_takes_precedence_over_class_names_and_alphabet(tmp_path: Path) -> None:
     file = write_hugging(tmp_path / "my.parquet", [[0], [1]])
     content = {"names": ["cat", "wolf", "dog"], "groups": {"canids": ["wolf", "dog"]}, "extra": ["wolf"]}
     (tmp_path / "labels.json").write_text(json.dumps(content))

@@ -129,6 +129,16 @@ class TextPart(Part):
     Args:
         file: the file to write.
         line: gives an image's entry.
+
+    >>> import tempfile
+    >>> from tagformer.data import load_dataset
+    >>> record = load_dataset("scenes?images=6")[0]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     part = TextPart(Path(folder) / "part", lambda item: item.id + chr(10))
+    ...     part.add(Item(0, record.id, record, Prepared(64, 64, ".png", data=b"")))
+    ...     part.close()
+    ...     (Path(folder) / "part").read_text().strip()
+    'train-00000'
     """
 
     def __init__(self, file: Path, line: Callable[[Item], str]) -> None:
@@ -158,6 +168,10 @@ class Writer(ABC):
         stores_images: the images' bytes are in the format's own files; otherwise these name image files.
         prefixes_ids: where two splits share an id, every id gets its split in front: ``train/10``.
         sidecar: name of the JSON file with the labels, beside the files of the splits; None where there is none.
+
+    >>> from tagformer.data import get_format
+    >>> get_format("csv").writer.files("train")
+    ('train.csv',)
     """
 
     stores_images: ClassVar[bool] = False

@@ -77,7 +77,11 @@ def ranked_words(texts: Iterable[str]) -> list[str]:
 
 
 class Coco1000Format(Format):
-    """COCO-1000, from the captions and the instances of 2014 or 2017; see the module's text."""
+    """COCO-1000, from the captions and the instances of 2014 or 2017; see the module's text.
+
+    >>> sorted(Coco1000Format().options)
+    ['images', 'objects', 'words']
+    """
 
     layout = (
         "annotations/captions_{train,val}2014.json, annotations/instances_{train,val}2014.json, "

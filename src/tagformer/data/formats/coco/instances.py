@@ -44,6 +44,9 @@ class CocoFormat(Format):
     Args:
         year: 2014 or 2017, with COCO's own files only. None: the year of which a folder has most files, 2017 rather
             than 2014; what Tagformer wrote; or a single JSON file.
+
+    >>> CocoFormat("2017").layout
+    'annotations/instances_{train,val}2017.json, {train,val}2017/*.jpg'
     """
 
     options: ClassVar[Mapping[str, str]] = {

@@ -30,7 +30,11 @@ Corners = tuple[float, float, float, float]
 
 
 class CocoWriter(Writer):
-    """Writes COCO's instances; see the module's text."""
+    """Writes COCO's instances; see the module's text.
+
+    >>> CocoWriter.files("train"), CocoWriter.image_folder("train")
+    (('annotations/instances_train.json',), 'train')
+    """
 
     prefixes_ids: ClassVar[bool] = False
     sidecar: ClassVar[str | None] = None

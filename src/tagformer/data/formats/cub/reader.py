@@ -51,6 +51,9 @@ class CubFormat(Format):
 
     The path is the folder with images.txt, or the one that contains CUB_200_2011. To use only some of the images,
     shorten images.txt: the lines of the other files about other images are ignored.
+
+    >>> sorted(CubFormat().options)
+    ['attributes', 'classes', 'concepts', 'images', 'targets']
     """
 
     layout = (

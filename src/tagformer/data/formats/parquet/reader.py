@@ -31,7 +31,11 @@ NAME = re.compile(r"(train|val|validation|test|all)(?:-(\d+)-of-(\d+)(?:-[0-9a-f
 
 
 class ParquetFormat(Format):
-    """A Parquet file, or a folder of them; see the module's text."""
+    """A Parquet file, or a folder of them; see the module's text.
+
+    >>> ParquetFormat().suffixes
+    ('.parquet',)
+    """
 
     layout = (
         "FILE.parquet, or a folder (or its data/) with {train,val,test}.parquet or {train,validation,test}-00000-of-"

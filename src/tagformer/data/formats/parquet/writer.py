@@ -18,7 +18,11 @@ GROUP_IMAGES, GROUP_BYTES = 100, 1 << 25  # largest row group, so that readers n
 
 
 class ParquetWriter(Writer):
-    """Writes tables of id, image and lists of labels, which Hugging Face's library shows as images too."""
+    """Writes tables of id, image and lists of labels, which Hugging Face's library can load too.
+
+    >>> ParquetWriter.files("train")
+    ('train.parquet', 'train-?????-of-?????.parquet')
+    """
 
     stores_images: ClassVar[bool] = True
 
