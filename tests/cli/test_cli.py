@@ -174,9 +174,9 @@ def test_data_describes_and_counts(tmp_path: Path, tagformer: CommandLine) -> No
     code, printed, _ = tagformer("data", f"csv:{table}")
     assert code == 0
     assert "9 images, 3 labels" in printed
-    assert "labels an image  0.89 (none on 1)" in printed
-    assert "unknown cells    11.1%" in printed
-    assert "bad images       2" in printed
+    assert "labels per image  0.89 (none on 1)" in printed
+    assert "unknown cells     11.1%" in printed
+    assert "bad images        2" in printed
     assert "image-04.png does not exist" in printed
     assert re.search(r"red\s+│?\s+3 ", printed)
     assert "coco:" in tagformer("data")[1]
@@ -212,7 +212,7 @@ def test_an_official_coco_file_is_described_trained_on_and_evaluated(
     assert code == 0
     assert "split train: 126 images, 80 labels" in printed
     assert "split test: 128 images, 80 labels" in printed
-    assert "bad images       0" in printed
+    assert "bad images        0" in printed
     small = ["--set", "training.epochs=1", "--set", "image.size=64", "--set", "data.workers=0"]
     assert tagformer("train", "--data", spec, "--out", tmp_path / "run", "--backbone", "tiny", *small)[0] == 0
     code, printed, _ = tagformer("evaluate", tmp_path / "run", "--workers", 0)

@@ -1,4 +1,4 @@
-"""The record type that all formats share, and data sets by name."""
+"""The record type that all formats share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
-from tagformer.data import Box, MultiLabelDataset, load_dataset
-from tagformer.data.registry import Spec
-from tagformer.data.splits import split_by_id
-from tagformer.errors import BadImageError, TagformerError
+from tagformer.data import Box, MultiLabelDataset
+from tagformer.errors import TagformerError
 from tagformer.labels import LabelSpace
 
 
@@ -27,16 +24,6 @@ def dataset(exhaustive: bool = False) -> MultiLabelDataset:
         origins=["line 2", "line 3", "line 4"],
         exhaustive=exhaustive,
     )
-
-
-def table(folder: Path, count: int) -> Path:
-    """A CSV of `count` images that are there."""
-    for number in range(count):
-        Image.new("RGB", (4, 4), (number, 0, 0)).save(folder / f"{number}.png")
-    lines = ["path,tags", *(f"{number}.png,{'even' if number % 2 == 0 else 'odd'}" for number in range(count))]
-    file = folder / "my.csv"
-    file.write_text("\n".join(lines), encoding="utf-8")
-    return file
 
 
 # Records
@@ -109,94 +96,6 @@ def test_data_without_a_common_name_is_refused() -> None:
         dataset().align_to(LabelSpace(("zebra", "lion")))
 
 
-# By name
-
-
-def test_a_spec_names_a_format_a_path_and_options(tmp_path: Path) -> None:
-    file = table(tmp_path, 1)
-    spec = Spec.parse(f"csv:{file}?tags=tags&empty=absent")
-    assert (spec.format, spec.path, spec.options) == ("csv", file, {"tags": "tags", "empty": "absent"})
-    assert Spec.parse(str(file)) == Spec("csv", file, {})
-    assert Spec.parse("scenes?images=12") == Spec("scenes", None, {"images": "12"})
-
-
-def test_a_spec_reads_back_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = table(tmp_path, 1)
-    monkeypatch.chdir(tmp_path)
-    text = str(Spec.parse("my.csv?tags=a%26b%3Dc+d&images=/x y"))
-    monkeypatch.chdir("/")
-    assert Spec.parse(text) == Spec("csv", file, {"tags": "a&b=c d", "images": "/x y"})
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("cvs:my.csv", "unknown data format 'cvs' .did you mean 'csv'"),
-        ("photos", "write FORMAT:PATH"),
-        ("csv:", "has no path: write csv:PATH"),
-        ("coco", "has no path: write coco:PATH"),
-        ("csv:/not/there.csv", "/not/there.csv does not exist"),
-        ("scenes?image=5", "unknown option 'image' of format 'scenes' .did you mean 'images'"),
-    ],
-)
-def test_a_spec_that_leads_nowhere_is_refused(spec: str, message: str) -> None:
-    with pytest.raises(TagformerError, match=message):
-        load_dataset(spec)
-
-
-def test_an_unknown_split_and_one_that_the_data_lacks_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TagformerError, match=r"unknown split 'tset' .did you mean 'test'"):
-        load_dataset("scenes?images=6", "tset")
-    file = tmp_path / "my.csv"
-    file.write_text("path,tags,split\na.jpg,dog,train\n", encoding="utf-8")
-    with pytest.raises(TagformerError, match=r"has no 'val' split; it has train\."):
-        load_dataset(f"csv:{file}", "val")
-
-
-def test_data_without_splits_is_split_by_id_into_disjoint_parts(tmp_path: Path) -> None:
-    file = table(tmp_path, 200)
-    parts = {split: load_dataset(f"csv:{file}", split) for split in ("train", "val", "test")}
-    assert len(parts["train"]) == pytest.approx(160, abs=20)
-    assert len(parts["val"]) == pytest.approx(20, abs=12)
-    ids = [own for part in parts.values() for own in part.ids]
-    assert sorted(ids) == sorted(load_dataset(f"csv:{file}", "all").ids)
-    assert len({part.label_space.names for part in parts.values()}) == 1
-
-
-def test_drawn_splits_depend_on_the_ids_alone() -> None:
-    ids = [f"image-{i}" for i in range(1000)]
-    shares = {"val": 0.1, "test": 0.2}
-    parts = split_by_id(ids, shares)
-    for name, size in (("val", 100), ("test", 200), ("train", 700)):
-        assert len(parts[name]) == pytest.approx(size, abs=45)
-    side = {ids[i]: name for name, part in parts.items() for i in part}
-    assert len(side) == 1000
-    fewer = ids[::-3]
-    for name, part in split_by_id(fewer, shares).items():
-        assert all(side[fewer[i]] == name for i in part), "an image stays where it is when others go"
-    assert parts != split_by_id(ids, shares, seed=1)
-
-
-def test_every_part_of_a_small_data_set_has_an_image() -> None:
-    parts = split_by_id(["a", "b", "c"], {"val": 0.1, "test": 0.1})
-    assert sorted(len(part) for part in parts.values()) == [1, 1, 1]
-    with pytest.raises(TagformerError, match="2 images cannot be split into 3 parts"):
-        split_by_id(["a", "b"], {"val": 0.1, "test": 0.1})
-
-
-# Files that are not there
-
-
-def test_a_missing_image_is_an_error_with_its_line_unless_skipped_or_kept(tmp_path: Path) -> None:
-    file = table(tmp_path, 5)
-    (tmp_path / "3.png").unlink()
-    (tmp_path / "4.png").unlink()
-    with pytest.raises(BadImageError, match=r"my\.csv, line 5: image .*3\.png does not exist \(and 1 more\)"):
-        load_dataset(f"csv:{file}", "all")
-    assert list(load_dataset(f"csv:{file}", "all", "skip").ids) == ["0.png", "1.png", "2.png"]
-    assert len(load_dataset(f"csv:{file}", "all", "keep")) == 5
-
-
 def test_what_nobody_annotated_stays_unknown_in_other_columns() -> None:
     tags = MultiLabelDataset(
         "mine",
@@ -207,22 +106,3 @@ def test_what_nobody_annotated_stays_unknown_in_other_columns() -> None:
         exhaustive=True,
     )
     assert tags.align_to(LabelSpace(("a", "b"))).labels.tolist() == [[-1, -1], [0, 0]]
-
-
-def test_images_that_do_not_exist_are_left_out_and_named(tmp_path: Path) -> None:
-    file = table(tmp_path, 4)
-    (tmp_path / "2.png").unlink()
-    assert load_dataset(f"csv:{file}", "all", "skip").left_out == (f"image {tmp_path / '2.png'} does not exist.",)
-    for number in (0, 1, 3):
-        (tmp_path / f"{number}.png").unlink()
-    with pytest.raises(TagformerError, match="none of its 4 image files exists"):
-        load_dataset(f"csv:{file}", "all", "skip")
-
-
-def test_a_spec_says_where_the_images_are_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table(tmp_path, 2)
-    (tmp_path / "pictures").mkdir()
-    monkeypatch.chdir(tmp_path)
-    spec = str(Spec.parse("csv:my.csv?images=pictures"))
-    monkeypatch.chdir("/")
-    assert Spec.parse(spec).options["images"] == str(tmp_path / "pictures")

@@ -83,7 +83,7 @@ def test_data_prints_what_it_finds(flawed: Path, tmp_path: Path, tagformer: Comm
     assert code == 0
     assert "split train: 6 images, 1 labels" in printed
     assert "split test: 2 images, 1 labels" in printed
-    assert "bad images       2" in printed
+    assert "bad images        2" in printed
     assert "image-01.png does not exist" in printed
     assert "Warning: train: 1 image is below 32 pixels on the shorter side, the first is image-02.png." in printed
     assert "Warning: train: 1 image is there twice, the first is image-04.png, the same as image-03.png." in printed
@@ -98,5 +98,5 @@ def test_data_prints_what_it_finds(flawed: Path, tmp_path: Path, tagformer: Comm
 def test_without_reading_images_only_the_table_is_read(flawed: Path, tagformer: CommandLine) -> None:
     code, printed, _ = tagformer("data", f"csv:{flawed}", "--no-read-images")
     assert code == 0
-    assert "bad images       not looked for" in printed
+    assert "bad images        not checked" in printed
     assert "twice" not in printed

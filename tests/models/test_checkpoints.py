@@ -200,7 +200,7 @@ def test_what_does_not_fit_is_said(
 
 def test_a_name_that_stands_twice_in_the_list_is_refused_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("dog\ncat\ndog\n")
-    with pytest.raises(TagformerError, match=r"names\.txt, line 3: 'dog' stands already in .*names\.txt, line 1"):
+    with pytest.raises(TagformerError, match=r"names\.txt, line 3: 'dog' is a duplicate of .*names\.txt, line 1"):
         read_label_space(tmp_path / "names.txt")
 
 

@@ -1,4 +1,4 @@
-"""``tagformer data``: what is in a data set, and what is wrong with it; writing it in another format."""
+"""``tagformer data``: describe a data set and its faults, list the formats, or write a data set in another format."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tagformer.errors import check_choice
 if TYPE_CHECKING:
     from tagformer.data.dataset import MultiLabelDataset
 
-SHOWN = 25  # labels of the co-occurrence picture
-PICTURES = 36  # of the contact sheet
+SHOWN = 25  # labels in the chart of co-occurrence
+PICTURES = 36  # in the contact sheet
 
 
 class DescribeByDefault(typer.core.TyperGroup):
@@ -42,14 +42,15 @@ def describe(
     spec: Annotated[str | None, typer.Argument(help="FORMAT:PATH; without it the formats are listed.")] = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
     read_images: Annotated[
-        bool, typer.Option(help="Read every image, to find bad, tiny and equal ones; off it is quick.")
+        bool,
+        typer.Option(help="Read every image, to find bad, tiny and duplicate ones; quick without."),
     ] = True,
     labels: Annotated[int, typer.Option(min=1, help="How many labels to list.")] = 20,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for a picture of which labels go together, and a contact sheet.")
+        Path | None, typer.Option(help="Folder for a chart of the labels that occur together, and a contact sheet.")
     ] = None,
 ) -> None:
-    """Describe a data set: images, labels, positives a label, unknown cells; bad, tiny and equal images; leaks."""
+    """Describe a data set: images, labels, positives per label, unknown cells; bad and duplicate images; leaks."""
     if spec is None:
         _formats()
         return
@@ -58,23 +59,23 @@ def describe(
 
     splits = _splits(spec, split)
     described = {name: describe(dataset) for name, dataset in splits.items()}
-    for name, found in described.items():
-        echo(f"{spec}, split {name}: {found.images} images, {found.labels} labels")
-        echo(f"  labels an image  {found.labels_per_image:.2f} (none on {found.without_labels})")
-        echo(f"  unknown cells    {found.unknown:.1%}")
+    for name, figures in described.items():
+        echo(f"{spec}, split {name}: {figures.images} images, {figures.labels} labels")
+        echo(f"  labels per image  {figures.labels_per_image:.2f} (none on {figures.without_labels})")
+        echo(f"  unknown cells     {figures.unknown:.1%}")
     warnings = label_warnings(splits)
     if read_images:
         with progress_bar("Reading images", sum(map(len, splits.values()))) as bar:
             inspected = inspect_images(splits, bar)
-        echo(f"  bad images       {len(inspected.bad)}")
+        echo(f"  bad images        {len(inspected.bad)}")
         for problem in inspected.bad[:5]:
             echo(f"    {problem}")
         warnings += inspected.warnings
     else:
-        echo("  bad images       not looked for")
+        echo("  bad images        not checked")
     for warning in warnings:
         echo(f"Warning: {warning}" + ("" if warning.endswith("...") else "."))
-    _print_positives({name: found.positives for name, found in described.items()}, labels)
+    _print_positives({name: figures.positives for name, figures in described.items()}, labels)
     if pictures is not None:
         _draw(splits, pictures)
 
@@ -82,8 +83,8 @@ def describe(
 @app.command()
 def convert(
     source: Annotated[str, typer.Argument(help="The data set, FORMAT:PATH.")],
-    target: Annotated[str, typer.Argument(help="FORMAT:FOLDER; the formats are csv, jsonl, parquet, coco and shards.")],
-    split: Annotated[str, typer.Option(help="train, val or test; all: every split that there is.")] = "all",
+    target: Annotated[str, typer.Argument(help="FORMAT:FOLDER; the formats are coco, csv, jsonl, parquet and shards.")],
+    split: Annotated[str, typer.Option(help="train, val or test; all: every split that the data has.")] = "all",
     size: Annotated[
         int | None, typer.Option(min=1, help="Make images smaller: the pixels of the shorter side.")
     ] = None,
@@ -92,7 +93,7 @@ def convert(
     on_bad_image: Annotated[str, typer.Option(help="error, or skip: leave out images that cannot be read.")] = "error",
     overwrite: Annotated[bool, typer.Option(help="Replace what another conversion wrote to the folder.")] = False,
 ) -> None:
-    """Write a data set in another format. Stopped and started again, it goes on where it was."""
+    """Write a data set in another format. After an interruption, the same command continues where it stopped."""
     from tagformer.data.conversion.convert import convert
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
@@ -101,7 +102,7 @@ def convert(
         with ExitStack() as stack:
 
             def progress(done: int, total: int) -> None:
-                if not bars:  # only now the data are known to be in order
+                if not bars:  # a bar before the data is checked would stand above its error message
                     bars.append(stack.enter_context(progress_bar("Converting images", total)))
                 bars[0](done)
 
@@ -109,7 +110,7 @@ def convert(
                 source, target, split, size, quality, workers, on_bad_image, overwrite=overwrite, progress=progress
             )
     except KeyboardInterrupt:
-        errors.print("Stopped; the same command goes on where it was.")
+        errors.print("Stopped; run the same command again to continue.")
         raise typer.Exit(130) from None
     counts = ", ".join(f"{count} {name}" if name != "all" else str(count) for name, count in written.images.items())
     echo(f"{written.spec}: {counts} images")
@@ -120,7 +121,7 @@ def convert(
 
 
 def _splits(spec: str, split: str) -> dict[str, MultiLabelDataset]:
-    """The data's own splits, or what the option asks for."""
+    """The splits that the data defines, or the one that the option names."""
     from tagformer.data.load import load_dataset
     from tagformer.data.registry import Spec
 
@@ -129,7 +130,7 @@ def _splits(spec: str, split: str) -> dict[str, MultiLabelDataset]:
 
 
 def _print_positives(positives: dict[str, dict[str, int]], shown: int) -> None:
-    """The commonest labels of the first split, with their positives in every split."""
+    """The most frequent labels of the first split, with their positives in every split."""
     table = Table(box=SIMPLE)
     table.add_column("label")
     for split in positives:
@@ -144,6 +145,7 @@ def _print_positives(positives: dict[str, dict[str, int]], shown: int) -> None:
 
 
 def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
+    """Write the chart of the labels that occur together, and the contact sheet."""
     import torch
 
     from tagformer.errors import BadImageError
@@ -168,15 +170,16 @@ def _draw(splits: dict[str, MultiLabelDataset], folder: Path) -> None:
         try:
             images.append(load_image(record.image))
         except BadImageError:
-            continue  # named above
+            continue  # already listed among the bad images
         present = dataset.label_space.names_of(record.labels)
         lines.append([(name, PLAIN) for name in present] or [("no label", PLAIN)])
     sheet = folder / "contact-sheet.png"
     write_contact_sheet(sheet, images, lines)
-    echo(f"Pictures: {chart} (of the images with the row's label, how many have the column's), {sheet}")
+    echo(f"Pictures: {chart} (the share of the images with the row's label that also have the column's), {sheet}")
 
 
 def _formats() -> None:
+    """List the formats with their files and options."""
     from tagformer.data.registry import FORMATS
 
     echo(
@@ -184,6 +187,6 @@ def _formats() -> None:
         "write it in another format with 'tagformer data convert'."
     )
     for name, entry in FORMATS.items():
-        echo(f"\n{name}: {entry.tree}")
+        echo(f"\n{name}: {entry.layout}")
         for option, meaning in entry.options.items():
             echo(f"  ?{option}=  {meaning}")

@@ -1,4 +1,4 @@
-"""``tagformer import``: a run folder from a checkpoint of the authors' own code."""
+"""``tagformer import``: make a run folder from a checkpoint that a paper's own code wrote."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import typer
 from tagformer.cli.console import echo
 from tagformer.errors import TagformerError
 
-FREE = ("image", "dropout", "attention_dropout")  # options of a recipe that no weights depend on
+FREE = ("image", "dropout", "attention_dropout")  # options of a recipe that do not change the shape of any weight
 
 
 def import_checkpoint(
-    kind: Annotated[str, typer.Argument(help="Whose code wrote it: ctran.")],
+    kind: Annotated[str, typer.Argument(help="The code that wrote it: ctran.")],
     checkpoint: Annotated[Path, typer.Argument(help="The checkpoint.")],
     labels: Annotated[
-        str, typer.Option(help="The labels in the checkpoint's order: a text file, a name a line; or FORMAT:PATH.")
+        str,
+        typer.Option(help="The labels in the checkpoint's order: a text file with a name per line, or FORMAT:PATH."),
     ],
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     recipe: Annotated[str, typer.Option(help="The recipe that it was trained with.")] = "ctran-coco80",

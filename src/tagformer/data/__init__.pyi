@@ -4,6 +4,9 @@ from .conversion.convert import write_dataset as write_dataset
 from .dataset import Box as Box
 from .dataset import MultiLabelDataset as MultiLabelDataset
 from .dataset import Record as Record
+from .formats._common.format import Format as Format
 from .load import load_dataset as load_dataset
 from .load import load_training_data as load_training_data
 from .registry import FORMATS as FORMATS
+from .registry import Spec as Spec
+from .registry import get_format as get_format

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
-from tagformer.data.registry import FORMATS, Spec
+from tagformer.data.registry import Spec, get_format
 from tagformer.data.splits import split_by_id
 from tagformer.errors import BadImageError, TagformerError, did_you_mean
 from tagformer.labels.space import PRESENT
@@ -17,30 +17,33 @@ def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -
     Args:
         spec: ``format[:path][?option=value&...]``, for example ``csv:my.csv``, ``coco:/data/coco?annotated=all``,
             ``scenes?images=2000&seed=1``.
-        split: ``train``, ``val``, ``test`` or ``all``. Where the data defines no splits, one is drawn by id:
-            80 % train, 10 % val, 10 % test.
-        on_bad_image: what to do with an image file that is not there: ``error``, ``skip`` (leave it out), or ``keep``
-            (find out when it is read).
+        split: ``train``, ``val``, ``test`` or ``all``. Where the data defines no splits, they are drawn by id: 80 %
+            train, 10 % val, 10 % test.
+        on_bad_image: what to do with an image file that does not exist: ``error``, ``skip`` (leave the image out), or
+            ``keep`` (report it when it is read).
 
     Returns:
         The data set; its ``labels`` are int8 (N, L).
 
     Raises:
-        TagformerError: the spec or the files are at fault; the message names the file and the line.
+        TagformerError: the spec or a file is wrong; the message names the file and the line.
+
+    >>> dataset = load_dataset("scenes?images=12", split="val")
+    >>> dataset.labels.shape, dataset.labels.dtype
+    (torch.Size([2, 14]), torch.int8)
     """
     parsed = Spec.parse(spec)
     if split not in (*SPLITS, "all"):
         raise TagformerError(f"unknown split '{split}'{did_you_mean(split, SPLITS)}: use train, val, test or all.")
-    own = parsed.splits
-    if own and split not in (*own, "all"):
-        raise TagformerError(f"{spec} has no '{split}' split; it has {', '.join(own)}.")
-    dataset = FORMATS[parsed.format].load(parsed.path, split if own else "all", parsed.options)
-    if not own and split != "all":
-        parts = split_by_id(dataset.ids, {"val": 0.1, "test": 0.1})
-        dataset = dataset.subset(parts[split])
+    format_, splits = get_format(parsed.format), parsed.splits
+    if splits and split not in (*splits, "all"):
+        raise TagformerError(f"{spec} has no '{split}' split; it has {', '.join(splits)}.")
+    dataset = format_.load(parsed.path, split if splits else "all", parsed.options)
+    if not splits and split != "all":
+        dataset = dataset.subset(split_by_id(dataset.ids, {"val": 0.1, "test": 0.1})[split])
     if not len(dataset):
         raise TagformerError(f"{spec} has no images in its '{split}' split.")
-    if FORMATS[parsed.format].some_missing and on_bad_image == "error":
+    if format_.images_often_missing and on_bad_image == "error":
         on_bad_image = "skip"
     return _without_missing_files(dataset, on_bad_image)
 
@@ -48,20 +51,29 @@ def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -
 def load_training_data(
     spec: str, val_fraction: float = 0.1, seed: int = 0, on_bad_image: str = "error"
 ) -> tuple[MultiLabelDataset, MultiLabelDataset]:
-    """The training and the validation split; where the data defines splits but no ``val``, it is drawn from ``train``.
+    """Load the training and the validation split.
+
+    Args:
+        spec: as in `load_dataset`, as is `on_bad_image`.
+        val_fraction: the share of ``train`` used for validation, where the data defines splits but no ``val``.
+        seed: of that draw.
 
     Raises:
         TagformerError: as `load_dataset`; no training split; a split in which no image has a label.
+
+    >>> train, val = load_training_data("scenes?images=12")
+    >>> len(train), len(val)
+    (12, 2)
     """
     train = load_dataset(spec, "train", on_bad_image)
-    own = Spec.parse(spec).splits
-    if not own or "val" in own:
+    splits = Spec.parse(spec).splits
+    if not splits or "val" in splits:
         val = load_dataset(spec, "val", on_bad_image)
     else:
         parts = split_by_id(train.ids, {"val": val_fraction}, seed)
         train, val = train.subset(parts["train"]), train.subset(parts["val"])
-    for part, name in ((train, "training"), (val, "validation")):
-        if not part.label_rows.count(PRESENT)[part.label_space.is_target].any():
+    for dataset, name in ((train, "training"), (val, "validation")):
+        if not dataset.label_rows.count(PRESENT)[dataset.label_space.is_target].any():
             raise TagformerError(
                 f"{spec}: no image of the {name} split has a label: check the table, or give more images."
             )
@@ -75,14 +87,14 @@ def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> Mul
     if not missing:
         return dataset
     if on_bad_image == "skip":
-        gone = set(missing)
-        if len(gone) == len(dataset):
+        skipped = set(missing)
+        if len(skipped) == len(dataset):
             raise TagformerError(f"{dataset.name}: none of its {len(dataset)} image files exists.")
-        rest = dataset.subset([i for i in range(len(dataset)) if i not in gone])
+        rest = dataset.subset([i for i in range(len(dataset)) if i not in skipped])
         return rest.replace(left_out=tuple(f"image {dataset.images[i]} does not exist." for i in missing))
     where = dataset.origins[missing[0]] + ": " if dataset.origins else ""
     more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
     raise BadImageError(
-        f"{where}image {dataset.images[missing[0]]} does not exist{more}: mend the path, or leave such images out "
+        f"{where}image {dataset.images[missing[0]]} does not exist{more}: fix the path, or leave such images out "
         "with --on-bad-image skip."
     )

@@ -2,146 +2,173 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
-from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.formats import (
-    coco,
-    coco_captions,
-    csv,
-    cub,
-    huggingface,
-    imagefolder,
-    jsonl,
-    nuswide,
-    parquet,
-    scenes,
-    shards,
-    visual_genome,
-    voc,
-)
+from tagformer.data.formats._common.format import Format
+from tagformer.data.formats.coco.captions import Coco1000Format
+from tagformer.data.formats.coco.instances import CocoFormat
+from tagformer.data.formats.csv import CsvFormat
+from tagformer.data.formats.cub.reader import CubFormat
+from tagformer.data.formats.huggingface import HuggingFaceFormat
+from tagformer.data.formats.imagefolder import ImageFolderFormat
+from tagformer.data.formats.jsonl import JsonlFormat
+from tagformer.data.formats.nuswide import NusWideFormat
+from tagformer.data.formats.parquet.reader import ParquetFormat
+from tagformer.data.formats.scenes import ScenesFormat
+from tagformer.data.formats.shards import ShardFormat
 from tagformer.data.formats.visual_genome import NEWS500, VG500
+from tagformer.data.formats.voc import VocFormat
 from tagformer.errors import TagformerError, did_you_mean
-
-
-@dataclass(frozen=True)
-class Format:
-    """A way to store a data set.
-
-    Attributes:
-        load: ``load(path, split, options)``; `path` is None where the format needs none.
-        splits: ``splits(path, options)``, the splits that the data itself defines.
-        options: the names that may follow ``?``, each with what it does.
-        tree: the files it expects, in a few words.
-        some_missing: image files are usually missing (they were links once), so that leaving them out is no error.
-        names: the path may be a name on a hub instead, so that nothing need exist there.
-    """
-
-    load: Callable[[Path | None, str, dict[str, str]], MultiLabelDataset]
-    splits: Callable[[Path | None, dict[str, str]], tuple[str, ...]]
-    options: dict[str, str]
-    tree: str
-    some_missing: bool = False
-    names: bool = False
-
-
-TABLES = ("csv", "jsonl", "parquet")  # whose files need no format before the path
-FILE_OPTIONS = {"images", "names"}  # of the formats: paths, which are kept absolute
-
-
-def _format(module: Any, **options: Any) -> Format:
-    return Format(module.load, module.splits, module.OPTIONS, module.TREE, **options)
-
-
-def _of_year(module: Any, year: str) -> Format:
-    return Format(partial(module.load, year=year), partial(module.splits, year=year), module.OPTIONS, module.tree(year))
-
+from tagformer.extensions import is_reference, load_reference
 
 FORMATS: dict[str, Format] = {
-    "coco": _format(coco),
-    "coco2014": _of_year(coco, "2014"),
-    "coco2017": _of_year(coco, "2017"),
-    "coco1000": _format(coco_captions),
-    "csv": _format(csv),
-    "cub": _format(cub),
-    "huggingface": _format(huggingface, names=True),
-    "imagefolder": _format(imagefolder),
-    "jsonl": _format(jsonl),
-    "news500": Format(NEWS500.load, NEWS500.splits, visual_genome.OPTIONS, NEWS500.tree),
-    "nuswide": _format(nuswide, some_missing=True),
-    "parquet": _format(parquet),
-    "scenes": _format(scenes),
-    "shards": _format(shards),
-    "vg500": Format(VG500.load, VG500.splits, visual_genome.OPTIONS, VG500.tree),
-    "voc2007": _of_year(voc, "2007"),
-    "voc2012": _of_year(voc, "2012"),
+    "coco": CocoFormat(),
+    "coco2014": CocoFormat("2014"),
+    "coco2017": CocoFormat("2017"),
+    "coco1000": Coco1000Format(),
+    "csv": CsvFormat(),
+    "cub": CubFormat(),
+    "huggingface": HuggingFaceFormat(),
+    "imagefolder": ImageFolderFormat(),
+    "jsonl": JsonlFormat(),
+    "news500": NEWS500,
+    "nuswide": NusWideFormat(),
+    "parquet": ParquetFormat(),
+    "scenes": ScenesFormat(),
+    "shards": ShardFormat(),
+    "vg500": VG500,
+    "voc2007": VocFormat("2007"),
+    "voc2012": VocFormat("2012"),
 }
+
+
+def get_format(name: str) -> Format:
+    """The format of a name: one of `FORMATS`, or a format of your own, ``my_module:MyFormat``.
+
+    Raises:
+        TagformerError: there is no such format, or it cannot be imported or created.
+
+    >>> get_format("csv").suffixes
+    ('.csv',)
+    """
+    if name in FORMATS:
+        return FORMATS[name]
+    if not is_reference(name):
+        raise TagformerError(
+            f"unknown data format '{name}'{did_you_mean(name, FORMATS)} (formats: {', '.join(sorted(FORMATS))}; "
+            "write FORMAT:PATH, for example csv:my.csv)."
+        )
+    format_class = load_reference(name, "data format", Format)
+    try:
+        created: Format = format_class()
+    except TypeError as error:  # an abstract method is missing, or the constructor needs arguments
+        raise TagformerError(
+            f"data format '{name}' cannot be created ({error}): define splits and load, and no constructor arguments."
+        ) from error
+    return created
 
 
 @dataclass(frozen=True)
 class Spec:
     """A data set's address, ``format[:path][?option=value&...]``.
 
-    A bare path to a table is enough: ``my.csv``, ``my.jsonl`` and ``my.parquet`` say their format.
+    A bare path is enough for ``my.csv``, ``my.jsonl`` and ``my.parquet``, whose suffix names the format. A format of
+    your own is ``my_module:MyFormat[:path]``; the name of a registered format always takes precedence.
+
+    Attributes:
+        format: a name that `get_format` finds.
+        path: where the data is; ``Path()`` for a format without a path.
+        options: name -> value.
+
+    >>> Spec.parse("scenes?images=12&seed=3").options
+    {'images': '12', 'seed': '3'}
     """
 
     format: str
-    path: Path | None
+    path: Path
     options: dict[str, str]
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """
+        """Read an address.
+
         Raises:
-            TagformerError: no such format or option, or the path is missing.
+            TagformerError: there is no such format or option, or the path is missing.
         """
         address, _, query = text.partition("?")
-        name, colon, path = address.partition(":")
-        suffix = address.rpartition(".")[2].lower()
-        if not colon and suffix in TABLES:
-            name, path = suffix, address
-        if name not in FORMATS:
-            known = ", ".join(sorted(FORMATS))
-            raise TagformerError(
-                f"unknown data format '{name}'{did_you_mean(name, FORMATS)} (formats: {known}; "
-                "write FORMAT:PATH, for example csv:my.csv)."
-            )
+        name, path_text = split_address(address)
+        format_ = get_format(name)
         options = dict(parse_qsl(query, keep_blank_values=True))
         for option in options:
-            if option not in FORMATS[name].options:
-                allowed = ", ".join(FORMATS[name].options) or "none"
+            if option not in format_.options:
+                allowed = ", ".join(format_.options) or "none"
                 raise TagformerError(
-                    f"unknown option '{option}' of format '{name}'{did_you_mean(option, FORMATS[name].options)} "
+                    f"unknown option '{option}' of format '{name}'{did_you_mean(option, format_.options)} "
                     f"(options: {allowed})."
                 )
-        if name != "scenes" and not path:
+        for option in format_.path_options:
+            if option in options:
+                options[option] = str(Path(os.path.expanduser(options[option])).resolve())
+        if not format_.needs_path:
+            if path_text:
+                raise TagformerError(f"data '{text}': format '{name}' takes no path: write {name}?OPTION=VALUE.")
+            return cls(name, Path(), options)
+        if not path_text:
             raise TagformerError(f"data '{text}' has no path: write {name}:PATH.")
-        for option in FILE_OPTIONS & options.keys() if path else ():
-            options[option] = str(Path(os.path.expanduser(options[option])).resolve())
-        located = Path(os.path.expanduser(path)) if path else None
-        if located is not None and not located.exists() and not FORMATS[name].names:
-            raise TagformerError(f"data '{text}': {located} does not exist.")
-        return cls(name, located, options)
+        path = Path(os.path.expanduser(path_text))  # unlike Path.expanduser, this accepts '~name' without such a user
+        if not path.exists() and not format_.hub_names:
+            raise TagformerError(f"data '{text}': {path} does not exist.")
+        return cls(name, path, options)
 
     def __str__(self) -> str:
         """The address with an absolute path, which `parse` reads from any folder."""
-        path = f":{self.path.resolve() if self.path.exists() else self.path.as_posix()}" if self.path else ""
+        path = ""
+        if get_format(self.format).needs_path:
+            path = f":{self.path.resolve() if self.path.exists() else self.path.as_posix()}"
         query = "&".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in self.options.items())
         return f"{self.format}{path}{'?' + query if query else ''}"
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that the data itself defines, in the order train, val, test; empty where it has none."""
-        return FORMATS[self.format].splits(self.path, self.options)
+        return get_format(self.format).splits(self.path, self.options)
 
     @property
     def evaluation_split(self) -> str:
-        """The split that figures are reported on: test, or val where the data has splits of its own but no test."""
-        own = self.splits
-        return "test" if not own or "test" in own else "val"
+        """The split that figures are reported on: test, or val where the data defines splits but no test."""
+        splits = self.splits
+        return "test" if not splits or "test" in splits else "val"
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """The name of the format and the path in an address without its options.
+
+    >>> split_address("csv:photos/my.csv"), split_address("my.csv"), split_address("my_module:MyFormat:photos")
+    (('csv', 'photos/my.csv'), ('csv', 'my.csv'), ('my_module:MyFormat', 'photos'))
+    """
+    name, colon, path = address.partition(":")
+    if name in FORMATS:
+        return name, path
+    if not colon:
+        by_suffix = (format_name for format_name, entry in FORMATS.items() if address.lower().endswith(entry.suffixes))
+        return next(by_suffix, name), address
+    class_name, second_colon, class_path = path.partition(":")
+    reference = f"{name}:{class_name}"
+    if is_reference(reference) and (second_colon or _has_module(name)):
+        return reference, class_path
+    return name, path  # a mistyped name of a format, as in jsnl:data
+
+
+def _has_module(name: str) -> bool:
+    """Whether a module outside the standard library has this name."""
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

@@ -12,17 +12,20 @@ import torch
 from huggingface_hub import constants
 
 from tagformer.data import MultiLabelDataset, load_dataset
-from tagformer.data.formats.huggingface import load, splits
+from tagformer.data.formats.huggingface import HuggingFaceFormat
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.reading import load_image
 from tests.stored_pictures import assert_shows, png
+
+FORMAT = HuggingFaceFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 NAMES = ["dog", "cat", "ant"]
 
 
 @pytest.fixture(autouse=True)
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is fetched, and what the library prepares goes to the test's folder."""
+    """Nothing is fetched, and the library writes to the test's folder."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -117,7 +120,7 @@ def test_options_name_the_columns(tmp_path: Path) -> None:
     assert captions.label_space.names == ("a cat", "a dog")
 
 
-def test_labels_json_in_the_folder_goes_before_the_class_names(tmp_path: Path) -> None:
+def test_labels_json_in_the_folder_takes_precedence_over_the_class_names(tmp_path: Path) -> None:
     folder = save(tmp_path / "set", train=table([[0], [1]]))
     content = {"names": ["cat", "wolf", "dog"], "groups": {"canids": ["wolf", "dog"]}, "extra": ["wolf"]}
     (folder / "labels.json").write_text(json.dumps(content))
@@ -191,7 +194,7 @@ def test_a_cell_without_an_image_or_with_something_else_is_a_bad_image_with_its_
         (
             lambda: table([[0], [1]], key=["x", "x"]),
             {"id": "key"},
-            "set, train, row 2: id 'x' stands already in .*set, train, row 1",
+            "set, train, row 2: id 'x' is a duplicate of .*set, train, row 1",
         ),
         (lambda: table([[0], [1]], key=["x", ""]), {"id": "key"}, "set, train, row 2: id '': use text"),
         (lambda: table([[0]], key=["x"]), {"id": "kay"}, "has no column 'kay' .did you mean 'key'"),
@@ -211,7 +214,7 @@ def test_a_cell_without_an_image_or_with_something_else_is_a_bad_image_with_its_
         (lambda: table([[], None], names=[]), {}, "has no labels: no image has a tag"),
     ],
 )
-def test_a_faulty_table_is_refused_with_its_name_and_row(
+def test_a_faulty_table_is_rejected_with_its_name_and_row(
     tmp_path: Path, build: Callable[[], datasets.Dataset], options: dict[str, str], message: str
 ) -> None:
     build().save_to_disk(tmp_path / "set")
@@ -231,7 +234,7 @@ def test_a_faulty_table_is_refused_with_its_name_and_row(
         (lambda: {"extra": table([[0]])}, "has the splits extra: none is train, validation or test"),
     ],
 )
-def test_splits_that_do_not_fit_together_are_refused(
+def test_splits_that_do_not_fit_together_are_rejected(
     tmp_path: Path, build: Callable[[], dict[str, datasets.Dataset]], message: str
 ) -> None:
     folder = save(tmp_path / "set", **build())
@@ -240,12 +243,14 @@ def test_splits_that_do_not_fit_together_are_refused(
     assert str(folder) in str(caught.value)
 
 
-def test_a_damaged_or_an_empty_folder_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_damaged_or_an_empty_folder_is_rejected_by_name(tmp_path: Path) -> None:
     folder = save(tmp_path / "set", train=table([[0], [1]]))
     next((folder / "train").glob("*.arrow")).write_bytes(b"no arrow")
     (tmp_path / "empty").mkdir()
     for own in (folder, tmp_path / "empty"):
-        with pytest.raises(TagformerError, match=r"huggingface cannot load .* \(.+\): see what the library") as caught:
+        with pytest.raises(
+            TagformerError, match=r"huggingface cannot load .* \(.+\): check what the library"
+        ) as caught:
             load(own, "train", {})
         assert str(own) in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -260,7 +265,9 @@ def test_a_name_on_the_hub_without_a_network_is_one_clear_sentence() -> None:
         load_dataset("huggingface:name/on-hub")
 
 
-def test_without_the_library_the_message_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_message_explains_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usual = builtins.__import__
 
     def fail(name: str, *arguments: Any, **more: Any) -> Any:

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from tagformer.data import load_dataset
-from tagformer.data.formats.imagefolder import load, splits
+from tagformer.data.formats.imagefolder import ImageFolderFormat
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.reading import load_image
 from tests.stored_pictures import assert_shows, png
+
+FORMAT = ImageFolderFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 
 def write(root: Path, *files: str) -> Path:
@@ -63,7 +66,7 @@ def test_folders_below_a_label_belong_to_it(tmp_path: Path) -> None:
     assert names_of(root, "all") == {"cat/2024/c.png": ["cat"], "dog/b.png": ["dog"], "dog/poodle/small/a.png": ["dog"]}
 
 
-def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_other_files_are_skipped(tmp_path: Path) -> None:
     root = write(tmp_path, "dog/a.png", "dog/A.TIFF", "dog/._a.png", "dog/notes.txt", ".git/b.png", "classes.txt")
     assert names_of(root, "all") == {"dog/A.TIFF": ["dog"], "dog/a.png": ["dog"]}
 
@@ -96,10 +99,14 @@ def test_a_split_is_drawn_where_there_is_none(tmp_path: Path) -> None:
         (["train/notes.txt", "val/dog/a.png"], None, "train has no folders of images"),
         (["dog/a.png", "cat/notes.txt"], None, "folder 'cat' has no images: remove it, or put its images there"),
         (["dog/a.png"], lambda root: (root / "cat").mkdir(), "folder 'cat' has no images"),
-        (["dog/a.png"], lambda root: os.symlink(root, root / "dog" / "again"), "lies in a folder that it links to"),
+        (
+            ["dog/a.png"],
+            lambda root: os.symlink(root, root / "dog" / "again"),
+            "is a link to a folder that contains it",
+        ),
     ],
 )
-def test_a_faulty_tree_is_refused_by_folder(
+def test_a_faulty_tree_is_rejected_by_folder(
     tmp_path: Path, files: list[str], spoil: Callable[[Path], object] | None, message: str
 ) -> None:
     write(tmp_path, *files)
@@ -110,7 +117,7 @@ def test_a_faulty_tree_is_refused_by_folder(
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_folder_is_rejected(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
     with pytest.raises(TagformerError, match=r"cannot read .*a\.png: Not a directory"):
         splits(tmp_path / "a.png", {})

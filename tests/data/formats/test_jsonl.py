@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from tagformer.data import MultiLabelDataset, load_dataset
 from tagformer.data.formats._common.annotation import read_annotation, write_annotation
-from tagformer.data.formats.jsonl import load, splits
+from tagformer.data.formats.jsonl import JsonlFormat
 from tagformer.errors import TagformerError
 from tests.stored_pictures import assert_shows, png
+
+FORMAT = JsonlFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 LINES: list[dict[str, Any]] = [
     {"path": "a.png", "tags": ["dog", "cat"]},
@@ -52,7 +55,7 @@ def states(dataset: MultiLabelDataset, *names: str) -> dict[str, list[int]]:
 # What a line says
 
 
-def test_a_line_says_each_of_the_three_states_in_several_ways(tmp_path: Path) -> None:
+def test_a_line_has_each_of_the_three_states_in_several_ways(tmp_path: Path) -> None:
     dataset = load(write(tmp_path / "my.jsonl", *LINES), "all", {})
     assert dataset.labels.dtype == torch.int8
     assert states(dataset, "cat", "dog", "zebra") == STATES
@@ -88,7 +91,7 @@ def test_the_path_has_one_of_four_keys(tmp_path: Path, key: str) -> None:
     assert load(file, "all", {"images": "/photos"}).images == [Path("/photos/sub/a.png")]
 
 
-def test_ids_are_the_paths_or_text_and_numbers_of_ones_own(tmp_path: Path) -> None:
+def test_ids_are_the_paths_or_text_and_whole_numbers(tmp_path: Path) -> None:
     extra = [{"path": "h.png", "id": 7, "tags": ["dog"]}, {"path": "h.png", "id": "seven", "tags": []}]
     assert load(write(tmp_path / "my.jsonl", LINES[0], *extra), "all", {}).ids == ["a.png", "7", "seven"]
 
@@ -153,8 +156,8 @@ def test_labels_json_gives_names_order_groups_and_extra_labels(tmp_path: Path) -
     ("line", "message"),
     [
         (b'{"path": "a.png", "tags": ["dog"]', "not valid JSON"),
-        (b"[1, 2]", "not an object"),
-        (b'"dog"', "not an object"),
+        (b"[1, 2]", "not a JSON object"),
+        (b'"dog"', "not a JSON object"),
         ('{"path": "ä.png"}'.encode("latin-1"), "not UTF-8 text"),
         (b'{"path": "a.png", "tags": ["\\ud83d"]}', "not UTF-8 text"),
         (b'{"path": "a.png", "tags": ["\xed\xa0\xbd"]}', "not UTF-8 text"),
@@ -174,20 +177,20 @@ def test_labels_json_gives_names_order_groups_and_extra_labels(tmp_path: Path) -
         ({"path": "a.png", "labels": {"": 1}}, "label '' has the state 1"),
         ({"path": "a.png", "tags": ["dog"], "labels": {"dog": 1}}, "both 'tags' and 'labels'"),
         ({"path": "a.png", "labels": {"dog": 1}, "absent": ["cat"]}, "both 'absent' and states in 'labels'"),
-        ({"path": "a.png", "tags": ["dog"], "absent": ["dog"]}, "'dog' stands in both 'tags' and 'absent'"),
-        ({"path": "a.png", "present": ["dog"], "unknown": ["dog"]}, "'dog' stands in both 'present' and 'unknown'"),
+        ({"path": "a.png", "tags": ["dog"], "absent": ["dog"]}, "'dog' is in both 'tags' and 'absent'"),
+        ({"path": "a.png", "present": ["dog"], "unknown": ["dog"]}, "'dog' is in both 'present' and 'unknown'"),
         ({"path": "a.png", "tags": [], "split": "dev"}, "split 'dev': use train, val or test"),
         ({"path": "a.png", "tags": [], "split": 1}, "split 1: use train, val or test"),
-        ({"path": "a.png", "tags": [], "split": "train"}, "no split, but others have one"),
+        ({"path": "a.png", "tags": [], "split": "train"}, "no split, but other rows have one"),
         ({"path": "a.png", "tags": [], "id": ""}, "id '': use text or a whole number"),
         ({"path": "a.png", "tags": [], "id": True}, "id True: use text or a whole number"),
-        ({"path": "a.png", "tags": [], "id": "first.png"}, r"id 'first\.png' stands already in .*my\.jsonl, line 1"),
-        ({"path": "first.png", "tags": []}, r"image 'first\.png' stands already in .*my\.jsonl, line 1"),
+        ({"path": "a.png", "tags": [], "id": "first.png"}, r"id 'first\.png' is a duplicate of .*my\.jsonl, line 1"),
+        ({"path": "first.png", "tags": []}, r"image 'first\.png' is a duplicate of .*my\.jsonl, line 1"),
     ],
 )
-def test_a_faulty_line_is_refused_with_the_file_and_the_line(tmp_path: Path, line: Any, message: str) -> None:
+def test_a_faulty_line_is_rejected_with_the_file_and_the_line(tmp_path: Path, line: Any, message: str) -> None:
     file = write(tmp_path / "my.jsonl", {"path": "first.png", "tags": ["dog"]}, line)
-    where = 1 if "but others have one" in message else 2
+    where = 1 if "but other rows have one" in message else 2
     with pytest.raises(TagformerError, match=message) as caught:
         load(file, "all", {})
     assert str(caught.value).startswith(f"{file}, line {where}: ")
@@ -197,20 +200,20 @@ def test_a_faulty_line_is_refused_with_the_file_and_the_line(tmp_path: Path, lin
     ("lines", "message"),
     [([], "has no images: it needs a line for each"), ([{"path": "a.png", "tags": []}], "has no labels")],
 )
-def test_a_file_without_images_or_labels_is_refused_by_name(tmp_path: Path, lines: list[Any], message: str) -> None:
+def test_a_file_without_images_or_labels_is_rejected_by_name(tmp_path: Path, lines: list[Any], message: str) -> None:
     file = write(tmp_path / "my.jsonl", *lines)
     with pytest.raises(TagformerError, match=message) as caught:
         load(file, "all", {})
     assert str(file) in str(caught.value)
 
 
-def test_a_row_of_another_split_than_its_file_is_refused(tmp_path: Path) -> None:
+def test_a_row_of_another_split_than_its_file_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", LINES[0], {**LINES[1], "split": "val"})
     with pytest.raises(TagformerError, match=r"train\.jsonl, line 2: split 'val' in a file of the split 'train'"):
         load(tmp_path, "train", {})
 
 
-def test_a_folder_without_split_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_split_files_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "mine.jsonl", *LINES)
     with pytest.raises(TagformerError, match=r"has none of train\.jsonl, val\.jsonl, test\.jsonl: name the file"):
         splits(tmp_path, {})
@@ -231,7 +234,7 @@ def test_a_folder_without_split_files_is_refused(tmp_path: Path) -> None:
         (b"[}", r"labels\.json, line 1: not valid JSON"),
     ],
 )
-def test_a_faulty_labels_json_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+def test_a_faulty_labels_json_is_rejected(tmp_path: Path, content: Any, message: str) -> None:
     file = write(tmp_path / "my.jsonl", LINES[0])
     sidecar = write(tmp_path / "labels.json", content)
     with pytest.raises(TagformerError, match=message) as caught:

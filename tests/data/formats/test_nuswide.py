@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tagformer.data.formats.nuswide import load, splits
+from tagformer.data.formats.nuswide import NusWideFormat
 from tagformer.errors import TagformerError
+
+FORMAT = NusWideFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 CONCEPTS = ["airport", "animal", *(f"concept{number:02d}" for number in range(2, 80)), "zebra"]
 TRAIN = ["actor\\0001_2124494179.jpg", "actor\\0002_174174086.jpg", "zoo\\0003_42.jpg"]
@@ -81,7 +84,7 @@ def test_the_labelled_subset_leaves_images_without_a_label_out(tree: Path) -> No
     assert dataset.labels.sum(dim=1).tolist() == [2, 1, 1]
 
 
-def test_images_lie_in_flickr_or_images_or_a_folder_of_ones_own(tree: Path) -> None:
+def test_images_are_in_flickr_or_images_or_another_folder(tree: Path) -> None:
     expected = "actor/0001_2124494179.jpg"
     assert load(tree, "train", {}).images[0] == tree / "Flickr" / expected
     (tree / "images").mkdir()
@@ -156,7 +159,7 @@ def spoilt(file: str, content: bytes) -> Callable[[Path], object]:
         ),
         (
             spoilt("ImageList/TrainImagelist.txt", b"a\\1.jpg\nb\\2.jpg\na\\1.jpg\n"),
-            r"TrainImagelist\.txt, line 3: 'a/1\.jpg' stands already in .*TrainImagelist\.txt, line 1",
+            r"TrainImagelist\.txt, line 3: 'a/1\.jpg' is a duplicate of .*TrainImagelist\.txt, line 1",
         ),
         (spoilt("ImageList/TrainImagelist.txt", b"a\\1.jpg\n\nb\\2.jpg\n"), r"TrainImagelist\.txt, line 2 is empty"),
         (spoilt("ImageList/TrainImagelist.txt", b"a\\1.jpg\n\xe9.jpg\n"), r"TrainImagelist\.txt, line 2 is not UTF-8"),
@@ -164,7 +167,7 @@ def spoilt(file: str, content: bytes) -> Callable[[Path], object]:
         (spoilt("ConceptsList/Concepts81.txt", b"sky\nsea\n"), r"Concepts81\.txt has 2 lines: .* 81 labels"),
         (
             spoilt("ConceptsList/Concepts81.txt", "\n".join(["sky", *CONCEPTS[:79], "sky"]).encode()),
-            r"Concepts81\.txt, line 81: 'sky' stands already in .*Concepts81\.txt, line 1",
+            r"Concepts81\.txt, line 81: 'sky' is a duplicate of .*Concepts81\.txt, line 1",
         ),
         (
             lambda root: (root / "ConceptsList" / "Concepts81.txt").unlink(),
@@ -176,27 +179,27 @@ def spoilt(file: str, content: bytes) -> Callable[[Path], object]:
         ),
     ],
 )
-def test_a_spoilt_tree_is_refused_by_name(tree: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_a_spoilt_tree_is_rejected_by_name(tree: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(tree)
     with pytest.raises(TagformerError, match=message) as caught:
         load(tree, "train", {})
     assert str(tree) in str(caught.value)
 
 
-def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
+def test_an_image_in_both_lists_is_rejected(tree: Path) -> None:
     write(tree / "ImageList" / "TestImagelist.txt", [TEST[0], TRAIN[2]])
     with pytest.raises(
-        TagformerError, match=r"TestImagelist\.txt, line 2: .* already in .*TrainImagelist\.txt, line 3"
+        TagformerError, match=r"TestImagelist\.txt, line 2: .* is a duplicate of .*TrainImagelist\.txt, line 3"
     ):
         load(tree, "all", {})
 
 
-def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_lists_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"has no ImageList/TrainImagelist\.txt") as caught:
         splits(tmp_path, {})
     assert str(tmp_path) in str(caught.value)
 
 
-def test_another_subset_is_refused(tree: Path) -> None:
+def test_another_subset_is_rejected(tree: Path) -> None:
     with pytest.raises(TagformerError, match="subset=labeled: use all or labelled"):
         load(tree, "train", {"subset": "labeled"})

@@ -67,7 +67,7 @@ def test_labels_sizes_and_boxes_tell_of_the_same_objects() -> None:
     assert torch.equal(dataset.labels.unique(), torch.tensor([0, 1], dtype=torch.int8))
 
 
-def test_boxes_lie_within_the_picture_and_objects_apart() -> None:
+def test_boxes_are_within_the_picture_and_objects_apart() -> None:
     for scene in load_dataset("scenes?images=60").images:
         assert isinstance(scene, Scene)
         for box in scene.boxes:
@@ -122,7 +122,7 @@ def test_faint_is_the_share_of_unclear_objects() -> None:
         assert all(item.contrast < 0.5 for item in objects if item.hidden)
 
 
-def test_the_extra_labels_make_their_theme_likelier() -> None:
+def test_the_extra_labels_make_their_theme_more_likely() -> None:
     labels = load_dataset("scenes?images=1500").labels.bool()
     night, busy = labels[:, LABELS.index("night")], labels[:, LABELS.index("busy")]
     for theme, (dark, full) in zip(THEMES, [(False, False), (True, False), (False, True), (True, True)], strict=True):
@@ -148,6 +148,6 @@ def test_night_and_busy_are_extra_labels_and_shapes_are_targets() -> None:
         ("faint=nan", "faint=nan"),
     ],
 )
-def test_an_option_that_is_no_number_in_range_is_refused(option: str, message: str) -> None:
+def test_an_option_that_is_not_a_number_in_range_is_rejected(option: str, message: str) -> None:
     with pytest.raises(TagformerError, match=message):
         load_dataset(f"scenes?{option}" if option.startswith("images") else f"scenes?images=6&{option}")

@@ -13,10 +13,13 @@ import webdataset
 
 from tagformer.data import MultiLabelDataset, load_dataset, write_dataset
 from tagformer.data.formats._common.table import Row, Table
-from tagformer.data.formats.shards import load, splits
+from tagformer.data.formats.shards import ShardFormat
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.reading import load_image
 from tests.stored_pictures import assert_shows, png
+
+FORMAT = ShardFormat()
+load, splits = FORMAT.load, FORMAT.splits
 
 SAID: list[dict[str, Any]] = [
     {"tags": ["dog", "cat"]},
@@ -53,7 +56,7 @@ def states(dataset: MultiLabelDataset, *names: str) -> dict[str, list[int]]:
     return dict(zip(dataset.ids, dataset.labels[:, columns].tolist(), strict=True))
 
 
-def test_a_sample_says_each_of_the_three_states_in_several_ways(tmp_path: Path) -> None:
+def test_a_sample_has_each_of_the_three_states_in_several_ways(tmp_path: Path) -> None:
     file = write_samples(tmp_path / "my.tar", SAID)
     dataset = load(file, "all", {})
     assert dataset.labels.dtype == torch.int8
@@ -102,12 +105,12 @@ def test_images_come_out_pixel_by_pixel_also_in_loader_processes(tmp_path: Path)
     assert_shows(load_dataset(f"shards:{write_samples(tmp_path / 'my.tar', SAID)}", "all"), range(6))
 
 
-def test_an_id_of_ones_own_goes_before_the_key(tmp_path: Path) -> None:
+def test_an_id_takes_precedence_over_the_key(tmp_path: Path) -> None:
     write_samples(tmp_path / "my.tar", [{"tags": ["dog"], "id": "x"}, {"tags": [], "id": 7}, {"tags": []}])
     assert load(tmp_path / "my.tar", "all", {}).ids == ["x", "7", "my/000002"]
 
 
-def test_other_members_are_passed_over_and_keys_may_lie_in_folders(tmp_path: Path) -> None:
+def test_other_members_are_skipped_and_keys_may_be_in_folders(tmp_path: Path) -> None:
     long = "f" * 120
     members = [
         ("sub.1/a.PNG", png(0)),
@@ -135,7 +138,7 @@ def test_labels_json_gives_the_labels_and_spares_the_other_splits(tmp_path: Path
     assert dataset.label_space.to_dict() == content
     assert states(dataset) == {"train-0/000000": [1, 0, 1]}
     (tmp_path / "labels.json").unlink()
-    with pytest.raises(TagformerError, match=r"test-0\.tar is no tar"):
+    with pytest.raises(TagformerError, match=r"test-0\.tar is truncated or not a tar"):
         load(tmp_path, "train", {})
 
 
@@ -193,20 +196,20 @@ def test_shards_that_we_wrote_are_read_by_webdataset_and_by_us(tmp_path: Path) -
         ([("b.png", png(1))], r"member b\.png has no b\.json beside it: a sample needs both"),
         ([("b.json", b'{"tags": []}')], r"member b\.json has no image beside it: a sample needs both"),
         ([("b.png", b""), ("b.JPG", b""), ("b.json", b"{}")], r"members b\.png and b\.JPG are both images of one key"),
-        ([("a.json", b"{}")], r"member a\.json stands there twice"),
+        ([("a.json", b"{}")], r"duplicate member a\.json"),
         ([("a.png", b"")], r"members a\.png and a\.png are both images of one key"),
         ([("b.png", b""), ("b.json", b"{")], r"b\.json: not valid JSON"),
         ([("b.png", b""), ("b.json", b'{"tags": ["\xff"]}')], r"b\.json: not UTF-8 text"),
         ([("b.png", b""), ("b.json", b'{"tags": ["\xed\xa0\x80"]}')], r"b\.json: not UTF-8 text"),
         ([("b.png", b""), ("b.json", '{"tags": ["a"]}'.encode("utf-16"))], r"b\.json: not UTF-8 text"),
-        ([("b.png", b""), ("b.json", b"[1]")], r"b\.json: not an object"),
+        ([("b.png", b""), ("b.json", b"[1]")], r"b\.json: not a JSON object"),
         ([("b.png", b""), ("b.json", b'{"tags": "dog"}')], r"b\.json: 'tags' must be a list of names"),
         ([("b.png", b""), ("b.json", b'{"labels": {"dog": 2}}')], r"b\.json: label 'dog' has the state 2"),
         ([("b.png", b""), ("b.json", b'{"id": [1]}')], r"b\.json: id \[1\]: use text or a whole number"),
-        ([("b.png", b""), ("b.json", b'{"id": "my/a"}')], r"sample 2: id 'my/a' stands already in .*my\.tar, sample 1"),
+        ([("b.png", b""), ("b.json", b'{"id": "my/a"}')], r"sample 2: id 'my/a' is a duplicate of .*my\.tar, sample 1"),
     ],
 )
-def test_a_faulty_member_is_refused_with_the_tar_and_its_name(
+def test_a_faulty_member_is_rejected_with_the_tar_and_its_name(
     tmp_path: Path, members: list[tuple[str, bytes]], message: str
 ) -> None:
     file = write(tmp_path / "my.tar", *SAMPLE, *members)
@@ -218,17 +221,17 @@ def test_a_faulty_member_is_refused_with_the_tar_and_its_name(
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda content: b"", "is no tar, or not a whole one, after its start"),
-        (lambda content: b"text " * 300, "is no tar, or not a whole one, after its start"),
-        (lambda content: content[:300], "is no tar, or not a whole one, after its start"),
-        (lambda content: content[:700], r"is no tar, or not a whole one, after member a\.png"),
-        (lambda content: content[:1200], r"is no tar, or not a whole one, after member a\.png"),
-        (lambda content: content[:2048], r"is no tar, or not a whole one, after member a\.json"),
-        (lambda content: content[:1100] + b"?" * 50 + content[1150:], r"not a whole one, after member a\.png"),
+        (lambda content: b"", "is truncated or not a tar: reading failed after its start"),
+        (lambda content: b"text " * 300, "is truncated or not a tar: reading failed after its start"),
+        (lambda content: content[:300], "is truncated or not a tar: reading failed after its start"),
+        (lambda content: content[:700], r"is truncated or not a tar: reading failed after member a\.png"),
+        (lambda content: content[:1200], r"is truncated or not a tar: reading failed after member a\.png"),
+        (lambda content: content[:2048], r"is truncated or not a tar: reading failed after member a\.json"),
+        (lambda content: content[:1100] + b"?" * 50 + content[1150:], r"reading failed after member a\.png"),
         (lambda content: bytes(10240), "has no images: it needs a sample for each"),
     ],
 )
-def test_a_damaged_tar_is_refused_by_name(tmp_path: Path, spoil: Callable[[bytes], bytes], message: str) -> None:
+def test_a_damaged_tar_is_rejected_by_name(tmp_path: Path, spoil: Callable[[bytes], bytes], message: str) -> None:
     file = write(tmp_path / "my.tar", *SAMPLE)
     content = file.read_bytes()
     assert content[1024 : 1024 + 6] == b"a.json"
@@ -248,10 +251,10 @@ def test_an_image_that_is_broken_or_gone_is_named_with_its_tar(tmp_path: Path) -
         load_image(images[1])
 
 
-def test_folders_without_tars_or_with_others_are_refused(tmp_path: Path) -> None:
+def test_folders_without_tars_or_with_others_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"has no tars: expected \{train,val,test\}-\*\.tar"):
         splits(tmp_path, {})
     write(tmp_path / "train-0.tar", *SAMPLE)
     write(tmp_path / "mine-0.tar", *SAMPLE)
-    with pytest.raises(TagformerError, match=r"mine-0\.tar is of no split, but .*train-0\.tar is"):
+    with pytest.raises(TagformerError, match=r"mine-0\.tar belongs to no split, but .*train-0\.tar does"):
         splits(tmp_path, {})

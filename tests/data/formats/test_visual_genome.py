@@ -55,7 +55,7 @@ def test_labels_are_called_by_their_numbers_or_by_the_names_of_a_file(tree: Path
     assert dataset.label_space.names_of(dataset[0].labels) == ["thing 0", "thing 499"]
 
 
-def test_the_images_of_visual_genome_may_lie_in_two_folders(tree: Path) -> None:
+def test_the_images_of_visual_genome_may_be_in_two_folders(tree: Path) -> None:
     assert VG500.load(tree, "train", {}).images == [tree / "VG_100K" / name for name in TRAIN]
     (tree / "VG_100K_2").mkdir()
     (tree / "VG_100K_2" / TRAIN[1]).touch()
@@ -70,7 +70,7 @@ def test_news500_has_the_same_layout_under_its_own_names(tmp_path: Path) -> None
     assert NEWS500.splits(tmp_path, {}) == ("train", "test")
     assert dataset.label_space.names_of(dataset[0].labels) == ["news_007"]
     assert dataset.images == [tmp_path / "images" / "1.jpg"]
-    assert "news_category_500_labels_index.json" in NEWS500.tree
+    assert "news_category_500_labels_index.json" in NEWS500.layout
     with pytest.raises(TagformerError, match=r"vg_category_500_labels_index\.json does not exist"):
         VG500.load(tmp_path, "test", {})
 
@@ -85,22 +85,22 @@ def test_news500_has_the_same_layout_under_its_own_names(tmp_path: Path) -> None
         ({**INDEX, "2385068.jpg": [3, -1]}, r"index\.json, entry '2385068\.jpg': label -1"),
         ({**INDEX, "2385068.jpg": ["3"]}, r"index\.json, entry '2385068\.jpg': label '3'"),
         ({**INDEX, "2385068.jpg": [True]}, r"index\.json, entry '2385068\.jpg': label True"),
-        ({**INDEX, "2385068.jpg": 3}, r"index\.json, entry '2385068\.jpg' is no list"),
+        ({**INDEX, "2385068.jpg": 3}, r"index\.json, entry '2385068\.jpg' is not a list"),
         (
             {"2360596.jpg": [], "2315571.jpg": []},
             r"train_list_500\.txt, line 2: .*index\.json has no entry '2385068\.jpg'",
         ),
-        ([], r"index\.json is no JSON object"),
+        ([], r"index\.json is not a JSON object"),
     ],
 )
-def test_a_spoilt_index_is_refused_by_name(tmp_path: Path, content: Any, message: str) -> None:
+def test_a_spoilt_index_is_rejected_by_name(tmp_path: Path, content: Any, message: str) -> None:
     write_tree(tmp_path, "vg_category_500_labels_index.json", content)
     with pytest.raises(TagformerError, match=message) as caught:
         VG500.load(tmp_path, "train", {})
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_truncated_index_is_refused_with_its_line(tree: Path) -> None:
+def test_a_truncated_index_is_rejected_with_its_line(tree: Path) -> None:
     (tree / "vg_category_500_labels_index.json").write_text('{"2360596.jpg": [0],\n"2385068.jpg": [')
     with pytest.raises(TagformerError, match=r"labels_index\.json, line 2: not valid JSON"):
         VG500.load(tree, "train", {})
@@ -109,22 +109,24 @@ def test_a_truncated_index_is_refused_with_its_line(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"1.jpg\n2.jpg\n1.jpg\n", r"train_list_500\.txt, line 3: '1\.jpg' stands already in .*500\.txt, line 1"),
+        (b"1.jpg\n2.jpg\n1.jpg\n", r"train_list_500\.txt, line 3: '1\.jpg' is a duplicate of .*500\.txt, line 1"),
         (b"1.jpg\n \n2.jpg\n", r"train_list_500\.txt, line 2 is empty"),
         (b"1.jpg\n2.jpg\n\xff\xfe.jpg\n", r"train_list_500\.txt, line 3 is not UTF-8"),
         (b"", r"train_list_500\.txt is empty"),
     ],
 )
-def test_a_spoilt_list_is_refused_by_line(tree: Path, content: bytes, message: str) -> None:
+def test_a_spoilt_list_is_rejected_by_line(tree: Path, content: bytes, message: str) -> None:
     (tree / "train_list_500.txt").write_bytes(content)
     with pytest.raises(TagformerError, match=message) as caught:
         VG500.load(tree, "train", {})
     assert str(tree) in str(caught.value)
 
 
-def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
+def test_an_image_in_both_lists_is_rejected(tree: Path) -> None:
     (tree / "test_list_500.txt").write_text(f"1.jpg\n{TRAIN[2]}\n")
-    with pytest.raises(TagformerError, match=r"test_list_500\.txt, line 2: .* in .*train_list_500\.txt, line 3"):
+    with pytest.raises(
+        TagformerError, match=r"test_list_500\.txt, line 2: .* is a duplicate of .*train_list_500\.txt, line 3"
+    ):
         VG500.load(tree, "all", {})
 
 
@@ -132,11 +134,11 @@ def test_an_image_in_both_lists_is_refused(tree: Path) -> None:
     ("lines", "message"),
     [
         ([f"thing {number}" for number in range(499)], r"names\.txt has 499 lines: it needs .* 500 labels"),
-        (["thing 7", *(f"thing {number}" for number in range(499))], r"names\.txt, line 9: 'thing 7' stands already"),
+        (["thing 7", *(f"thing {number}" for number in range(499))], r"names\.txt, line 9: 'thing 7' is a duplicate"),
         (["one", "", "three"], r"names\.txt, line 2 is empty"),
     ],
 )
-def test_spoilt_names_are_refused(tree: Path, lines: list[str], message: str) -> None:
+def test_spoilt_names_are_rejected(tree: Path, lines: list[str], message: str) -> None:
     file = tree / "names.txt"
     file.write_text("\n".join(lines))
     with pytest.raises(TagformerError, match=message) as caught:
@@ -149,7 +151,7 @@ def test_a_file_of_names_that_is_not_there_is_named(tree: Path) -> None:
         VG500.load(tree, "train", {"names": "/nowhere/names.txt"})
 
 
-def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_lists_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"has neither train_list_500\.txt nor test_list_500\.txt") as caught:
         VG500.splits(tmp_path, {})
     assert str(tmp_path) in str(caught.value)
@@ -160,9 +162,7 @@ def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
 
 def test_the_official_lists_are_read(shared: Path, tmp_path: Path) -> None:
     folder = shared / "data" / "vg500-lists"
-    with pytest.raises(
-        TagformerError, match=r"vg_category_500_labels_index\.json does not exist: it says which labels"
-    ):
+    with pytest.raises(TagformerError, match=r"vg_category_500_labels_index\.json does not exist: it gives the labels"):
         VG500.load(folder, "train", {})
     names: list[str] = []
     for name in ("train_list_500.txt", "test_list_500.txt"):

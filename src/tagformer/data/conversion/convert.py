@@ -1,7 +1,7 @@
-"""Writing a data set in another format, with its images as they are or smaller.
+"""Writing a data set in another format, with its images unchanged or made smaller.
 
-A conversion may be stopped at any moment: begun again it goes on where it was, and the same files come out. They do
-not depend on the number of workers either.
+A conversion may be stopped at any moment: run again, it continues where it stopped and writes the same files. The files
+do not depend on the number of workers either.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any
 import tagformer
 from tagformer.data.conversion.progress import State
 from tagformer.data.conversion.worker import PART_BYTES, ConversionPass, Options, Progress
-from tagformer.data.conversion.writers.base import Job
-from tagformer.data.conversion.writers.registry import WRITERS
 from tagformer.data.dataset import MultiLabelDataset
+from tagformer.data.formats._common.writer import Job, Writer
 from tagformer.data.load import load_dataset
-from tagformer.data.registry import Spec
+from tagformer.data.registry import FORMATS, Spec, get_format, split_address
 from tagformer.errors import TagformerError, did_you_mean
+from tagformer.extensions import is_reference
 from tagformer.images.source import Stored
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion wrote.
+    """The result of a conversion.
 
     Attributes:
-        spec: the address of what was written.
-        images: split -> how many images.
+        spec: the address of the data set that was written.
+        images: split -> number of images.
         left_out: one sentence for each image that could not be read.
     """
 
@@ -57,33 +57,45 @@ def convert(
 
     Args:
         source: its address, ``format:path?option=value``.
-        target: ``format:folder``; the formats are csv, jsonl, parquet, coco and shards. The folder must be empty or
-            hold the same conversion, which then goes on where it was.
-        split: train, val or test; all: every split that the data have.
-        size: images are made smaller so that the shorter side is at most this, and saved as JPEG, upright. None: they
-            stay as they are; csv, jsonl and coco then name the files where they lie.
+        target: ``format:folder``; the formats are coco, csv, jsonl, parquet and shards. The folder must be empty or
+            contain the same conversion, which is then continued.
+        split: train, val or test; all: every split that the data has.
+        size: make images smaller, so that the shorter side is at most this, and save them as JPEG, upright. None: leave
+            them unchanged; csv, jsonl and coco then name the files where they are.
         quality: of the JPEGs, 1 to 100.
         workers: threads that read images; None: one for each CPU.
         on_bad_image: what to do with an image that cannot be read: ``error``, or ``skip`` (leave it out).
         overwrite: replace what another conversion wrote to the folder.
-        part_bytes: a shard or Parquet file ends as soon as it is as large as this.
+        part_bytes: a shard or Parquet file is complete as soon as it has this size.
         progress: called with the number of images done so far, and of all.
 
     Raises:
         BadImageError: an image cannot be read.
-        TagformerError: the data are at fault; the target's format is none that can be written, or cannot hold the
-            names of the labels; the folder holds something else.
+        TagformerError: the data is wrong; the target's format cannot be written, or cannot hold the names of the
+            labels; the folder contains something else.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     convert("scenes?images=6", f"shards:{folder}/scenes").images
+    {'train': 6, 'val': 1, 'test': 1}
     """
     options = Options(size, quality, workers, on_bad_image, overwrite, part_bytes)
-    format_, folder = parse_target(target)
-    spec = Spec.parse(source)
-    if spec.path is not None and folder.resolve() in (spec.path.resolve(), *spec.path.resolve().parents):
-        raise TagformerError(f"{source} lies in {folder}, which is to be written: name another folder.")
-    if spec.format == "imagefolder" and spec.path is not None and spec.path.resolve() in folder.resolve().parents:
-        raise TagformerError(f"{folder} lies in {spec.path}, whose folders are labels: name another folder.")
-    names = spec.splits if split == "all" else ()
-    datasets = {name: load_dataset(source, name, on_bad_image) for name in names or (split,)}
-    return _write(datasets, format_, folder, options, {"source": str(spec), "split": split}, progress)
+    parsed = _Target.parse(target)
+    spec, folder = Spec.parse(source), parsed.folder
+    source_format = get_format(spec.format)
+    if source_format.needs_path:
+        path = spec.path.resolve()
+        if folder.resolve() in (path, *path.parents):
+            raise TagformerError(
+                f"cannot write to {folder}, which contains the data set {source}: name another folder."
+            )
+        if source_format.folders_are_labels and path in folder.resolve().parents:
+            raise TagformerError(
+                f"cannot write to {folder}, since every folder in {spec.path} is a label: name another folder."
+            )
+    splits = spec.splits if split == "all" else ()
+    datasets = {name: load_dataset(source, name, on_bad_image) for name in splits or (split,)}
+    return _write(datasets, parsed, options, {"source": str(spec), "split": split}, progress)
 
 
 def write_dataset(
@@ -99,75 +111,99 @@ def write_dataset(
     Raises:
         ValueError: other splits, or splits with different labels.
         BadImageError, TagformerError: as `convert`.
+
+    >>> import tempfile
+    >>> from tagformer.data import load_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_dataset({"all": load_dataset("scenes?images=6")}, f"csv:{folder}/scenes").images
+    {'all': 6}
     """
-    format_, folder = parse_target(target)
-    return _write(datasets, format_, folder, Options(**options), {"source": "memory", "split": "all"}, progress)
+    command = {"source": "memory", "split": "all"}
+    return _write(datasets, _Target.parse(target), Options(**options), command, progress)
 
 
-def parse_target(target: str) -> tuple[str, Path]:
-    """The format and the folder of a target.
+@dataclass(frozen=True)
+class _Target:
+    """The format, its writer and the folder of a target."""
 
-    Raises:
-        TagformerError: no format that can be written, no folder, or a file's name.
-    """
-    format_, colon, path = target.partition(":")
-    known = ", ".join(WRITERS)
-    if not colon or format_ not in WRITERS:
-        offered = did_you_mean(format_, WRITERS) if colon else ""
-        raise TagformerError(f"cannot write '{target}'{offered}: name it FORMAT:FOLDER with one of {known}.")
-    if not path or "?" in path:
-        raise TagformerError(f"cannot write '{target}': name a folder, without options, as {format_}:FOLDER.")
-    if Path(path).suffix in (".csv", ".jsonl", ".parquet", ".json", ".tar"):
-        raise TagformerError(f"cannot write '{target}': name a folder, as {format_}:{Path(path).with_suffix('')}.")
-    return format_, Path(os.path.expanduser(path))  # unlike Path's own, it takes a '~name' that is no user
+    format: str
+    writer: type[Writer]
+    folder: Path
+
+    @classmethod
+    def parse(cls, text: str) -> _Target:
+        """
+        Raises:
+            TagformerError: a format that cannot be written, no folder, or the name of a file.
+        """
+        writers = {name: entry.writer for name, entry in FORMATS.items() if entry.writer is not None}
+        name, path = split_address(text)
+        writer = get_format(name).writer if is_reference(name) else writers.get(name)
+        if writer is None:
+            raise TagformerError(
+                f"cannot write '{text}'{did_you_mean(name, writers)}: name it FORMAT:FOLDER with one of "
+                f"{', '.join(writers)}."
+            )
+        if not path or "?" in path:
+            raise TagformerError(f"cannot write '{text}': name a folder, without options, as {name}:FOLDER.")
+        suffixes = {Path(file).suffix for other in (writer, *writers.values()) for file in other.files("all")}
+        if Path(path).suffix in suffixes - {""}:
+            raise TagformerError(f"cannot write '{text}': name a folder, as {name}:{Path(path).with_suffix('')}.")
+        folder = Path(os.path.expanduser(path))  # unlike Path.expanduser, this accepts '~name' without such a user
+        return cls(name, writer, folder)
+
+    def __str__(self) -> str:
+        return f"{self.format}:{self.folder}"
 
 
 def _write(
     datasets: Mapping[str, MultiLabelDataset],
-    format_: str,
-    folder: Path,
+    target: _Target,
     options: Options,
     command: Mapping[str, Any],
     progress: Progress | None,
 ) -> Conversion:
-    writer = WRITERS[format_](Job(datasets, folder), options.part_bytes)
+    writer = target.writer(Job(datasets, target.folder), options.part_bytes)
     writer.check_names()
     for split, dataset in datasets.items():
         for image_id in dataset.ids:
             writer.check_id(writer.id_of(split, image_id))
-    own: dict[str, Any] = {
-        "format": format_,
+    folders = sorted({writer.image_folder(split) for split in datasets})
+    details: dict[str, Any] = {
+        "format": target.format,
         "size": options.size,
         "quality": options.quality,
         "part_bytes": options.part_bytes,
+        "image_folders": folders if _writes_image_files(writer, options) else [],
+        "data": _fingerprint(datasets),
+        "version": tagformer.__version__,
     }
-    folders = [] if writer.stores else sorted({writer.folder(split).name for split in datasets})
-    own |= {"image_folders": folders if _places(datasets, options) else [], "data": _fingerprint(datasets)}
     state = State(writer.job.target)
     try:
-        state.begin({**command, **own, "version": tagformer.__version__}, options.overwrite)
+        state.begin({**command, **details}, options.overwrite)
         if state.finished:
             state.tidy()
         else:
             ConversionPass(writer, state, options, progress).run()
-        return _result(state, f"{format_}:{folder}", options)
+        return _result(state, str(target), options)
     except OSError as error:
-        where = error.filename or folder
+        where = error.filename or target.folder
         raise TagformerError(
-            f"cannot write {where} ({error.strerror or error}): mend that, and give the same command again to go on."
+            f"cannot write {where} ({error.strerror or error}): fix that, and run the same command again to continue."
         ) from error
 
 
 def _result(state: State, spec: str, options: Options) -> Conversion:
-    said = state.result
-    options.check(said["bad"])
-    return Conversion(spec, said["images"], (*said["missing"], *said["bad"]))
+    result = state.result
+    options.raise_on_bad_images(result["bad"])
+    return Conversion(spec, result["images"], (*result["missing"], *result["bad"]))
 
 
-def _places(datasets: Mapping[str, MultiLabelDataset], options: Options) -> bool:
-    """Whether images are to be written as files, where a format does not store them."""
-    return options.size is not None or any(
-        not isinstance(image, Path) for dataset in datasets.values() for image in dataset.images
+def _writes_image_files(writer: Writer, options: Options) -> bool:
+    """Whether images become files in the target: the format does not store them, and they are new or not yet files."""
+    return not writer.stores_images and (
+        options.size is not None
+        or any(not isinstance(image, Path) for dataset in writer.job.datasets.values() for image in dataset.images)
     )
 
 

@@ -1,7 +1,7 @@
-"""The state of a conversion, in the folder ``.conversion`` of its target: what was asked for, and the parts so far.
+"""The state of a conversion, in the folder ``.conversion`` of its target: the command, and the parts written so far.
 
-A part is there if its note is, which is written after it. So a conversion may be stopped at any moment, and goes on
-with the part that it was at.
+A part is complete if its note exists, which is written after it. So a conversion may be stopped at any moment, and
+continues with the part that it was writing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tagformer.data.dataset import SPLITS
-from tagformer.data.formats._common.table import SIDECAR
-from tagformer.data.formats.coco import WHOLE
+from tagformer.data.formats._common.writer import Writer
+from tagformer.data.registry import get_format
 from tagformer.errors import TagformerError
 from tagformer.files import read_json, write_json
 
@@ -25,12 +25,12 @@ FOLDER = ".conversion"
 
 @dataclass(frozen=True)
 class Note:
-    """What is known of a part.
+    """The description of a complete part.
 
     Attributes:
-        file: the part; it is elsewhere once all are there.
-        stop: the row behind its last.
-        images: how many are in it.
+        file: the part; it is moved elsewhere once all parts are complete.
+        stop: the row after its last.
+        images: the number of images in it.
         left_out: one sentence for each image that could not be read.
     """
 
@@ -49,29 +49,31 @@ class State:
         self._command, self._result = self.folder / "command.json", self.folder / "finished.json"
 
     def begin(self, command: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Go on with this command, or begin it.
+        """Begin a command, or continue the same one.
 
         Args:
-            command: what makes a difference to the files that come out.
-            overwrite: what another command wrote is removed, as is what this one wrote when it was finished.
+            command: everything that changes the files that are written.
+            overwrite: remove what another command wrote, and what this one wrote if it was finished.
 
         Raises:
-            TagformerError: something else is in the folder, or what another command wrote.
+            TagformerError: the folder contains other files, or what another command wrote.
         """
         if self.target.exists() and not self.target.is_dir():
             raise TagformerError(f"{self.target} is a file: name a folder to write to.")
         if not self._command.is_file():
             others = [path.name for path in self.target.iterdir()] if self.target.is_dir() else []
             if any(name != FOLDER for name in others):
-                raise TagformerError(f"{self.target} holds other files, as {sorted(others)[0]}: name an empty folder.")
+                raise TagformerError(
+                    f"{self.target} contains other files, such as {sorted(others)[0]}: name an empty folder."
+                )
         else:
             before = read_json(self._command)
             if not isinstance(before, dict):
-                raise TagformerError(f"{self._command} is damaged: name another folder, or empty this one.")
+                raise self._damaged()
             same = before == command
             if not same and not overwrite:
                 raise TagformerError(
-                    f"{self.target} holds {'a' if self.finished else 'the beginning of a'} conversion with "
+                    f"{self.target} contains {'a' if self.finished else 'an unfinished'} conversion with "
                     f"{_differing(before, command)}: name another folder, or replace it with --overwrite."
                 )
             if not same or (overwrite and self.finished):
@@ -83,15 +85,16 @@ class State:
 
     @property
     def finished(self) -> bool:
+        """Whether everything is written."""
         return self._result.is_file()
 
     @property
     def result(self) -> Any:
-        """What `finish` was given."""
+        """The argument of `finish`."""
         return read_json(self._result)
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Note that everything is in its place, and remove the parts."""
+        """Note that all files are in place, and remove the parts."""
         write_json(self._result, result)
         self.tidy()
 
@@ -103,58 +106,66 @@ class State:
                 path.unlink()
 
     def part(self, split: str, number: int) -> Path:
-        """Where a part is to lie."""
+        """The file of a part."""
         return self._parts / f"{split}-{number:06d}"
 
     def temporary(self, name: str) -> Path:
-        """Where to write what shall be seen whole or not at all; of no use after a stop."""
+        """Where to write a file that must appear complete or not at all; an interrupted command leaves it unused."""
         return self._parts / f"unfinished-{name}"
 
     def notes(self, split: str) -> list[Note]:
-        """The parts of a split that are there."""
-        found: list[Note] = []
-        while (file := self.part(split, len(found)).with_suffix(".json")).is_file():
-            said = read_json(file)
-            found.append(Note(file.with_suffix(""), said["stop"], said["images"], tuple(said["left_out"])))
-        return found
+        """The complete parts of a split."""
+        notes: list[Note] = []
+        while (file := self.part(split, len(notes)).with_suffix(".json")).is_file():
+            content = read_json(file)
+            left_out = tuple(content["left_out"])
+            notes.append(Note(file.with_suffix(""), content["stop"], content["images"], left_out))
+        return notes
 
     def add(self, note: Note) -> None:
-        """Note that a part is there."""
+        """Note that a part is complete."""
         content = {"stop": note.stop, "images": note.images, "left_out": note.left_out}
         write_json(note.file.with_suffix(".json"), content)
 
     @contextmanager
     def staged(self, path: Path) -> Iterator[Path]:
-        """Yield a temporary path; when the block ends well, the file goes to `path`."""
+        """Yield a temporary path; when the block ends without an error, the file replaces `path`."""
         temporary = self.temporary(path.name)
         yield temporary
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, path)
 
     def _clear(self, command: Mapping[str, Any]) -> None:
-        """Remove what a conversion wrote; the parts first, so that it can no longer go on."""
+        """Remove what a conversion wrote; the parts first, so that it cannot be continued any more."""
+        writer = self._writer(command)
         self._result.unlink(missing_ok=True)
         shutil.rmtree(self._parts, ignore_errors=True)
-        splits = (*SPLITS, "all")
-        names = [SIDECAR, WHOLE, *(f"annotations/instances_{split}.json" for split in splits)]
-        names += [f"{split}{suffix}" for split in splits for suffix in (".csv", ".jsonl", ".parquet")]
-        files = [self.target / name for name in names]
-        for split in splits:
-            files += self.target.glob(f"{split}-?????-of-?????.parquet")
-            files += self.target.glob(f"{split}-??????.tar")
-        for file in files:
-            file.unlink(missing_ok=True)
-        for name in ("images", *splits):
-            if name in command.get("image_folders", ()):
-                shutil.rmtree(self.target / name, ignore_errors=True)
+        for split in (*SPLITS, "all"):
+            for pattern in writer.files(split):
+                for file in self.target.glob(pattern):
+                    file.unlink()
+            folder = writer.image_folder(split)
+            if folder in command.get("image_folders", ()):
+                shutil.rmtree(self.target / folder, ignore_errors=True)
+        if writer.sidecar is not None:
+            (self.target / writer.sidecar).unlink(missing_ok=True)
+
+    def _writer(self, command: Mapping[str, Any]) -> type[Writer]:
+        writer = get_format(str(command.get("format"))).writer
+        if writer is None:
+            raise self._damaged()
+        return writer
+
+    def _damaged(self) -> TagformerError:
+        return TagformerError(f"{self._command} is damaged: name another folder, or empty this one.")
 
 
 WORDS = ("source", "format", "split", "size", "quality", "part_bytes")
 
 
 def _differing(before: Mapping[str, Any], command: Mapping[str, Any]) -> str:
-    """What differs between two commands, in words."""
-    named = [word for word in WORDS if before.get(word) != command[word]]
-    if named:
-        return ", ".join(f"{word} {before.get(word) or 'none'}" for word in named)
-    return "the same options, of data or by a version of this program that have changed since"
+    """The differences between two commands, in words."""
+    words = [word for word in WORDS if before.get(word) != command[word]]
+    if words:
+        return ", ".join(f"{word} {before.get(word) or 'none'}" for word in words)
+    return "the same options, but other data or another version of Tagformer"

@@ -1,4 +1,4 @@
-"""Carrying out a conversion: images are made ready by several threads, and written in their order, part by part."""
+"""Carrying out a conversion: several threads prepare images, which are written in their order, part by part."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from tagformer.data.columns import Strings
 from tagformer.data.conversion.progress import Note, State
-from tagformer.data.conversion.writers.base import Item, Writer
+from tagformer.data.formats._common.writer import Item, Writer
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.encoding import Prepared, as_it_is, file_name, resized
 from tagformer.images.reading import encoded_bytes
 from tagformer.images.source import Stored
 
 PART_BYTES = 1 << 27
-AHEAD = 4  # images for each worker that are on their way at once
+AHEAD = 4  # images per worker that are submitted at once
 Progress = Callable[[int, int], None]
 
 
@@ -48,52 +48,52 @@ class Options:
         if self.on_bad_image not in ("error", "skip"):
             raise TagformerError(f"on_bad_image '{self.on_bad_image}': use error or skip.")
 
-    def check(self, bad: Sequence[str]) -> None:
+    def raise_on_bad_images(self, problems: Sequence[str]) -> None:
         """
         Args:
-            bad: one sentence for each image that cannot be read.
+            problems: one sentence for each image that cannot be read.
 
         Raises:
-            BadImageError: there is one, and it is not to be left out.
+            BadImageError: there is one, and bad images are an error.
         """
-        if bad and self.on_bad_image == "error":
-            problem = bad[0].rstrip(".")
-            raise BadImageError(f"{problem}: mend it, or leave such images out with --on-bad-image skip.")
+        if problems and self.on_bad_image == "error":
+            problem = problems[0].rstrip(".")
+            raise BadImageError(f"{problem}: fix it, or leave such images out with --on-bad-image skip.")
 
 
 class ConversionPass:
-    """One go at a conversion, from where the last one stopped."""
+    """One run of a conversion, from where the last one stopped."""
 
     def __init__(self, writer: Writer, state: State, options: Options, progress: Progress | None) -> None:
         self._writer, self._state, self._options, self._progress = writer, state, options, progress
         self._datasets = writer.job.datasets
         self._total, self._done = sum(map(len, self._datasets.values())), 0
-        self._names: dict[str, Strings] = {} if writer.stores else _file_names(writer)
+        self._names: dict[str, Strings] = {} if writer.stores_images else _file_names(writer)
 
     def run(self) -> None:
+        """Write the parts that are missing, then the files of the splits."""
         notes: dict[str, list[Note]] = {}
         for split in self._datasets:
             notes[split] = self._write_parts(split)
-        problems = [problem for own in notes.values() for note in own for problem in note.left_out]
-        missing = [problem for dataset in self._datasets.values() for problem in dataset.left_out]
-        for split, own in notes.items():
-            parts = [note.file for note in own if note.images]
+        for split, of_split in notes.items():
+            parts = [note.file for note in of_split if note.images]
             if not parts:
                 raise TagformerError(f"{self._datasets[split].name}: no image of split '{split}' can be read.")
             self._writer.join(split, parts, self._state.staged)
-        sidecar = self._writer.sidecar()
-        if sidecar is not None:
-            with self._state.staged(self._writer.job.target / sidecar[0]) as file:
-                text = json.dumps(sidecar[1], indent=2, ensure_ascii=False) + "\n"
+        if self._writer.sidecar is not None:
+            with self._state.staged(self._writer.job.target / self._writer.sidecar) as file:
+                text = json.dumps(self._writer.sidecar_content(), indent=2, ensure_ascii=False) + "\n"
                 file.write_text(text, encoding="utf-8", newline="\n")
-        images = {split: sum(note.images for note in own) for split, own in notes.items()}
-        self._state.finish({"images": images, "missing": missing, "bad": problems})
+        images = {split: sum(note.images for note in of_split) for split, of_split in notes.items()}
+        bad = [problem for of_split in notes.values() for note in of_split for problem in note.left_out]
+        missing = [problem for dataset in self._datasets.values() for problem in dataset.left_out]
+        self._state.finish({"images": images, "missing": missing, "bad": bad})
 
     def _write_parts(self, split: str) -> list[Note]:
-        """Write the parts of a split that are not there yet."""
+        """Write the parts of a split that are missing."""
         dataset, notes = self._datasets[split], self._state.notes(split)
         for note in notes:
-            self._options.check(note.left_out)
+            self._options.raise_on_bad_images(note.left_out)
         start = notes[-1].stop if notes else 0
         self._report(start)
         images = self._prepared(split, range(start, len(dataset)))
@@ -114,7 +114,7 @@ class ConversionPass:
         try:
             for row, image in images:
                 if isinstance(image, str):
-                    self._options.check([image])
+                    self._options.raise_on_bad_images([image])
                     left_out.append(image)
                 else:
                     record = dataset[row]
@@ -134,13 +134,13 @@ class ConversionPass:
             self._progress(self._done, self._total)
 
     def _prepared(self, split: str, rows: range) -> Generator[tuple[int, Prepared | str], None, None]:
-        """Each row with its image, or with what is wrong with it; some are read ahead."""
+        """Each row with its image, or with a sentence about a bad image; some images are read ahead."""
         workers = self._options.workers or os.cpu_count() or 1
         waiting: deque[tuple[int, Future[Prepared | str]]] = deque()
         pool = ThreadPoolExecutor(workers)  # images are decoded, scaled and encoded outside the interpreter's lock
         try:
             for row in rows:
-                waiting.append((row, pool.submit(self._prepare, split, row, self._read_here(split, row))))
+                waiting.append((row, pool.submit(self._prepare, split, row, self._read_in_order(split, row))))
                 if len(waiting) >= AHEAD * workers:
                     row, future = waiting.popleft()
                     yield row, future.result()
@@ -150,41 +150,45 @@ class ConversionPass:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _read_here(self, split: str, row: int) -> bytes | str | None:
-        """The bytes of a stored image, which is best read in the order of the rows; or what is wrong with it."""
+    def _read_in_order(self, split: str, row: int) -> bytes | str | None:
+        """The bytes of a stored image, since those are read fastest in the order of the rows; or what is wrong."""
         source = self._datasets[split].images[row]
         if isinstance(source, Path) or not isinstance(source, Stored):
             return None
         try:
             return encoded_bytes(source)
         except BadImageError as error:
-            return self._named(split, row, error)
+            return self._with_origin(split, row, error)
 
     def _prepare(self, split: str, row: int, data: bytes | str | None) -> Prepared | str:
-        """In a thread: the image as it is to be written, on the disk where the format wants it there."""
+        """In a thread: encode the image, and write it where the format names image files; or say what is wrong."""
         if isinstance(data, str):
             return data
         source, size = self._datasets[split].images[row], self._options.size
         try:
             if size is None:
-                image = as_it_is(source, self._writer.stores, data)
+                image = as_it_is(source, self._writer.stores_images, data)
             else:
                 image = resized(source, size, self._options.quality, data)
         except BadImageError as error:
-            return self._named(split, row, error)
-        if image.data is None or self._writer.stores:
+            return self._with_origin(split, row, error)
+        if image.data is None or self._writer.stores_images:
             return image
-        path = self._writer.folder(split) / (self._names[split][row] + image.extension)
+        path = _image_folder(self._writer, split) / (self._names[split][row] + image.extension)
         temporary = self._state.temporary(f"{split}-{row}")
         temporary.write_bytes(image.data)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(path)
         return Prepared(image.width, image.height, image.extension, path=path)
 
-    def _named(self, split: str, row: int, error: BadImageError) -> str:
-        """What is wrong with an image, and where it was written."""
+    def _with_origin(self, split: str, row: int, error: BadImageError) -> str:
+        """What is wrong with an image, after the file and line that name it."""
         origins = self._datasets[split].origins
         return f"{origins[row]}: {error}" if origins else str(error)
+
+
+def _image_folder(writer: Writer, split: str) -> Path:
+    return writer.job.target / writer.image_folder(split)
 
 
 def _file_names(writer: Writer) -> dict[str, Strings]:
@@ -194,13 +198,13 @@ def _file_names(writer: Writer) -> dict[str, Strings]:
     for split, dataset in writer.job.datasets.items():
         names[split] = Strings()
         for image_id in dataset.ids:
-            own = name = file_name(writer.id_of(split, image_id))
+            base = name = file_name(writer.id_of(split, image_id))
             for number in itertools.count(2):
-                place = f"{writer.folder(split)}/{name.casefold()}"  # some file systems tell no cases apart
-                key = hashlib.blake2b(place.encode("utf-8", "surrogateescape"), digest_size=12).digest()
+                path = f"{_image_folder(writer, split)}/{name.casefold()}"  # some file systems ignore case
+                key = hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=12).digest()
                 if key not in used:
                     break
-                name = f"{own}-{number}"
+                name = f"{base}-{number}"
             used.add(key)
             names[split].append(name)
     return names

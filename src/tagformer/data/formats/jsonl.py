@@ -1,45 +1,77 @@
-"""JSON lines: for each image an object with its path, what is said of its labels, perhaps ``split`` and ``id``.
+"""JSON lines: one object per image with its path, its labels, and perhaps ``split`` and ``id``.
 
-``{"path": "a.jpg", "tags": ["dog"]}``; `annotation` says what else may stand there for labels.
+``{"path": "a.jpg", "tags": ["dog"]}``; `_common.annotation` describes the other ways to write the labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.formats._common.annotation import checked_id, parse, read_annotation
-from tagformer.data.formats._common.annotation import write_annotation as write_annotation
-from tagformer.data.formats._common.table import PATH_COLUMNS, Row, checked_split, load_table, splits_of
+from tagformer.data.formats._common.annotation import checked_id, parse, read_annotation, write_annotation
+from tagformer.data.formats._common.format import Format
+from tagformer.data.formats._common.table import PATH_COLUMNS, Row, row_split
+from tagformer.data.formats._common.text_table import load_table, table_splits
+from tagformer.data.formats._common.writer import Item, Part, Staged, TextPart, Writer, append
 from tagformer.errors import TagformerError
 
-TREE = (
-    "FILE.jsonl, or a folder with train.jsonl, test.jsonl and perhaps val.jsonl; image paths are relative to it; "
-    "perhaps labels.json beside it"
-)
-OPTIONS = {"images": "folder that the paths are relative to (default: the folder of the JSON lines)"}
+SUFFIX = ".jsonl"
 
 
-def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
-    """The split files of a folder, or the values of ``split`` in a file; () where there is neither.
+class JsonlWriter(Writer):
+    """Writes SPLIT.jsonl."""
 
-    Raises:
-        TagformerError: as `load`.
-    """
-    assert path is not None
-    return splits_of(path, ".jsonl", lambda file: (row.split for row in _read(file)))
+    @classmethod
+    def files(cls, split: str) -> tuple[str, ...]:
+        return (f"{split}{SUFFIX}",)
+
+    def open(self, file: Path, split: str) -> Part:
+        return TextPart(file, lambda item: self._line(item, split))
+
+    def _line(self, item: Item, split: str) -> str:
+        path = self.path(item.image, split)
+        ids = {} if item.id == path else {"id": item.id}
+        annotation = write_annotation(item.record.labels, self.job.label_space.names)
+        return json.dumps({**ids, "path": path, **annotation}, ensure_ascii=False) + "\n"
+
+    def join(self, split: str, parts: Sequence[Path], staged: Staged) -> None:
+        with staged(self.job.target / f"{split}{SUFFIX}") as file, file.open("wb") as stream:
+            append(parts, stream)
 
 
-def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:
-    """Load a file of JSON lines or a folder of them; see the module's text.
+class JsonlFormat(Format):
+    """A file of JSON lines, or a folder with one per split; see the module's text."""
 
-    Raises:
-        TagformerError: a line that is no object, has no path or says something else of its labels, an image named
-            twice, no images; the message names the file and the line.
-    """
-    assert path is not None
-    return load_table(path, split, ".jsonl", _read, options.get("images"))
+    layout = (
+        "FILE.jsonl, or a folder with train.jsonl, test.jsonl and perhaps val.jsonl; image paths are relative to it; "
+        "perhaps labels.json beside it"
+    )
+    options: ClassVar[Mapping[str, str]] = {
+        "images": "folder that the paths are relative to (default: the folder of the JSON lines)"
+    }
+    path_options = ("images",)
+    suffixes = (SUFFIX,)
+    writer = JsonlWriter
+
+    def splits(self, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
+        """The split files of a folder, or the values of ``split`` in a file; () where there is neither.
+
+        Raises:
+            TagformerError: as `load`.
+        """
+        return table_splits(path, SUFFIX, lambda file: (row.split for row in _read(file)))
+
+    def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
+        """Load a split.
+
+        Raises:
+            TagformerError: a line that is not an object, has no path or malformed labels, a duplicate image, no
+                images; the message names the file and the line.
+        """
+        return load_table(path, split, SUFFIX, _read, options.get("images"))
 
 
 def _read(file: Path) -> Iterator[Row]:
@@ -55,13 +87,13 @@ def _read(file: Path) -> Iterator[Row]:
 
 def _row(line: bytes, number: int, file: Path) -> Row:
     origin = f"{file}, line {number}"
-    said = parse(line, origin)
-    path = next((said[key] for key in PATH_COLUMNS if key in said), None)
+    entry = parse(line, origin)
+    path = next((entry[key] for key in PATH_COLUMNS if key in entry), None)
     if not isinstance(path, str) or not path:
         raise TagformerError(f'{origin}: no image path: give it as "path".')
-    split = said.get("split")
+    split = entry.get("split")
     if split is not None and not isinstance(split, str):
         raise TagformerError(f"{origin}: split {split!r}: use train, val or test.")
-    cells, rest, tagged = read_annotation(said, origin)
-    image_id = checked_id(said.get("id"), origin)
-    return Row(path, cells, rest, tagged, checked_split(split, file, origin), number, image_id)
+    cells, rest, tagged = read_annotation(entry, origin)
+    image_id = checked_id(entry.get("id"), origin)
+    return Row(path, cells, rest, tagged, row_split(split, file, origin), number, image_id)

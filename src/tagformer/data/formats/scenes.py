@@ -1,33 +1,29 @@
-"""Scenes: a built-in data set of drawn pictures, made from a seed, without files.
+"""Scenes: a built-in data set of pictures drawn from a seed, without files.
 
-Each picture shows a few shapes and is MlTr's three challenges in miniature: the shapes come at three sizes, in pairs
-that look alike in form and colour (ring and disc, square and diamond, ...), and in themes that make labels occur
+Each picture shows a few shapes and has MlTr's three challenges in miniature: the shapes come in three sizes, in pairs
+that look alike in form and colour (ring and disc, square and diamond, and so on), and in themes that make labels occur
 together. Some objects are faint or half hidden, so that knowing the other labels helps. Two extra labels describe the
-whole picture: ``night`` (dark ground) and ``busy`` (textured ground); each makes certain themes likelier.
+whole picture: ``night`` (dark background) and ``busy`` (textured background); each makes certain themes more likely.
 """
 
 from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from tagformer.data.dataset import Box, MultiLabelDataset
+from tagformer.data.dataset import SPLITS, Box, MultiLabelDataset
+from tagformer.data.formats._common.format import Format
 from tagformer.errors import TagformerError
 from tagformer.labels.space import LabelSpace
 
-TREE = "none: the pictures are drawn from a seed"
-OPTIONS = {
-    "images": "number of training pictures (default 5000); val and test have a sixth of it each",
-    "seed": "seed of the pictures (default 0)",
-    "faint": "share of objects drawn faint or half hidden (default 0.21)",
-}
 PIXELS = 64
 RADII = (6.0, 9.0, 13.0)  # pixels; small, medium, large
 SUPERSAMPLING = 3  # pictures are drawn this much larger, then scaled down
@@ -44,7 +40,7 @@ def _polygon(*points: Point) -> Callable[[ImageDraw.ImageDraw, float, float, flo
 
 
 def _circle(points: int, inner: float = 1.0, turn: float = -90.0) -> list[Point]:
-    """`points` corners on the unit circle; with `inner` < 1, as many between them on a smaller one (a star)."""
+    """`points` corners on the unit circle; with `inner` < 1 also as many between them on a smaller one: a star."""
     steps = points if inner == 1.0 else 2 * points
     radii = [1.0 if inner == 1.0 or step % 2 == 0 else inner for step in range(steps)]
     angles = [math.radians(turn + 360 * step / steps) for step in range(steps)]
@@ -88,42 +84,52 @@ SHAPES: dict[str, Callable[[ImageDraw.ImageDraw, float, float, float, Ink], None
     "heart": _heart,
     "hexagon": _polygon(*_circle(6)),
 }
-# Neighbours in this list look alike; their hues are neighbours too, and overlap.
+# The two shapes of a pair look alike, so their hues are close too, and overlap.
 HUES = {shape: (number // 2 + 0.4 * (number % 2)) / 6 for number, shape in enumerate(SHAPES)}
 HUE_SPREAD = 0.03
 EXTRA = ("night", "busy")
 LABELS = LabelSpace((*SHAPES, *EXTRA), extra=EXTRA)
 
-# Each theme takes one shape of four of the pairs, so that what looks alike seldom stands together.
+# Each theme takes one shape from each of four pairs, so that shapes that look alike are seldom in one picture.
 THEMES = (
     ("disc", "square", "plus", "star"),
     ("ring", "diamond", "cross", "triangle"),
     ("disc", "diamond", "flower", "heart"),
     ("ring", "square", "arrow", "hexagon"),
 )
-THEME_ODDS = {  # (night, busy) -> how likely each theme is
+THEME_ODDS = {  # (night, busy) -> probability of each theme
     (False, False): (0.55, 0.15, 0.15, 0.15),
     (True, False): (0.15, 0.55, 0.15, 0.15),
     (False, True): (0.15, 0.15, 0.55, 0.15),
     (True, True): (0.15, 0.15, 0.15, 0.55),
 }
-IN_THEME, OFF_THEME = 0.8, 0.02  # probability that a shape of the theme, and any other, is in the picture
+IN_THEME, OFF_THEME = 0.8, 0.02  # probability that a shape of the theme, or any other shape, is in the picture
 
 
 @dataclass(frozen=True)
 class SceneObject:
+    """One shape of a scene.
+
+    Attributes:
+        shape: its label.
+        x, y, radius: its centre and radius, in pixels.
+        size: 1 small, 2 medium, 3 large.
+        contrast: 1 for full colour, towards 0 for faint.
+        hidden: whether its left or lower half is covered.
+    """
+
     shape: str
-    x: float  # centre and radius, in pixels
+    x: float
     y: float
     radius: float
-    size: int  # 1 small, 2 medium, 3 large
-    contrast: float  # 1 for full ink, towards 0 for faint
-    hidden: bool  # its left or lower half is covered
+    size: int
+    contrast: float
+    hidden: bool
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture, as a description that `render` draws."""
+    """The description of one picture, which `render` draws."""
 
     seed: tuple[int, ...]
     night: bool
@@ -180,6 +186,7 @@ class Scene:
 
     @property
     def boxes(self) -> tuple[Box, ...]:
+        """The boxes of all the objects."""
         return tuple(
             Box(item.shape, tuple(edge / PIXELS for edge in _edges(item)))  # type: ignore[arg-type]
             for item in self.objects
@@ -196,7 +203,7 @@ def _ink(colour: np.ndarray) -> Ink:
 
 
 def _place(rng: np.random.Generator, others: list[SceneObject], radius: float) -> Point | None:
-    """A centre at which a shape of this radius touches no other; None when forty tries found none."""
+    """A centre where a shape of this radius touches no other; None after forty failed tries."""
     for _ in range(40):
         x, y = rng.uniform(radius + 1, PIXELS - radius - 1, 2)
         if all(math.hypot(x - o.x, y - o.y) > radius + o.radius for o in others):
@@ -204,48 +211,58 @@ def _place(rng: np.random.Generator, others: list[SceneObject], radius: float) -
     return None
 
 
-def splits(path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
-    return ("train", "val", "test")
+class ScenesFormat(Format):
+    """The drawn pictures; see the module's text."""
+
+    layout = "none: the pictures are drawn from a seed"
+    options: ClassVar[Mapping[str, str]] = {
+        "images": "number of training pictures (default 5000); val and test have a sixth of it each",
+        "seed": "seed of the pictures (default 0)",
+        "faint": "share of objects drawn faint or half hidden (default 0.21)",
+    }
+    needs_path = False
+
+    def splits(self, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
+        """train, val and test."""
+        return SPLITS
+
+    def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
+        """Draw the pictures of a split; `path` is not used.
+
+        Raises:
+            TagformerError: an option that is not a number in range.
+        """
+        count = _number(options, "images", 5000, int, 6)
+        seed = _number(options, "seed", 0, int, 0)
+        faint = _number(options, "faint", 0.21, float, 0.0)
+        scenes: list[Scene] = []
+        ids: list[str] = []
+        for name in SPLITS if split == "all" else (split,):
+            size = count if name == "train" else max(1, count // 6)
+            branch = SPLITS.index(name)
+            scenes += [Scene.drawn((seed, branch, number), faint) for number in range(size)]
+            ids += [f"{name}-{number:05d}" for number in range(size)]
+        labels = torch.zeros(len(scenes), len(LABELS), dtype=torch.int8)
+        sizes = torch.zeros_like(labels)
+        for row, scene in enumerate(scenes):
+            for item in scene.objects:
+                labels[row, LABELS.index(item.shape)] = 1
+                sizes[row, LABELS.index(item.shape)] = item.size
+            labels[row, LABELS.index("night")] = int(scene.night)
+            labels[row, LABELS.index("busy")] = int(scene.busy)
+        return MultiLabelDataset(
+            name="scenes",
+            label_space=LABELS,
+            images=scenes,
+            labels=labels,
+            ids=ids,
+            sizes=sizes,
+            boxes=[scene.boxes for scene in scenes],
+            exhaustive=True,
+        )
 
 
-def load(path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:
-    """Make the pictures of one split; `path` is not used.
-
-    Raises:
-        TagformerError: an option that is not a number in range.
-    """
-    count = _number(options, "images", 5000, int, 6)
-    seed = _number(options, "seed", 0, int, 0)
-    faint = _number(options, "faint", 0.21, float, 0.0)
-    names = ("train", "val", "test") if split == "all" else (split,)
-    scenes: list[Scene] = []
-    ids: list[str] = []
-    for name in names:
-        size = count if name == "train" else max(1, count // 6)
-        branch = ("train", "val", "test").index(name)
-        scenes += [Scene.drawn((seed, branch, number), faint) for number in range(size)]
-        ids += [f"{name}-{number:05d}" for number in range(size)]
-    labels = torch.zeros(len(scenes), len(LABELS), dtype=torch.int8)
-    sizes = torch.zeros_like(labels)
-    for row, scene in enumerate(scenes):
-        for item in scene.objects:
-            labels[row, LABELS.index(item.shape)] = 1
-            sizes[row, LABELS.index(item.shape)] = item.size
-        labels[row, LABELS.index("night")] = int(scene.night)
-        labels[row, LABELS.index("busy")] = int(scene.busy)
-    return MultiLabelDataset(
-        name="scenes",
-        label_space=LABELS,
-        images=scenes,
-        labels=labels,
-        ids=ids,
-        sizes=sizes,
-        boxes=[scene.boxes for scene in scenes],
-        exhaustive=True,
-    )
-
-
-def _number(options: dict[str, str], name: str, default: float, kind: type, least: float) -> int:
+def _number(options: Mapping[str, str], name: str, default: float, kind: type, least: float) -> int:
     text = options.get(name, str(default))
     try:
         value = kind(text)

@@ -2,25 +2,25 @@
 
 VG-500 is Visual Genome's 500 most frequent categories, with the lists and the index that SSGRL (Chen et al., ICCV
 2019) published and C-Tran (Lanchantin et al., CVPR 2021) uses: 82,904 training and 10,000 test images. The index is an
-object, image name -> list of label numbers from 0 to 499; what an image's list does not name is absent. Visual
-Genome's images come in two archives, VG_100K and VG_100K_2; they may stay in two folders or be put into one.
+object, image name -> list of label numbers from 0 to 499; labels that an image's list does not name are absent. Visual
+Genome's images come in two archives, VG_100K and VG_100K_2; they may stay in two folders or be moved into one.
 
-Of NEWS-500 C-Tran's paper gives no more than the name. It is read in the same layout, with an index of its own name
-and the images in one folder.
+C-Tran's paper gives only the name of NEWS-500. It is read in the same layout, with an index of its own name and the
+images in one folder.
 
-No file with the names of the 500 labels belongs to the layout; without one they are called by their numbers.
+The layout has no file with the names of the 500 labels; without one, the labels are named by their numbers.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tagformer.data.columns import Files, Origins, SparseRows, Strings
 from tagformer.data.dataset import MultiLabelDataset
+from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.lists import join_lists, read_label_space, read_names
 from tagformer.errors import TagformerError
 from tagformer.files import read_json
@@ -28,51 +28,45 @@ from tagformer.labels.space import ABSENT, PRESENT, LabelSpace
 
 LABELS = 500
 LISTS = {"train": "train_list_500.txt", "test": "test_list_500.txt"}
-OPTIONS = {
-    "images": "folder of all the images (default: the data set's own)",
-    "names": f"file with the names of the {LABELS} labels, one a line (default: their numbers)",
-}
 
 
-@dataclass(frozen=True)
-class ImageLists:
-    """A format of this layout.
+class ImageListFormat(Format):
+    """Lists of images with an index of label numbers; see the module's text.
 
-    Attributes:
-        prefix: what the labels' numbers follow in their default names.
+    Args:
+        prefix: the start of the labels' default names, before their numbers.
         index: name of the JSON file.
-        folders: where an image may lie; the first is where it is looked for if it is in none.
+        folders: where an image may be; the first is used for an image that is in none of them.
     """
 
-    prefix: str
-    index: str
-    folders: tuple[str, ...]
+    options: ClassVar[Mapping[str, str]] = {
+        "images": "folder of all the images (default: the data set's own)",
+        "names": f"file with the names of the {LABELS} labels, one per line (default: their numbers)",
+    }
+    path_options = ("images", "names")
 
-    @property
-    def tree(self) -> str:
-        """The files that the format expects."""
-        return f"{', '.join(LISTS.values())}, {self.index}, {' and '.join(f'{name}/*.jpg' for name in self.folders)}"
+    def __init__(self, prefix: str, index: str, folders: tuple[str, ...]) -> None:
+        self.prefix, self.index, self.folders = prefix, index, folders
+        self.layout = f"{', '.join(LISTS.values())}, {index}, {' and '.join(f'{name}/*.jpg' for name in folders)}"
 
-    def splits(self, path: Path | None, options: dict[str, str]) -> tuple[str, ...]:
-        """train and test, as far as their lists are there.
-
-        Raises:
-            TagformerError: neither is.
-        """
-        assert path is not None
-        found = tuple(split for split, name in LISTS.items() if (path / name).is_file())
-        if not found:
-            raise TagformerError(f"{path} has neither {' nor '.join(LISTS.values())}: the layout is {self.tree}.")
-        return found
-
-    def load(self, path: Path | None, split: str, options: dict[str, str]) -> MultiLabelDataset:
-        """Load a split; see the module's text.
+    def splits(self, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
+        """train and test, as far as their lists exist.
 
         Raises:
-            TagformerError: no list or no index; an image that is named twice or is not in the index; a label number
-                out of range; another number of names than 500.
+            TagformerError: neither does.
         """
-        assert path is not None
+        existing = tuple(split for split, name in LISTS.items() if (path / name).is_file())
+        if not existing:
+            raise TagformerError(f"{path} has neither {' nor '.join(LISTS.values())}: the layout is {self.layout}.")
+        return existing
+
+    def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
+        """Load a split.
+
+        Raises:
+            TagformerError: no list or no index; an image that is a duplicate or not in the index; a label number out
+                of range; another number of names than 500.
+        """
         lists = [path / LISTS[name] for name in self.splits(path, options) if split in (name, "all")]
         names, origins = join_lists(lists, [read_names(file) for file in lists])
         if "names" in options:
@@ -81,10 +75,12 @@ class ImageLists:
             label_space = LabelSpace(tuple(f"{self.prefix}_{number:03d}" for number in range(LABELS)))
         index = path / self.index
         if not index.is_file():
-            raise TagformerError(f"{index} does not exist: it says which labels the images of the lists have.")
+            raise TagformerError(f"{index} does not exist: it gives the labels of the images in the lists.")
         numbers = read_json(index)
         if not isinstance(numbers, dict):
-            raise TagformerError(f"{index} is no JSON object: it needs a list of label numbers for each image's name.")
+            raise TagformerError(
+                f"{index} is not a JSON object: it needs a list of label numbers for each image's name."
+            )
         return MultiLabelDataset(
             name=str(path),
             label_space=label_space,
@@ -94,28 +90,31 @@ class ImageLists:
             origins=origins,
         )
 
-    def _images(self, path: Path, names: Strings, options: dict[str, str]) -> Files:
+    def _images(self, path: Path, names: Strings, options: Mapping[str, str]) -> Files:
         if "images" in options:
             return Files(Path(options["images"]), names)
         first, *others = self.folders
-        elsewhere = {name: other for other in others if (path / other).is_dir() for name in os.listdir(path / other)}
+        elsewhere = {
+            name: folder for folder in others if (path / folder).is_dir() for name in os.listdir(path / folder)
+        }
         return Files(path, (f"{elsewhere.get(name, first)}/{name}" for name in names))
 
 
-VG500 = ImageLists("vg", "vg_category_500_labels_index.json", ("VG_100K", "VG_100K_2"))
-NEWS500 = ImageLists("news", "news_category_500_labels_index.json", ("images",))
+VG500 = ImageListFormat("vg", "vg_category_500_labels_index.json", ("VG_100K", "VG_100K_2"))
+NEWS500 = ImageListFormat("news", "news_category_500_labels_index.json", ("images",))
 
 
 def _rows(
     names: Strings, origins: Origins, numbers: Mapping[str, Any], index: Path
 ) -> Iterator[tuple[dict[int, int], int]]:
+    """For each image label number -> present, and the state of its other labels."""
     for row, name in enumerate(names):
         if name not in numbers:
             raise TagformerError(f"{origins[row]}: {index} has no entry '{name}': add the image's labels, or [].")
-        own = numbers[name]
-        if not isinstance(own, list):
-            raise TagformerError(f"{index}, entry '{name}' is no list: write the numbers of the image's labels.")
-        for number in own:
+        labels = numbers[name]
+        if not isinstance(labels, list):
+            raise TagformerError(f"{index}, entry '{name}' is not a list: write the numbers of the image's labels.")
+        for number in labels:
             if type(number) is not int or not 0 <= number < LABELS:
                 raise TagformerError(f"{index}, entry '{name}': label {number!r}: use whole numbers 0 to {LABELS - 1}.")
-        yield dict.fromkeys(own, PRESENT), ABSENT
+        yield dict.fromkeys(labels, PRESENT), ABSENT

@@ -1,9 +1,9 @@
-"""What is said of one image's labels, in the form that JSON lines, Parquet, Hugging Face's data and shards share.
+"""The annotation of one image as a JSON object, shared by JSON lines, Parquet, Hugging Face's data and shards.
 
-``{"tags": ["dog"], "absent": [...], "unknown": ["cat"]}`` lists the labels that are present; those that it does not
-name are absent. Where ``tags`` is missing or null the image was not annotated: all is unknown but what ``absent``
-names. ``{"present": ["dog"], "absent": ["cat"]}`` and ``{"labels": {"dog": 1, "cat": 0}}`` say what is known; all other
-labels are unknown.
+``{"tags": ["dog"], "absent": [...], "unknown": ["cat"]}`` lists the present labels; labels that it does not name are
+absent. Where ``tags`` is missing or null the image was not annotated: every label is unknown except those under
+``absent``. ``{"present": ["dog"], "absent": ["cat"]}`` and ``{"labels": {"dog": 1, "cat": 0}}`` list the known labels;
+all other labels are unknown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 
-STATES = {1: PRESENT, 0: ABSENT, -1: UNKNOWN, None: UNKNOWN}  # True is 1, False is 0
+STATES = {1: PRESENT, 0: ABSENT, -1: UNKNOWN, None: UNKNOWN}  # True equals 1, False equals 0
 KEYS = {"tags": PRESENT, "present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
 
 
@@ -25,40 +25,45 @@ def parse(text: bytes, origin: str) -> dict[str, Any]:
     """The JSON object in a text.
 
     Args:
-        origin: where it stands, for messages.
+        origin: its file and line, for messages.
 
     Raises:
-        TagformerError: it is not UTF-8, not JSON, or another thing than an object.
+        TagformerError: it is not UTF-8, not JSON, or not an object.
     """
     try:
         decoded = text.decode("utf-8-sig")
-        said = json.loads(decoded)
-        if "\\u" in decoded:  # an escape can spell half a character
-            json.dumps(said, ensure_ascii=False).encode()
+        value = json.loads(decoded)
+        if "\\u" in decoded:  # an escape can spell half a surrogate pair, which is not text
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError as error:
         raise TagformerError(f"{origin}: not UTF-8 text: save it as UTF-8 JSON.") from error
     except (ValueError, RecursionError) as error:
         raise TagformerError(f"{origin}: not valid JSON ({getattr(error, 'msg', error)}).") from error
-    if not isinstance(said, dict):
-        raise TagformerError(f'{origin}: not an object, as {{"path": "a.jpg", "tags": ["dog"]}}.')
-    return said
+    if not isinstance(value, dict):
+        raise TagformerError(f'{origin}: not a JSON object: write one as {{"path": "a.jpg", "tags": ["dog"]}}.')
+    return value
 
 
-def read_annotation(said: Mapping[str, Any], origin: str) -> tuple[dict[str, int], int, bool]:
-    """What an object says.
+def read_annotation(annotation: Mapping[str, Any], origin: str) -> tuple[dict[str, int], int, bool]:
+    """The label states in an annotation.
 
     Args:
-        said: the object; other keys are ignored, and a list under ``labels`` is taken as ``tags``.
-        origin: where it stands, for messages.
+        annotation: the object; other keys are ignored, and a list under ``labels`` is read as ``tags``.
+        origin: its file and line, for messages.
 
     Returns:
         label -> state; the state of all other labels; whether it is a list of tags.
 
     Raises:
-        TagformerError: something that is no list of names, no state, or a label with two states.
+        TagformerError: a value that is not a list of names, an unknown state, or a label with two states.
+
+    >>> read_annotation({"tags": ["dog"], "unknown": ["cat"]}, "my.jsonl, line 1")
+    ({'dog': 1, 'cat': -1}, 0, True)
+    >>> read_annotation({"labels": {"dog": 1, "cat": 0}}, "my.jsonl, line 2")
+    ({'dog': 1, 'cat': 0}, -1, False)
     """
-    lists = {key: said[key] for key in KEYS if said.get(key) is not None}
-    states = said.get("labels")
+    lists = {key: annotation[key] for key in KEYS if annotation.get(key) is not None}
+    states = annotation.get("labels")
     if states is not None and "tags" in lists:
         raise TagformerError(f"{origin}: both 'tags' and 'labels': give one of them.")
     if isinstance(states, list):
@@ -71,8 +76,8 @@ def read_annotation(said: Mapping[str, Any], origin: str) -> tuple[dict[str, int
     for key, names in lists.items():
         for name in _names(names, key, origin):
             if cells.setdefault(name, KEYS[key]) != KEYS[key]:
-                other = next(other for other, own in lists.items() if name in own)
-                raise TagformerError(f"{origin}: label '{name}' stands in both '{other}' and '{key}': keep one.")
+                first = next(first for first, members in lists.items() if name in members)
+                raise TagformerError(f"{origin}: label '{name}' is in both '{first}' and '{key}': keep one.")
     if "tags" in lists:
         return cells, ABSENT, True
     return cells, UNKNOWN, all(state == UNKNOWN for state in cells.values())
@@ -95,10 +100,16 @@ def _read_states(states: Any, origin: str) -> dict[str, int]:
 
 
 def write_annotation(labels: Tensor, names: Sequence[str]) -> dict[str, list[str] | None]:
-    """The shortest object that `read_annotation` reads as these labels, int8 (L,): lists of names."""
+    """The shortest annotation, in lists of names, that `read_annotation` reads as these labels, int8 (L,).
+
+    >>> import torch
+    >>> write_annotation(torch.tensor([1, 0, -1], dtype=torch.int8), ["dog", "cat", "cow"])
+    {'present': ['dog'], 'absent': ['cat']}
+    """
     states = labels.tolist()
     present, absent, unknown = (
-        [name for name, own in zip(names, states, strict=True) if own == state] for state in (PRESENT, ABSENT, UNKNOWN)
+        [name for name, value in zip(names, states, strict=True) if value == state]
+        for state in (PRESENT, ABSENT, UNKNOWN)
     )
     if not unknown:
         return {"tags": present}
@@ -110,10 +121,10 @@ def write_annotation(labels: Tensor, names: Sequence[str]) -> dict[str, list[str
 
 
 def checked_id(value: object, origin: str) -> str | None:
-    """An id as text; None for none.
+    """An id as text; None for None.
 
     Raises:
-        TagformerError: neither text nor a whole number.
+        TagformerError: it is neither text nor a whole number.
     """
     if value is None or (isinstance(value, str) and value):
         return value
@@ -126,7 +137,7 @@ def class_names(indices: Sequence[int | None], names: Sequence[str], origin: str
     """The names of class indices.
 
     Raises:
-        TagformerError: an index that has no name.
+        TagformerError: an index without a name.
     """
     for index in indices:
         if index is None or not 0 <= index < len(names):

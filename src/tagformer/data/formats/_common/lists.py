@@ -1,4 +1,4 @@
-"""Text files with an entry a line: lists of images, of labels, and of pairs of a key and a value."""
+"""Text files with one entry per line: lists of images, of labels, and of pairs of a key and a value."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tagformer.labels.space import LabelSpace
 
 
 def read_names(file: Path) -> list[str]:
-    """The lines of a text file, without the white space around them.
+    """The lines of a text file, stripped of surrounding white space.
 
     Raises:
-        TagformerError: the file cannot be read, is not UTF-8, has no lines, or has an empty one before its last.
+        TagformerError: the file cannot be read, is not UTF-8, has no lines, or has an empty line before its last.
     """
     try:
         content = file.read_bytes()
@@ -33,60 +33,63 @@ def read_names(file: Path) -> list[str]:
     return lines
 
 
-def read_pairs(file: Path, form: str, allowed: Container[str] | None = None) -> dict[str, str]:
-    """The lines "key value" of a file, each the next entry: entry n stands in line n.
+def read_pairs(file: Path, expected: str, allowed: Container[str] | None = None) -> dict[str, str]:
+    """The lines "key value" of a file, in their order: entry n is in line n.
 
     Args:
-        form: what a line should be, for messages.
-        allowed: the values that there may be; None: any.
+        expected: what a line should be, for messages.
+        allowed: the allowed values; None: any.
 
     Raises:
-        TagformerError: as `read_names`; a line without a value, a value that is not allowed, a key that stands twice.
+        TagformerError: as `read_names`; a line without a value, a value that is not allowed, a duplicate key.
     """
     pairs: dict[str, str] = {}
     for number, line in enumerate(read_names(file), 1):
         key, *value = line.split(maxsplit=1)
         if not value or (allowed is not None and value[0] not in allowed):
-            raise TagformerError(f"{file}, line {number}: '{line[:80]}': write {form}.")
+            raise TagformerError(f"{file}, line {number}: '{line[:80]}': write {expected}.")
         if key in pairs:
             first = list(pairs).index(key) + 1
-            raise TagformerError(f"{file}, line {number}: '{key}' stands already in line {first}: remove one.")
+            raise TagformerError(f"{file}, line {number}: '{key}' is a duplicate of line {first}: remove one.")
         pairs[key] = value[0]
     return pairs
 
 
 def join_lists(files: Sequence[Path], lists: Sequence[Sequence[str]]) -> tuple[Strings, Origins]:
-    """The images that several lists name, one list after the other, and where each stands.
+    """Concatenate several lists of images, and note the file and line of each image.
 
     Args:
         files: the lists' files, for messages.
-        lists: the paths in each, from `read_names`; a path from Windows gets ``/`` between its folders.
+        lists: the paths in each, from `read_names`; a Windows path gets ``/`` between its folders.
 
     Raises:
-        TagformerError: an image is named twice.
+        TagformerError: an image is listed twice.
     """
-    names = Strings(name.replace("\\", "/") for own in lists for name in own)
-    which = np.repeat(np.arange(len(lists)), [len(own) for own in lists])
-    origins = Origins(files, which, np.concatenate([np.arange(1, len(own) + 1) for own in lists]))
-    _refuse_twins(names, origins)
+    names = Strings(name.replace("\\", "/") for paths in lists for name in paths)
+    which = np.repeat(np.arange(len(lists)), [len(paths) for paths in lists])
+    origins = Origins(files, which, np.concatenate([np.arange(1, len(paths) + 1) for paths in lists]))
+    _check_unique(names, origins)
     return names, origins
 
 
 def read_label_space(file: Path, count: int | None = None) -> LabelSpace:
-    """The labels from a file with one name a line.
+    """The labels from a file with one name per line.
+
+    Args:
+        count: how many names there must be; None: any number.
 
     Raises:
-        TagformerError: as `read_names`; not `count` names, where that is given; a name that stands twice.
+        TagformerError: as `read_names`; another number of names than `count`, or a duplicate name.
     """
     names = read_names(file)
     if count is not None and len(names) != count:
-        raise TagformerError(f"{file} has {len(names)} lines: it needs the names of the {count} labels, one a line.")
-    _refuse_twins(names, Origins([file], [0] * len(names), range(1, len(names) + 1)))
+        raise TagformerError(f"{file} has {len(names)} lines: it needs the names of the {count} labels, one per line.")
+    _check_unique(names, Origins([file], [0] * len(names), range(1, len(names) + 1)))
     return LabelSpace(tuple(names))
 
 
-def _refuse_twins(names: Iterable[str], origins: Origins) -> None:
+def _check_unique(names: Iterable[str], origins: Origins) -> None:
     first: dict[str, int] = {}
     for row, name in enumerate(names):
         if first.setdefault(name, row) != row:
-            raise TagformerError(f"{origins[row]}: '{name}' stands already in {origins[first[name]]}: remove one.")
+            raise TagformerError(f"{origins[row]}: '{name}' is a duplicate of {origins[first[name]]}: remove one.")

@@ -1,5 +1,0 @@
-"""Writing data sets, a format a file, so that our readers read the same again."""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

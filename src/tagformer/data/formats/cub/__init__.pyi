@@ -1,0 +1,1 @@
+from .reader import CubFormat as CubFormat

@@ -1,0 +1,2 @@
+from .reader import ParquetFormat as ParquetFormat
+from .writer import ParquetWriter as ParquetWriter

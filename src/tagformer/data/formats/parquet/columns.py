@@ -1,0 +1,167 @@
+"""The meaning of the columns of a Parquet file: images, ids, splits and labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import types
+
+from tagformer.data.formats._common.annotation import KEYS
+from tagformer.data.formats._common.table import PATH_COLUMNS, TAG_COLUMNS
+from tagformer.errors import TagformerError, did_you_mean
+
+
+def open_parquet(file: Path) -> pq.ParquetFile:
+    """
+    Raises:
+        TagformerError: the file is truncated or not a Parquet file.
+    """
+    try:
+        return pq.ParquetFile(file, buffer_size=1 << 20)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise TagformerError(f"{file} is not a whole Parquet file ({reason}): write or fetch it again.") from error
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of one Parquet file; None where there is no such column.
+
+    Attributes:
+        file: the file.
+        file_split: the split in the file's name, or "".
+        rows: the number of rows.
+        path, image, id, split: the names of these columns.
+        lists: key of an annotation -> its column of names (or of class indices, for tags).
+        labels: the names of the columns that are a label each.
+        classes: the names of the class indices.
+    """
+
+    file: Path
+    file_split: str
+    rows: int
+    path: str | None
+    image: str | None
+    id: str | None
+    split: str | None
+    lists: dict[str, str]
+    labels: tuple[str, ...]
+    classes: tuple[str, ...] | None
+
+    @classmethod
+    def read(cls, file: Path, file_split: str, options: Mapping[str, str]) -> Columns:
+        """Find the columns of a file by their usual names and types, and by the options.
+
+        Raises:
+            TagformerError: a column is missing or of another type; there are no images or no labels.
+        """
+        with open_parquet(file) as opened:
+            schema, rows = opened.schema_arrow, opened.metadata.num_rows
+        fields = {field.name: field.type for field in schema}
+        if len(fields) < len(schema.names):
+            raise TagformerError(f"{file} has two columns with the same name: rename or remove one.")
+        image = _find_image(file, fields, options)
+        path = _find(file, fields, options, "path", PATH_COLUMNS, _is_text, "text")
+        if image is None and path is None:
+            raise TagformerError(
+                f"{file} has no column of image paths or images among {', '.join(fields)}: call it 'path', or name it "
+                "with ?path=COLUMN or ?image=COLUMN."
+            )
+        id_ = _find(file, fields, options, "id", ["id"], _is_id, "text or whole numbers")
+        split = _find(file, fields, options, "split", ["split"], _is_text, "text")
+        tags = _find(file, fields, options, "tags", TAG_COLUMNS, _is_list, "a list of text or of class indices")
+        lists = {key: key for key in KEYS if key in fields and _is_list(fields[key], text_only=True)}
+        lists |= {"tags": tags} if tags else {}
+        classes = None
+        if tags and types.is_integer(fields[tags].value_type):
+            classes = _class_names(schema.metadata, tags)
+            if classes is None:
+                raise TagformerError(
+                    f"{file}: column '{tags}' holds class indices, but the file's metadata has no names for them."
+                )
+        labels = () if lists else _label_columns(file, fields, (path, image, id_, split))
+        return cls(file, file_split, rows, path, image, id_, split, lists, labels, classes)
+
+
+def _find(
+    file: Path,
+    fields: Mapping[str, pa.DataType],
+    options: Mapping[str, str],
+    option: str,
+    defaults: Sequence[str],
+    fits: Callable[[pa.DataType], bool],
+    expected: str,
+) -> str | None:
+    """The column that an option names, or else the first of its default names that is of a type that fits."""
+    requested = options.get(option)
+    if requested is None:
+        return next((name for name in defaults if name in fields and fits(fields[name])), None)
+    if requested not in fields:
+        raise TagformerError(f"{file} has no column '{requested}'{did_you_mean(requested, fields)}.")
+    if not fits(fields[requested]):
+        raise TagformerError(f"{file}: column '{requested}' is of type {fields[requested]}: it must be {expected}.")
+    return requested
+
+
+def _find_image(file: Path, fields: Mapping[str, pa.DataType], options: Mapping[str, str]) -> str | None:
+    image = _find(file, fields, options, "image", ["image"], _is_image, "bytes, or a struct with bytes")
+    if image is not None:
+        return image
+    stored = [name for name, kind in fields.items() if _is_image(kind)]
+    if len(stored) > 1:
+        raise TagformerError(f"{file} has several columns of images, {', '.join(stored)}: choose with ?image=NAME.")
+    return stored[0] if stored else None
+
+
+def _label_columns(file: Path, fields: Mapping[str, pa.DataType], special: Sequence[str | None]) -> tuple[str, ...]:
+    """The columns that are a label each: all that are not special, nor an index that pandas wrote."""
+    labels = [name for name in fields if name not in special and not name.startswith("__index_level_")]
+    for name in labels:
+        if not _is_state(fields[name]):
+            raise TagformerError(
+                f"{file}: column '{name}' is of type {fields[name]}, but a label's column holds 1, 0 or null: "
+                "remove it, or name a column of tags with ?tags=COLUMN."
+            )
+    if not labels:
+        raise TagformerError(f"{file} has no labels: add a column 'tags', or one column per label.")
+    return tuple(labels)
+
+
+def _class_names(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, ...] | None:
+    """The names of a column's class indices in Hugging Face's metadata."""
+    try:
+        feature = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]
+        feature = feature[0] if isinstance(feature, list) else feature["feature"]
+        return tuple(map(str, feature["names"]))
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if types.is_struct(kind):
+        return any(field.name == "bytes" and _is_image(field.type) for field in kind)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    return _is_text(kind) or (types.is_integer(kind) and kind.bit_width > 8)
+
+
+def _is_list(kind: pa.DataType, text_only: bool = False) -> bool:
+    if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
+        return False
+    return _is_text(kind.value_type) or (not text_only and types.is_integer(kind.value_type))
+
+
+def _is_state(kind: pa.DataType) -> bool:
+    return bool(types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind))
