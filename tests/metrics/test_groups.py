@@ -68,7 +68,7 @@ def test_groups_of_extra_labels_are_told_whole_and_nested() -> None:
         assert torch.equal(known[:, 2] == UNKNOWN, known[:, 3] == UNKNOWN)
     assert len({tuple((row != UNKNOWN).tolist()) for row in told[1]}) == 3  # another group for another image
     assert not torch.equal(told[1], draw_groups(labels, ids, SPACE, 1, seed=1))
-    with pytest.raises(TagformerError, match="4 groups cannot be known: there are 3 groups of extra labels"):
+    with pytest.raises(TagformerError, match="4 groups cannot be known: the data has 3 groups of extra labels"):
         draw_groups(labels, ids, SPACE, 4)
 
 
