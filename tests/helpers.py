@@ -1,14 +1,11 @@
-"""Small data sets as files, and random scores."""
+"""Small data sets as files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 CommandLine = Callable[..., tuple[int, str, str]]
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 30), "blue": (40, 40, 200)}
@@ -25,11 +22,3 @@ def write_folder(folder: Path, count: int, header: str = "path,tags") -> Path:
     table = folder / "my.csv"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return table
-
-
-def random_scores(seed: int, images: int = 40, labels: int = 6, unknown: bool = False) -> tuple[Tensor, Tensor]:
-    """Scores float64 (images, labels) from a normal distribution, and labels int8 that do not depend on them."""
-    rng = np.random.default_rng(seed)
-    scores = torch.from_numpy(rng.normal(size=(images, labels)))
-    states = torch.from_numpy(rng.integers(-1 if unknown else 0, 2, (images, labels)).astype(np.int8))
-    return scores, states

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score, f1_score, hamming_loss, precision_score, recall_score
 
 from tagformer.metrics import image_scores, precision_recall, top_k
-from tests.helpers import random_scores
+from tests.random_scores import random_scores
 
 
 @pytest.mark.parametrize("seed", range(5))

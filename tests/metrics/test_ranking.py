@@ -19,7 +19,7 @@ from tagformer.metrics import (
     average_precision_by_size,
     precision_recall_curve,
 )
-from tests.helpers import random_scores
+from tests.random_scores import random_scores
 
 
 @settings(deadline=None, max_examples=150)

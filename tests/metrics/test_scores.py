@@ -17,7 +17,7 @@ from tagformer.metrics import (
     precision_recall,
     top_k,
 )
-from tests.helpers import random_scores
+from tests.random_scores import random_scores
 
 
 def test_evaluate_gathers_the_figures_of_its_parts() -> None:
