@@ -79,6 +79,13 @@ class ImageItems(Dataset[Any]):
         dataset: the images.
         transform: None: no image is read, and none needs to exist; each item is one black pixel.
         seed: seed of the random augmentation.
+
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.data.loader import ImageItems
+    >>> from tagformer.images import evaluation_transform
+    >>> index, image = ImageItems(load_dataset("scenes?images=6"), evaluation_transform(32))[2]
+    >>> index, image.shape, image.dtype
+    (2, torch.Size([3, 32, 32]), torch.uint8)
     """
 
     def __init__(self, dataset: MultiLabelDataset, transform: ImageTransform | None, seed: int = 0) -> None:
@@ -167,6 +174,15 @@ class TrainingLoader(ImageLoader):
 
     Attributes:
         position: (epoch, number of its batches that are done). The training loop sets it, and checkpoints store it.
+
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.data.loader import ImageItems, TrainingLoader
+    >>> from tagformer.data.loader.sampler import EpochBatches
+    >>> items = ImageItems(load_dataset("scenes?images=6"), transform=None)
+    >>> loader = TrainingLoader(items, EpochBatches(count=6, batch_size=2, seed=0), workers=0)
+    >>> loader.load_state_dict({"epoch": 3, "batches": 1})
+    >>> len(list(loader))  # one of three batches is done already
+    2
     """
 
     def __init__(self, items: ImageItems, batches: EpochBatches, workers: int, pin_memory: bool = False) -> None:
@@ -201,6 +217,13 @@ def evaluation_loader(
     Args:
         rank, world_size: where several processes evaluate together, this process's number and their count. Each image
             is loaded in exactly one of them. Evaluation runs in one process today.
+
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.data.loader import evaluation_loader
+    >>> from tagformer.images import evaluation_transform
+    >>> loader = evaluation_loader(load_dataset("scenes?images=6"), evaluation_transform(32), batch_size=4, workers=0)
+    >>> [batch.images.shape for batch in loader]
+    [torch.Size([4, 3, 32, 32]), torch.Size([2, 3, 32, 32])]
     """
     batches = rows_in_order(len(dataset), batch_size, rank, world_size)
     return ImageLoader(ImageItems(dataset, transform), batches, batch_size, workers, pin_memory)
