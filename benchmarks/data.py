@@ -1,8 +1,10 @@
-"""Images a second from disk to a normalised batch, beside Pillow and torchvision's first transforms, in one run.
+"""Images per second from disk to a normalised batch, and the memory and time of loading a large table.
 
-``python benchmarks/data.py [FOLDER]``: a folder of photographs (default: COCO's in ../shared/data/coco256; drawn ones
-without it). Both sides crop at random, flip and normalise, in as many loader processes as there are cores, in turns;
-the start of the processes is left out. Then the same from shards of 256 pixels, and what a large table costs.
+``python benchmarks/data.py [FOLDER]``: a folder of photographs (default: COCO's in ../shared/data/coco256, or drawn
+pictures where it is absent). The images per second are compared with Pillow and torchvision's first transforms, as in
+the papers' published code, from files and from shards of 256 pixels; and with the same loader without its own shared
+memory. Both sides crop at random, flip and normalise, in as many processes as there are cores, in turns. The start of
+the processes is not counted.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,17 +30,17 @@ from torchvision import transforms as v1
 
 from tagformer.data import MultiLabelDataset, convert, load_dataset
 from tagformer.data.formats.scenes import Scene
-from tagformer.data.loader.loader import ImageItems, ImageLoader
+from tagformer.data.loader.loader import ImageItems, ImageLoader, ignore_interrupts
 from tagformer.images.reading import EXTENSIONS
 from tagformer.images.transforms import normalise, training_transform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AREA, BATCH, ROUNDS = (0.6, 1.0), 32, 5
-WARM, TIMED = 12, 60  # batches of a round
+WARM, TIMED = 12, 60  # the batches of a round: first some that are not counted
 
 
-class PeersImages(Dataset[Tensor]):
-    """The pipeline of the peers' code: everything on a PIL image, one image at a time."""
+class PublishedImages(Dataset[Tensor]):
+    """The pipeline of the papers' published code: every step on a PIL image."""
 
     def __init__(self, paths: list[Path], size: int) -> None:
         self.paths = paths
@@ -51,22 +55,32 @@ class PeersImages(Dataset[Tensor]):
         return image
 
 
-def peers(paths: list[Path], size: int, workers: int) -> Iterator[Tensor]:
-    yield from DataLoader(PeersImages(paths, size), BATCH, num_workers=workers)
+def published(paths: list[Path], size: int, workers: int) -> Iterator[Tensor]:
+    """Normalised batches by the papers' published code."""
+    yield from DataLoader(PublishedImages(paths, size), BATCH, num_workers=workers)
 
 
-def ours(dataset: MultiLabelDataset, size: int, workers: int) -> Iterator[Tensor]:
+def ours(dataset: MultiLabelDataset, size: int, workers: int, own_memory: bool = True) -> Iterator[Tensor]:
+    """Normalised batches by Tagformer.
+
+    Args:
+        own_memory: False: pass images between processes by PyTorch's shared memory instead of the loader's own.
+    """
     items = ImageItems(dataset, training_transform(size, crop_scale=AREA))
     keys = [divmod(i, len(dataset)) for i in range(BATCH * (WARM + TIMED))]
     batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
+    loader: DataLoader[Any] = ImageLoader(items, batches, BATCH, workers)
+    if not own_memory:
+        options: dict[str, Any] = {"collate_fn": items.collate, "worker_init_fn": ignore_interrupts}
+        loader = DataLoader(items, batch_sampler=batches, num_workers=workers, **options)
     out = None
-    for batch in ImageLoader(items, batches, BATCH, workers):
+    for batch in loader:
         out = normalise(batch.images, MEAN, STD, out)
         yield out
 
 
 def rate(batches: Iterable[Tensor]) -> float:
-    """Images a second once the processes are running."""
+    """Images per second once the processes are running."""
     images, began = 0, 0.0
     for number, batch in enumerate(batches):
         if number == WARM:
@@ -76,18 +90,34 @@ def rate(batches: Iterable[Tensor]) -> float:
 
 
 def compare(name: str, left: Callable[[], Iterable[Tensor]], right: Callable[[], Iterable[Tensor]]) -> None:
-    """Both sides in turns, with the ratio of each turn."""
+    """Print the rates of both sides, measured in turns, and their ratio."""
     rates = [(rate(left()), rate(right())) for _ in range(ROUNDS)]
     ratios = [a / b for a, b in rates]
     first, second = (statistics.median(side) for side in zip(*rates, strict=True))
     print(
-        f"{name}: ours {first:.0f} images/s, the peers' {second:.0f}: {statistics.median(ratios):.2f} times "
+        f"{name}: {first:.0f} against {second:.0f} images/s: {statistics.median(ratios):.2f} times "
         f"(rounds: {', '.join(f'{ratio:.2f}' for ratio in sorted(ratios))})"
     )
 
 
+def compare_loaders(dataset: MultiLabelDataset, paths: list[Path], workers: int) -> None:
+    """Tagformer's loader against the published pipeline, and against itself without its own shared memory."""
+    for size in (224, 448):
+        compare(
+            f"  {size} pixels, against the published code",
+            partial(ours, dataset, size, workers),
+            partial(published, paths, size, workers),
+        )
+    for size in (224, 448):
+        compare(
+            f"  {size} pixels, against PyTorch's shared memory",
+            partial(ours, dataset, size, workers),
+            partial(ours, dataset, size, workers, own_memory=False),
+        )
+
+
 def photographs(folder: Path, temporary: Path) -> Path:
-    """A CSV of the images in a folder; of drawn ones where there are none."""
+    """A CSV of the images in a folder, or of drawn pictures where it has none."""
     paths = sorted(path.resolve() for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
     for number in range(0 if paths else 256):
         picture = Scene.drawn((0, 0, number), 0.2).render().resize((640, 480), Image.Resampling.BICUBIC)
@@ -120,7 +150,7 @@ print(
 
 
 def write_table(file: Path, images: int, labels: int) -> Path:
-    """A CSV with three tags an image, of images that are not there."""
+    """A CSV with three tags per image; the images themselves do not exist."""
     draws = np.random.default_rng(0).integers(labels, size=(images, 3))
     with file.open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -141,16 +171,13 @@ def main() -> None:
         dataset = load_dataset(f"csv:{table}", "all")
         paths = [path for path in dataset.images if isinstance(path, Path)]
         print(f"{len(dataset)} photographs, {workers} loader processes")
-        for size in (224, 448):
-            compare(
-                f"  {size} pixels", lambda s=size: ours(dataset, s, workers), lambda s=size: peers(paths, s, workers)
-            )  # type: ignore[misc]
+        compare_loaders(dataset, paths, workers)
         convert(f"csv:{table}", f"shards:{temporary / 'shards'}", size=256)
         shards = load_dataset(f"shards:{temporary / 'shards'}", "all")
         compare(
-            "  224 pixels, ours from shards of 256 pixels",
-            lambda: ours(shards, 224, workers),
-            lambda: peers(paths, 224, workers),
+            "  224 pixels, from shards of 256 pixels, against the published code from files",
+            partial(ours, shards, 224, workers),
+            partial(published, paths, 224, workers),
         )
 
         for images in (1_000, 100_000):

@@ -42,10 +42,10 @@ def test_a_file_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
-def test_what_is_no_file_is_never_replaced(tmp_path: Path, kind: str) -> None:
+def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "there"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
-    with pytest.raises(TagformerError, match=r"there is (a folder|no ordinary file): name a file to write"):
+    with pytest.raises(TagformerError, match=r"there is (a folder|not a regular file): name a file to write"):
         write_json(path, 1)
     assert list(tmp_path.iterdir()) == [path]
     assert path.is_dir() == (kind == "folder")
@@ -68,13 +68,13 @@ def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
         (b"[" * 100_000, r"^cannot read .*a\.json \(maximum recursion depth .*\): .* fewer lists in lists\.$"),
     ],
 )
-def test_a_faulty_json_file_is_refused_by_name_and_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_the_error_for_a_faulty_json_file_names_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(TagformerError, match=message):
         read_json(tmp_path / "a.json")
 
 
-def test_a_missing_json_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_json_file_and_for_a_folder_names_it(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"cannot read .*none\.json"):
         read_json(tmp_path / "none.json")
     with pytest.raises(TagformerError, match="cannot read"):
@@ -86,7 +86,7 @@ def test_a_byte_order_mark_before_json_does_not_matter(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == {"a": 1}
 
 
-def test_the_first_of_the_paths_that_is_there_is_found(tmp_path: Path) -> None:
+def test_the_first_path_that_exists_is_found(tmp_path: Path) -> None:
     (tmp_path / "b.txt").touch()
     assert first_existing(tmp_path, "a.txt", "b.txt", layout="X") == tmp_path / "b.txt"
     (tmp_path / "a.txt").touch()

@@ -1,37 +1,64 @@
-"""Errors that are the user's to mend: one sentence each, which the command line prints without a traceback."""
+"""Errors that the user can fix. The command line prints their message without a traceback.
+
+* TagformerError
+  + BadImageError
+  + TrainingInterruptedError
+
+Mistakes in the code that calls a function, such as tensors of different shapes, are a plain ``ValueError``.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
+__all__ = ["BadImageError", "TagformerError", "TrainingInterruptedError", "check_choice", "did_you_mean"]
+
 
 class TagformerError(Exception):
-    """Something that the caller can put right. The message says what is wrong, where, and what to do."""
+    """An error that the user can fix. The message says what is wrong, where, and what to do.
+
+    Attributes:
+        exit_code: the exit status of the command line.
+    """
 
     exit_code = 2
 
 
 class BadImageError(TagformerError):
-    """An image that cannot be read. The message names the image."""
+    """An image cannot be read. The message names the image."""
 
 
 class TrainingInterruptedError(TagformerError):
-    """Training was stopped by a signal, after a checkpoint was written."""
+    """Training was stopped by a signal, and a checkpoint was written."""
 
     exit_code = 130
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """A part of a sentence that offers the candidate closest to `name`: ``" (did you mean 'dog'?)"`` or ``""``."""
+    """The end of a message that suggests the candidate closest to `name`; empty where none is close.
+
+    >>> from tagformer.errors import did_you_mean
+    >>> "unknown label 'dgo'" + did_you_mean("dgo", ["cat", "dog"])
+    "unknown label 'dgo' (did you mean 'dog'?)"
+    """
     close = difflib.get_close_matches(name, [str(candidate) for candidate in candidates], n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def check_choice(option: str, value: str, choices: Iterable[str]) -> None:
-    """
+    """Check the value of an option.
+
+    Args:
+        option: its name, for the message.
+
     Raises:
-        TagformerError: `value` is none of the choices.
+        TagformerError: `value` is not one of the choices.
+
+    >>> from tagformer.errors import check_choice
+    >>> check_choice("--scored", "fix", ("fixed", "unknown"))
+    Traceback (most recent call last):
+    tagformer.errors.TagformerError: --scored fix (did you mean 'fixed'?): use fixed or unknown.
     """
     if value not in choices:
         raise TagformerError(f"{option} {value}{did_you_mean(value, choices)}: use {' or '.join(choices)}.")

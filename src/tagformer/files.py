@@ -1,4 +1,4 @@
-"""Writing files so that nothing already written is lost, to a temporary name first; reading and finding them."""
+"""Reading, finding and writing files. A file is written under a temporary name first, so no old file is half lost."""
 
 from __future__ import annotations
 
@@ -12,13 +12,32 @@ from typing import Any
 
 from tagformer.errors import TagformerError
 
+__all__ = [
+    "atomic_write",
+    "check_output_file",
+    "check_output_folder",
+    "first_existing",
+    "read_json",
+    "write_json",
+    "write_text",
+]
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, it takes the place of `path`.
+    """Yield a temporary path in the folder of `path`, which replaces `path` once the block ends without an error.
 
     Raises:
-        TagformerError: the folder cannot be created or written, or `path` is no file that could be replaced.
+        TagformerError: the folder cannot be created or written, or `path` exists and is not a regular file.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from tagformer.files import atomic_write
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_write(Path(folder) / "a.txt") as temporary:
+    ...         _ = temporary.write_text("complete")
+    ...     (Path(folder) / "a.txt").read_text()
+    'complete'
     """
     path = Path(path)
     check_output_file(path)
@@ -31,7 +50,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        mask = os.umask(0)
+        mask = os.umask(0)  # there is no way to read it other than to set it
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
@@ -40,21 +59,21 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def check_output_file(path: Path | None) -> None:
-    """Say before any work is done that a file cannot be written at `path`; None: nothing will be.
+    """Check before any work is done that a file can be written at `path`; None means that no file will be written.
 
     Raises:
-        TagformerError: `path` is a folder, a device, or anything else that exists and is no file.
+        TagformerError: `path` exists and is not a regular file, but a folder or a device.
     """
     if path is not None and path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "no ordinary file"
+        kind = "a folder" if path.is_dir() else "not a regular file"
         raise TagformerError(f"{path} is {kind}: name a file to write.")
 
 
 def check_output_folder(path: Path) -> None:
-    """Say before any work is done that a folder cannot be written at `path`.
+    """Check before any work is done that a folder can be written at `path`.
 
     Raises:
-        TagformerError: `path` exists and is no folder.
+        TagformerError: `path` exists and is not a folder.
     """
     if path.exists() and not path.is_dir():
         raise TagformerError(f"{path} is a file: name a folder for --out.")
@@ -75,8 +94,8 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        TagformerError: no such file, not UTF-8, not JSON, or a number or a nesting beyond Python's limits; the message
-            names the file and, for what is not JSON, the line.
+        TagformerError: the file does not exist, is not UTF-8 or not JSON, or has a number or a nesting beyond Python's
+            limits. The message names the file and, where the JSON is not valid, the line.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -94,17 +113,17 @@ def read_json(path: str | Path) -> Any:
 
 
 def first_existing(folder: Path, *names: str, layout: str) -> Path:
-    """The first of the paths below a folder that is there.
+    """The first of several paths below a folder that exists.
 
     Args:
-        names: paths from the folder.
-        layout: what a user may look up, for the message: "NUS-WIDE".
+        names: paths relative to the folder.
+        layout: the data set whose documented layout the message refers to, for example "NUS-WIDE".
 
     Raises:
-        TagformerError: none of them is.
+        TagformerError: none of the paths exists.
     """
-    found = next((folder / name for name in names if (folder / name).exists()), None)
-    if found is None:
-        said = f"neither {' nor '.join(names)}" if len(names) > 1 else f"no {names[0]}"
-        raise TagformerError(f"{folder} has {said}: see the layout of {layout}.")
-    return found
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    missing = f"neither {' nor '.join(names)}" if len(names) > 1 else f"no {names[0]}"
+    raise TagformerError(f"{folder} has {missing}: see the layout of {layout}.")

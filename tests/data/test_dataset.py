@@ -37,7 +37,7 @@ def test_a_record_is_a_row_of_every_column() -> None:
     assert record.sizes.tolist() == [0, 1, 2]
     assert record.boxes == (Box("dog", (0, 0, 0.5, 1)),)
     assert dataset()[-1].id == "c"
-    assert [own.id for own in dataset()] == ["a", "b", "c"]
+    assert [record.id for record in dataset()] == ["a", "b", "c"]
 
 
 def test_a_record_beyond_the_end_is_an_index_error() -> None:
@@ -45,7 +45,7 @@ def test_a_record_beyond_the_end_is_an_index_error() -> None:
         dataset()[3]
 
 
-def test_a_subset_takes_every_column_in_the_order_asked_for() -> None:
+def test_a_subset_takes_every_column_in_the_given_order() -> None:
     part = dataset().subset([2, 0])
     assert list(part.ids) == ["c", "a"]
     assert part.images == [Path("c.jpg"), Path("a.jpg")]
@@ -56,7 +56,7 @@ def test_a_subset_takes_every_column_in_the_order_asked_for() -> None:
     assert len(dataset().subset([])) == 0
 
 
-def test_columns_that_do_not_fit_are_refused() -> None:
+def test_columns_that_do_not_fit_are_an_error() -> None:
     space = LabelSpace(("cat", "dog"))
     with pytest.raises(ValueError, match="must be int8"):
         MultiLabelDataset("x", space, [Path("a")], torch.zeros(1, 2), ["a"])
@@ -78,25 +78,27 @@ def test_labels_are_aligned_by_name_and_never_by_position() -> None:
     assert list(aligned.ids) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(("exhaustive", "rest"), [(True, 0), (False, -1)])
-def test_a_label_that_the_data_lacks_is_absent_only_where_the_data_names_all(exhaustive: bool, rest: int) -> None:
+@pytest.mark.parametrize(("exhaustive", "missing"), [(True, 0), (False, -1)])
+def test_a_label_that_the_data_lacks_is_absent_only_where_the_data_is_exhaustive(
+    exhaustive: bool, missing: int
+) -> None:
     aligned = dataset(exhaustive).align_to(LabelSpace(("dog", "zebra")))
-    assert aligned.labels.tolist() == [[0, rest], [1, rest], [1, rest]]
+    assert aligned.labels.tolist() == [[0, missing], [1, missing], [1, missing]]
     assert aligned.sizes is not None
     assert aligned.sizes.tolist() == [[0, 0], [1, 0], [1, 0]]
 
 
 def test_aligning_to_its_own_label_space_changes_nothing() -> None:
-    own = dataset()
-    assert own.align_to(LabelSpace(("cat", "dog", "cow"))) is own
+    unchanged = dataset()
+    assert unchanged.align_to(LabelSpace(("cat", "dog", "cow"))) is unchanged
 
 
-def test_data_without_a_common_name_is_refused() -> None:
+def test_data_without_a_common_name_is_an_error() -> None:
     with pytest.raises(TagformerError, match=r"mine has none of the model's labels.*'cat'.*'zebra'"):
         dataset().align_to(LabelSpace(("zebra", "lion")))
 
 
-def test_what_nobody_annotated_stays_unknown_in_other_columns() -> None:
+def test_an_image_without_annotation_stays_unknown_in_new_columns() -> None:
     tags = MultiLabelDataset(
         "mine",
         LabelSpace(("a",)),

@@ -38,7 +38,7 @@ def test_crops_stay_within_the_image(crop: crops.Crop, width: int, height: int) 
         assert top + high <= height + 1e-9
 
 
-def test_a_random_area_has_the_asked_share_and_a_moderate_shape() -> None:
+def test_a_random_area_has_the_given_share_and_a_moderate_shape() -> None:
     for _, _, wide, high in drawn(crops.random_area((0.3, 0.5)), 640, 480):
         assert 0.29 < wide * high / (640 * 480) < 0.51
         assert 0.74 < wide / high < 1.35
@@ -49,9 +49,9 @@ def test_multi_scale_crops_are_those_of_ml_gcn() -> None:
     sides = (512, 448, 384, 337.92, 256)
     pairs = {(a, b) for i, a in enumerate(sides) for j, b in enumerate(sides) if abs(i - j) <= 2}
     assert len(pairs) == 19
-    found = Counter((round(w, 2), round(h, 2)) for _, _, w, h in drawn(crops.multi_scale(), 512, 512))
-    assert set(found) == pairs
-    assert min(found.values()) > DRAWS / 19 * 0.7
+    sizes = Counter((round(w, 2), round(h, 2)) for _, _, w, h in drawn(crops.multi_scale(), 512, 512))
+    assert set(sizes) == pairs
+    assert min(sizes.values()) > DRAWS / 19 * 0.7
     places = Counter(
         (round(4 * left / (512 - w)), round(4 * top / (512 - h)))
         for left, top, w, h in drawn(crops.multi_scale(), 512, 512)
@@ -63,9 +63,9 @@ def test_multi_scale_crops_are_those_of_ml_gcn() -> None:
 
 
 def test_c_trans_crops_are_squares_of_five_sides_anywhere() -> None:
-    found = drawn(crops.random_square(), 640, 640)
-    assert {round(w) for _, _, w, _ in found} == {640, 576, 512, 384, 320}
-    assert all(w == h for _, _, w, h in found)
-    lefts = [left for left, _, w, _ in found if round(w) == 320]
+    regions = drawn(crops.random_square(), 640, 640)
+    assert {round(w) for _, _, w, _ in regions} == {640, 576, 512, 384, 320}
+    assert all(w == h for _, _, w, h in regions)
+    lefts = [left for left, _, w, _ in regions if round(w) == 320]
     assert min(lefts) < 10
     assert max(lefts) > 310

@@ -79,7 +79,7 @@ def test_other_exif_fields_of_the_wrong_type_do_not_matter(tmp_path: Path, odd: 
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
-def test_an_image_with_unreadable_exif_is_read_as_it_stands(tmp_path: Path, name: str) -> None:
+def test_an_image_with_unreadable_exif_is_not_turned(tmp_path: Path, name: str) -> None:
     four_corners().save(tmp_path / name, exif=b"Exif\0\0garbage and more")
     assert load_image(tmp_path / name).size == (6, 4)
 
@@ -108,7 +108,7 @@ def test_a_palette_image_has_its_colours(tmp_path: Path) -> None:
     assert [loaded.getpixel((x, 0)) for x in (0, 1)] == [RED, BLUE]
 
 
-def test_a_transparent_palette_entry_is_laid_on_white(tmp_path: Path) -> None:
+def test_a_transparent_palette_entry_is_put_on_white(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([*RED, *BLUE])
     image.putpixel((1, 0), 1)
@@ -118,7 +118,7 @@ def test_a_transparent_palette_entry_is_laid_on_white(tmp_path: Path) -> None:
         assert [loaded.getpixel((x, 0)) for x in (0, 1)] == [RED, WHITE], name
 
 
-def test_a_palette_with_alpha_is_laid_on_white() -> None:
+def test_a_palette_with_alpha_is_put_on_white() -> None:
     image = Image.new("PA", (2, 1))
     image.putpalette([*RED, *BLUE])
     image.putpixel((0, 0), (0, 255))
@@ -127,7 +127,7 @@ def test_a_palette_with_alpha_is_laid_on_white() -> None:
     assert [loaded.getpixel((x, 0)) for x in (0, 1)] == [RED, WHITE]
 
 
-def test_alpha_is_laid_on_white(tmp_path: Path) -> None:
+def test_alpha_is_put_on_white(tmp_path: Path) -> None:
     image = Image.new("RGBA", (3, 1))
     for x, alpha in enumerate((255, 0, 128)):
         image.putpixel((x, 0), (*RED, alpha))
@@ -138,7 +138,7 @@ def test_alpha_is_laid_on_white(tmp_path: Path) -> None:
     assert half == (255, pytest.approx(127, abs=1), pytest.approx(127, abs=1))
 
 
-def test_grey_with_alpha_is_laid_on_white(tmp_path: Path) -> None:
+def test_grey_with_alpha_is_put_on_white(tmp_path: Path) -> None:
     image = Image.new("LA", (2, 1), (40, 255))
     image.putpixel((1, 0), (40, 0))
     image.save(tmp_path / "a.png")
@@ -146,7 +146,7 @@ def test_grey_with_alpha_is_laid_on_white(tmp_path: Path) -> None:
     assert [loaded.getpixel((x, 0)) for x in (0, 1)] == [(40, 40, 40), WHITE]
 
 
-def test_a_transparent_colour_of_rgb_is_laid_on_white(tmp_path: Path) -> None:
+def test_a_transparent_colour_of_rgb_is_put_on_white(tmp_path: Path) -> None:
     image = Image.new("RGB", (2, 1), RED)
     image.putpixel((1, 0), BLUE)
     image.save(tmp_path / "a.png", transparency=BLUE)
@@ -171,7 +171,7 @@ def test_16_bit_grey_keeps_its_upper_8_bits(tmp_path: Path, name: str) -> None:
     assert np.array_equal(loaded, np.stack([(values // 256).astype(np.uint8)] * 3, axis=2))
 
 
-def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+def test_floating_point_pixels_are_an_error(tmp_path: Path) -> None:
     Image.fromarray(GRADIENT.astype(np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(BadImageError, match=r"a\.tif is broken \(floating-point pixels have no agreed range\)"):
         load_image(tmp_path / "a.tif")
@@ -210,7 +210,7 @@ def test_a_truncated_image_is_broken_at_any_length(tmp_path: Path) -> None:
                 load_image(tmp_path / name)
 
 
-def test_an_empty_file_a_text_a_folder_and_nothing_are_told_apart(tmp_path: Path) -> None:
+def test_an_empty_file_a_text_a_folder_and_a_missing_file_have_messages_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "folder.jpg").mkdir()
@@ -225,7 +225,7 @@ def test_an_empty_file_a_text_a_folder_and_nothing_are_told_apart(tmp_path: Path
         assert str(caught.value) == f"image {tmp_path / name} {message}."
 
 
-def test_an_image_beyond_the_limit_of_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_beyond_the_limit_of_pixels_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise(64, 48).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 48 // 2 - 1)
     with pytest.raises(BadImageError, match=r"a\.png has over 0 million pixels: scale it down"):

@@ -39,11 +39,11 @@ def test_assignments_are_read(texts: list[str], known: dict[str, bool | None]) -
         (["dog="], "known label 'dog='"),
         (["dog=yes,cat"], "known label 'cat'"),
         (["bars, two=yes"], "known label 'bars'"),
-        (["dog=yes,dog=no"], "label 'dog' is told twice"),
-        (["dog=yes", "dog=yes"], "label 'dog' is told twice"),
+        (["dog=yes,dog=no"], "known label 'dog' is given twice"),
+        (["dog=yes", "dog=yes"], "known label 'dog' is given twice"),
     ],
 )
-def test_what_is_no_assignment_is_refused(texts: list[str], message: str) -> None:
+def test_text_that_is_not_an_assignment_is_an_error(texts: list[str], message: str) -> None:
     with pytest.raises(TagformerError, match=message):
         parse_known(texts)
 
@@ -58,7 +58,7 @@ NAMES = st.one_of(
     states=st.dictionaries(NAMES.map(str.strip).filter(bool), st.sampled_from((True, False, None)), max_size=5),
     together=st.booleans(),
 )
-def test_any_name_can_be_told(states: dict[str, bool | None], together: bool) -> None:
+def test_any_name_can_be_known(states: dict[str, bool | None], together: bool) -> None:
     words = {True: "yes", False: "no", None: "unknown"}
     texts = [name.replace("\\", "\\\\").replace(",", "\\,") + "=" + words[state] for name, state in states.items()]
     assert parse_known([",".join(texts)] if together else texts) == states

@@ -33,7 +33,7 @@ def one_process() -> dict[str, float]:
 
 
 def score_a_part(rank: int, world: int, folder: str) -> None:
-    """What each process does: score its share of the images, in batches, and write down what it sees."""
+    """What each process does: score its share of the images in batches, and write the figures to a file."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
     logits, labels, ids = case()
     shares = {
@@ -55,12 +55,12 @@ def score_a_part(rank: int, world: int, folder: str) -> None:
 @pytest.mark.parametrize("world", [2, 3])
 def test_several_processes_score_exactly_as_one(world: int, tmp_path: Path) -> None:
     torch.multiprocessing.spawn(score_a_part, (world, str(tmp_path)), nprocs=world)
-    wanted = one_process()
+    expected = one_process()
     for rank in range(world):
         results = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert len(list(DistributedSampler(range(IMAGES), world, rank))) * world > IMAGES
         for name, (values, images) in results.items():
-            assert (name, values) == (name, wanted)
+            assert (name, values) == (name, expected)
             assert images == IMAGES
 
 
@@ -72,12 +72,12 @@ def test_batches_add_up_to_the_whole() -> None:
         metric.update(logits[part].bfloat16(), labels[part], ids[part])
     metric.update(logits[:0], labels[:0], [])
     result = figures(metric)
-    wanted = evaluate(logits.bfloat16().float(), labels, threshold=0.4)
-    assert result["mAP"] == wanted.mAP
-    assert result["CF1"] == wanted.all.CF1
-    assert result["subset_accuracy"] == wanted.image.subset_accuracy
+    expected = evaluate(logits.bfloat16().float(), labels, threshold=0.4)
+    assert result["mAP"] == expected.mAP
+    assert result["CF1"] == expected.all.CF1
+    assert result["subset_accuracy"] == expected.image.subset_accuracy
     assert metric.scores is not None
-    assert torch.equal(metric.scores.average_precision, wanted.average_precision)
+    assert torch.equal(metric.scores.average_precision, expected.average_precision)
     assert metric.logits[0].dtype == torch.float32
 
 
@@ -91,7 +91,7 @@ def test_after_a_reset_it_starts_anew() -> None:
     assert figures(metric) == one_process()
 
 
-def test_what_cannot_be_scored_is_refused() -> None:
+def test_what_cannot_be_scored_is_an_error() -> None:
     logits, labels, ids = case()
     metric = MultiLabelScores()
     with pytest.warns(UserWarning, match="before the ``update``"), pytest.raises(ValueError, match="no images"):

@@ -25,10 +25,10 @@ def test_each_resample_is_scored_as_the_images_that_were_drawn() -> None:
         for tagger, sign in enumerate((1, -1)):
             per_label = []
             for column in range(4):
-                own = labels[rows, column].numpy()
-                if (own == 1).any():
+                states = labels[rows, column].numpy()
+                if (states == 1).any():
                     values = sign * scores[rows, column].numpy()
-                    per_label.append(average_precision_score(own[own != -1], values[own != -1]))
+                    per_label.append(average_precision_score(states[states != -1], values[states != -1]))
             assert result[tagger, resample] == pytest.approx(np.mean(per_label), abs=1e-9)
 
 
@@ -39,17 +39,17 @@ def test_the_chunks_that_bound_the_memory_do_not_change_the_draws(monkeypatch: p
     assert np.array_equal(bootstrap_mAP([scores], labels, resamples=20, seed=5), whole)
 
 
-def test_intervals_hold_the_true_figure_about_as_often_as_they_say() -> None:
+def test_intervals_contain_the_true_figure_about_as_often_as_their_level() -> None:
     everything, labels = case(20_000, 1, 2)
     truth = evaluate(everything, labels).mAP
-    held = 0
+    covered = 0
     for start in range(0, 20_000, 200):
-        part = everything[start : start + 200], labels[start : start + 200]
-        own = evaluate(*part).mAP
-        found = interval(own, bootstrap_mAP([part[0]], part[1], resamples=200, seed=start)[0])
-        assert found.low <= found.value <= found.high
-        held += found.low <= truth <= found.high
-    assert 85 <= held <= 100  # of 100
+        part_scores, part_labels = everything[start : start + 200], labels[start : start + 200]
+        resampled = bootstrap_mAP([part_scores], part_labels, resamples=200, seed=start)[0]
+        estimate = interval(evaluate(part_scores, part_labels).mAP, resampled)
+        assert estimate.low <= estimate.value <= estimate.high
+        covered += estimate.low <= truth <= estimate.high
+    assert 85 <= covered <= 100  # of 100
 
 
 def test_the_same_tagger_twice_does_not_differ() -> None:

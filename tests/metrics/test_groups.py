@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import math
 
 import pytest
@@ -8,10 +7,8 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from tagformer.data import load_dataset
-from tagformer.errors import TagformerError
 from tagformer.evaluation.evaluate import evaluate_model
 from tagformer.labels import UNKNOWN, LabelSpace
-from tagformer.labels.masking import draw_groups, extra_groups, extra_mask_training
 from tagformer.metrics import group_accuracy
 from tagformer.models import create_model
 from tagformer.recipes import Recipe
@@ -26,10 +23,10 @@ def test_accuracy_is_that_of_the_highest_label_of_each_group() -> None:
     labels[torch.arange(40), classes] = 1
     labels[torch.arange(40), 5 + wings] = 1
     logits = torch.randn(40, 8, generator=generator) + 2 * labels
-    found = group_accuracy(logits, labels, {"class": range(5), "wing": (5, 6), "alone": (7,)})
-    assert set(found) == {"class", "wing"}
-    assert found["class"] == accuracy_score(classes, logits[:, :5].argmax(1))
-    assert found["wing"] == accuracy_score(wings, logits[:, 5:7].argmax(1))
+    accuracies = group_accuracy(logits, labels, {"class": range(5), "wing": (5, 6), "alone": (7,)})
+    assert set(accuracies) == {"class", "wing"}
+    assert accuracies["class"] == accuracy_score(classes, logits[:, :5].argmax(1))
+    assert accuracies["wing"] == accuracy_score(wings, logits[:, 5:7].argmax(1))
 
 
 def test_only_groups_of_which_each_image_has_one_label_count() -> None:
@@ -51,27 +48,6 @@ SPACE = LabelSpace(
 GROUPS = ((0, 1), (2, 3), (4, 5))
 
 
-def test_groups_of_extra_labels_are_told_whole_and_nested() -> None:
-    assert extra_groups(SPACE) == ["colour", "size", "noise"]
-    labels = torch.randint(0, 2, (60, 7), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
-    labels[:, 4] = UNKNOWN  # nobody looked whether it is big
-    ids = [f"bird-{number}" for number in range(60)]
-    told = [draw_groups(labels, ids, SPACE, count) for count in range(4)]
-    assert (told[0] == UNKNOWN).all()
-    for fewer, more in itertools.pairwise(told):
-        assert torch.equal(more[fewer != UNKNOWN], fewer[fewer != UNKNOWN])
-    for count, known in enumerate(told):
-        assert (known[:, :2] == UNKNOWN).all()  # targets are never told
-        assert torch.equal(known[known != UNKNOWN], labels[known != UNKNOWN])
-        groups = (known[:, [2, 5, 6]] != UNKNOWN).sum(1)  # one label of each group that is always annotated
-        assert (groups == count).all()
-        assert torch.equal(known[:, 2] == UNKNOWN, known[:, 3] == UNKNOWN)
-    assert len({tuple((row != UNKNOWN).tolist()) for row in told[1]}) == 3  # another group for another image
-    assert not torch.equal(told[1], draw_groups(labels, ids, SPACE, 1, seed=1))
-    with pytest.raises(TagformerError, match="4 groups cannot be known: there are 3 groups of extra labels"):
-        draw_groups(labels, ids, SPACE, 4)
-
-
 def test_evaluation_tells_groups_and_scores_the_targets() -> None:
     scenes = load_dataset("scenes?images=24", "test")
     names = scenes.label_space.names
@@ -89,24 +65,6 @@ def test_evaluation_tells_groups_and_scores_the_targets() -> None:
     written = plain.to_dict()["known_groups"]
     assert [point["count"] for point in written] == [0, 1, 2]
     assert written[0]["mAP"] == pytest.approx(plain.regular.mAP)
-
-
-def test_extra_mask_training_tells_from_none_to_all_groups_of_extra_labels_and_no_target() -> None:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 2, (4000, 7), dtype=torch.int8, generator=generator)
-    labels[:, 4] = UNKNOWN
-    known = extra_mask_training(labels, SPACE, generator)
-    assert (known[:, :2] == UNKNOWN).all()
-    assert torch.equal(known[known != UNKNOWN], labels[known != UNKNOWN])
-    told = (known[:, [2, 5, 6]] != UNKNOWN).sum(1)  # one label of each group
-    assert torch.equal(known[:, 2] == UNKNOWN, known[:, 3] == UNKNOWN)
-    for count in range(4):
-        assert (told == count).float().mean().item() == pytest.approx(1 / 4, abs=0.03)
-    plain = LabelSpace(("a", "b", "c"), extra=("b", "c"))
-    alone = extra_mask_training(labels[:, :3], plain, generator)
-    assert ((alone[:, 1] == UNKNOWN) != (alone[:, 2] == UNKNOWN)).any()  # without groups each is its own
-    with pytest.raises(TagformerError, match="the data has no extra labels"):
-        extra_mask_training(labels[:, :2], LabelSpace(("a", "b")))
 
 
 def test_training_tells_labels_groups_and_extra_groups_as_the_recipe_says() -> None:

@@ -1,4 +1,4 @@
-"""The peers' functions were run on these cases, and disagreed; each protocol must say what its peer said."""
+"""The figures of each tool's own code on small cases where the tools differ; each protocol must give the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Expected = dict[str, float]
 
 
 def row(tagformer: float, mlgcn: float, asl: float, ctran: float, query2label: float, mmpretrain: float) -> Expected:
-    """What each protocol is expected to say, in the order of the table."""
+    """The expected figure of each protocol, in the order of the table."""
     return {
         "tagformer": tagformer,
         "mlgcn": mlgcn,
@@ -107,7 +107,7 @@ def test_row_8_two_kinds_of_cf1(protocol: str) -> None:
     logits = torch.tensor([[2.0, 2], [-2, 2], [-2, 2]])
     labels = torch.tensor([[1, 1], [1, 0], [0, 0]], dtype=torch.int8)
     scores, nan = evaluate(logits, labels, protocol), float("nan")
-    # Each label's own: precision 1 and 1/3, recall 1/2 and 1, F1 2/3 and 1/2.
+    # Per label: precision 1 and 1/3, recall 1/2 and 1, F1 2/3 and 1/2.
     harmonic, mean = 2 / (3 / 2 + 4 / 3), (2 / 3 + 1 / 2) / 2
     assert harmonic == pytest.approx(0.7059, abs=5e-5)
     assert mean == pytest.approx(0.5833, abs=5e-5)
@@ -139,7 +139,7 @@ def test_row_10_a_sample_that_padding_repeats_counts_once() -> None:
 @EVERY
 def test_row_11_large_logits_whose_sigmoids_are_equal(protocol: str) -> None:
     logits, labels = torch.tensor([[30.0], [40], [50], [25]]), torch.tensor([[0], [0], [1], [0]], dtype=torch.int8)
-    # Those that rank the sigmoid see four equal scores, and break the tie in their own way.
+    # The protocols that rank the sigmoid get four equal scores, and break the tie by their own rule.
     expected = row(1, 1, 1 / 2, 1 / 4, 1 / 3, 1 / 3)
     assert evaluate(logits, labels, protocol).mAP == pytest.approx(expected[protocol])
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import brier_score_loss, fbeta_score, log_loss, precision_score, recall_score
+from sklearn.metrics import fbeta_score, precision_score, recall_score
 
-from tagformer.metrics import fit_temperature, reliability, tune_thresholds
+from tagformer.metrics import tune_thresholds
 
 CUTS = np.arange(1, 21) / np.float32(20)  # every probability below, so that no other cut decides otherwise
 
@@ -65,7 +63,7 @@ def test_a_threshold_is_above_the_next_score_even_where_nothing_lies_between() -
     assert (probabilities >= threshold).flatten().tolist() == [True, False]
 
 
-def test_labels_without_both_states_keep_one_half_and_unknown_entries_play_no_part() -> None:
+def test_labels_without_both_states_keep_one_half_and_unknown_entries_are_left_out() -> None:
     probabilities = torch.tensor([[0.9, 0.3, 0.3], [0.2, 0.7, 0.6], [0.5, 0.5, 0.1]])
     labels = torch.tensor([[0, 1, 1], [0, 1, -1], [0, -1, 0]], dtype=torch.int8)
     chosen = tune_thresholds(probabilities, labels)
@@ -74,54 +72,3 @@ def test_labels_without_both_states_keep_one_half_and_unknown_entries_play_no_pa
     assert chosen.unreachable == ()
     with pytest.raises(ValueError, match=r"must both be \(N, L\)"):
         tune_thresholds(probabilities, labels[:2])
-
-
-# Calibration
-
-
-@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
-def test_the_temperature_finds_the_factor_that_the_logits_were_stretched_by(factor: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    honest = 2 * torch.randn(20_000, 4, generator=generator, dtype=torch.float64)
-    labels = (torch.rand(honest.shape, generator=generator) < torch.sigmoid(honest)).to(torch.int8)
-    assert fit_temperature(factor * honest, labels) == pytest.approx(factor, rel=0.03)
-
-
-def test_no_other_temperature_has_a_lower_cross_entropy() -> None:
-    generator = torch.Generator().manual_seed(1)
-    logits = 4 * torch.randn(300, 3, generator=generator, dtype=torch.float64)
-    noise = 6 * torch.randn(logits.shape, generator=generator)
-    labels = (logits + noise > 0).to(torch.int8).masked_fill(noise > 9, -1)
-    annotated = labels != -1
-
-    def loss(temperature: float) -> float:
-        return log_loss(labels[annotated].numpy(), torch.sigmoid(logits[annotated] / temperature).numpy())
-
-    best = fit_temperature(logits, labels)
-    assert loss(best) <= min(loss(best * step) for step in (0.9, 0.99, 1.01, 1.1)) + 1e-12
-    assert fit_temperature(logits, torch.full_like(labels, -1)) == 1.0
-
-
-def test_the_calibration_error_is_that_of_a_case_by_hand() -> None:
-    probabilities = torch.tensor([[0.1, 0.1, 0.9, 0.9, 1.0]])
-    labels = torch.tensor([[0, 1, 1, -1, 1]], dtype=torch.int8)
-    curve = reliability(probabilities, labels, bins=2)
-    assert curve.count.tolist() == [2, 2]
-    assert curve.confidence.tolist() == pytest.approx([0.1, 0.95])
-    assert curve.frequency.tolist() == [0.5, 1.0]
-    assert curve.expected_calibration_error == pytest.approx((0.4 * 2 + 0.05 * 2) / 4)
-    empty = reliability(probabilities[:, :2], labels[:, :2], bins=2)
-    assert math.isnan(empty.frequency[1])
-    assert empty.expected_calibration_error == pytest.approx(0.4)
-
-
-def test_with_a_bin_for_each_value_the_error_bounds_the_brier_score() -> None:
-    generator = torch.Generator().manual_seed(2)
-    probabilities = torch.randint(0, 11, (2_000, 3), generator=generator) / 10
-    labels = (torch.rand(probabilities.shape, generator=generator) < probabilities**2).to(torch.int8)
-    curve = reliability(probabilities, labels, bins=11)
-    # Brier score = spread within the bins + the mean squared distance of confidence and frequency.
-    within = (curve.frequency * (1 - curve.frequency) * curve.count).sum() / curve.count.sum()
-    squared = ((curve.confidence - curve.frequency) ** 2 * curve.count).sum() / curve.count.sum()
-    brier = brier_score_loss(labels.flatten().numpy(), probabilities.flatten().numpy())
-    assert (within + squared).item() == pytest.approx(brier, abs=1e-6)

@@ -12,8 +12,6 @@ import torch
 from playwright.sync_api import Browser, sync_playwright
 
 from tagformer.evaluation.run_evaluation import evaluate_run, load_split
-from tagformer.report.mistakes import co_occurrence, confusions, worst_images
-from tagformer.report.tables import Table
 from tagformer.runs.run import Run, write_labels
 from tests.helpers import CommandLine
 
@@ -53,7 +51,7 @@ def reported(small_run: Path, tmp_path: Path, tagformer: CommandLine) -> Path:
 
 
 def page_of(browser: Browser, report: Path, width: int) -> tuple[Any, list[str]]:
-    """The opened page, and everything that went wrong on it or left it."""
+    """The opened page, and its errors, warnings and requests to other places."""
     trouble: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.on("console", lambda message: trouble.append(message.text) if message.type in ("error", "warning") else None)
@@ -81,7 +79,7 @@ def test_the_report_opens_without_an_error_or_a_request_and_has_every_section(
         assert box is not None
         assert box["width"] > 150
         assert box["height"] > 80
-    pictures = page.evaluate("[...document.images].map(each => [each.complete, each.naturalWidth])")
+    pictures = page.evaluate("[...document.images].map(image => [image.complete, image.naturalWidth])")
     assert len(pictures) > 12 * 4
     assert all(complete and size == 132 for complete, size in pictures)
     page.close()
@@ -146,43 +144,9 @@ def test_a_report_of_a_model_without_known_labels_on_data_without_sizes(
     page, trouble = page_of(browser, tmp_path / "<b>run" / "report.html", 1280)
     assert trouble == []
     assert page.locator("h1").inner_text() == "<b>run"
-    assert "does not listen" in page.locator("#known").inner_text()
-    assert "does not say" in page.locator("#sizes").inner_text()
+    assert "does not use known labels" in page.locator("#known").inner_text()
+    assert "has no object sizes" in page.locator("#sizes").inner_text()
     page.close()
-
-
-# What the pages are made of
-
-
-def test_confusions_count_labels_predicted_where_they_are_absent_and_another_is_present() -> None:
-    labels = torch.tensor([[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, -1]], dtype=torch.int8)
-    predicted = torch.tensor([[0, 1, 0], [1, 1, 0], [1, 1, 0], [0, 1, 1]], dtype=torch.bool)
-    (found,) = confusions(predicted, labels)
-    assert (found.predicted, found.present, found.images, found.missed) == (1, 0, 2, 1)
-    assert found.share == 1.0  # of the two images with label 0 and without label 1
-
-
-def test_co_occurrence_is_the_share_of_the_rows_images() -> None:
-    states = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=torch.bool)
-    assert co_occurrence(states).tolist() == [[1, 0.5, 0], [1, 1, 0], [0, 0, 0]]
-
-
-def test_the_worst_images_are_the_most_confident_wrong_ones() -> None:
-    probabilities = torch.tensor([[0.9], [0.1], [0.7], [0.2], [0.99]])
-    labels = torch.tensor([[0], [1], [0], [1], [-1]], dtype=torch.int8)
-    found = worst_images(probabilities, labels, 0, count=3)
-    assert (found.surest, found.missed) == ((0, 2), (1, 3))
-
-
-def test_a_table_reads_the_same_as_markdown_csv_and_latex(tmp_path: Path) -> None:
-    table = Table("Scores", ("run_1", "mAP", "n"), [("a|b & c", 0.12345, 7), ("d", float("nan"), 0)], "A note.")
-    assert table.markdown() == (
-        "**Scores**\n\n| run_1 | mAP | n |\n| :-- | --: | --: |\n| a\\|b & c | 12.3 | 7 |\n| d | – | 0 |\n\nA note.\n"
-    )
-    assert table.csv() == "run_1,mAP,n\na|b & c,0.12345,7\nd,,0\n"
-    assert "run\\_1 & mAP & n \\\\\n\\midrule\na|b \\& c & 12.3 & 7 \\\\\nd & – & 0 \\\\" in table.latex()
-    assert [path.name for path in table.write(tmp_path, "x")] == ["x.md", "x.csv", "x.tex"]
-    assert (tmp_path / "x.tex").read_text() == table.latex()
 
 
 # Real data
@@ -231,14 +195,14 @@ def write_birds(folder: Path, table: Path, every: int = 6) -> None:
         writer.writerow(["path", "split", *(names[i] for i in concepts)])
         for image, path in lines("images.txt")[::every]:
             shared_by_class = shares[int(class_of[image]) - 1]
-            held = [int(shared_by_class[i] >= 50) for i in concepts]
-            writer.writerow([folder / "images" / path, "train" if training[image] == "1" else "test", *held])
+            present = [int(shared_by_class[i] >= 50) for i in concepts]
+            writer.writerow([folder / "images" / path, "train" if training[image] == "1" else "test", *present])
 
 
-def test_reading_back_what_a_run_said_is_as_good_as_asking_again(reported: Path) -> None:
+def test_stored_predictions_give_the_same_evaluation_as_a_new_one(reported: Path) -> None:
     run = Run.load(reported)
     data = load_split(run)
-    kept = evaluate_run(run, data)
+    stored = evaluate_run(run, data)
     again = evaluate_run(run, data, reuse=False, workers=0)
-    assert torch.equal(kept.logits, again.logits)
-    assert (kept.ids, kept.names, kept.regular.mAP) == (again.ids, again.names, again.regular.mAP)
+    assert torch.equal(stored.logits, again.logits)
+    assert (stored.ids, stored.names, stored.regular.mAP) == (again.ids, again.names, again.regular.mAP)

@@ -1,7 +1,8 @@
-"""Columns that stay small at a million images: texts in one buffer, labels by where they differ from their row's rest.
+"""The columns of a data set, in a form that stays small at a million images.
 
-A Python list of a million strings takes 90 MB, is copied into every loader process as soon as it is looked at, and a
-dense table of 500 labels takes 500 MB. These columns take 40 and about 30.
+With 1,000,000 images and 500 labels, a Python list of the ids takes 90 MB, and every loader process copies it as soon
+as it reads it, because reading changes the reference counts. A dense label matrix takes 500 MB. The columns here hold
+the ids in one buffer, about 40 MB, and the labels as a sparse matrix, about 30 MB.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ BLOCK = 8192  # rows made dense at a time
 
 
 class Column(Sequence[Item]):
-    """A sequence that can give some of its rows in its own form."""
+    """A sequence of which a subset of the rows is again a column of the same class."""
 
     def take(self, rows: Rows) -> Column[Item]:
         """The items at `rows`, in that order."""
         raise NotImplementedError
 
     def _item(self, row: int) -> Item:
+        """The item at `row`, which is in 0..N-1."""
         raise NotImplementedError
 
     @overload
@@ -53,7 +55,14 @@ def take(column: Sequence[Item], rows: Rows) -> Sequence[Item]:
 
 
 class Strings(Column[str]):
-    """Texts as UTF-8 in one buffer, which can be appended to."""
+    """Texts as UTF-8 in one buffer, to which more can be appended.
+
+    >>> from tagformer.data.columns import Strings
+    >>> ids = Strings(["a.jpg", "b.jpg"])
+    >>> ids.append("c.jpg")
+    >>> ids[2], list(ids.take([1, 0]))
+    ('c.jpg', ['b.jpg', 'a.jpg'])
+    """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._buffer, self._ends = bytearray(), array("q", [0])
@@ -61,6 +70,7 @@ class Strings(Column[str]):
             self.append(text)
 
     def append(self, text: str) -> None:
+        """Add one text at the end."""
         self._buffer += text.encode("utf-8", "surrogateescape")
         self._ends.append(len(self._buffer))
 
@@ -75,7 +85,7 @@ class Strings(Column[str]):
 
 
 class Files(Column[Path]):
-    """Paths in one folder; a name may itself be a path below it, or an absolute one."""
+    """Paths of files, stored as names relative to one folder; a name may also be an absolute path."""
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self._folder = folder
@@ -92,80 +102,106 @@ class Files(Column[Path]):
 
 
 class Origins(Column[str]):
-    """Where each record was written: "my.csv, line 7".
+    """Where each record is written, for messages: "my.csv, line 7".
 
     Args:
         files: the files.
-        which: for each record its file's position in `files`.
-        numbers: for each record its number in that file.
-        word: what the numbers count.
+        file_numbers: for each record, the position of its file in `files`.
+        numbers: for each record, its number within that file.
+        word: the name of what the numbers count.
+
+    >>> from tagformer.data.columns import Origins
+    >>> list(Origins(["train.csv", "test.csv"], [0, 0, 1], [2, 3, 2]))
+    ['train.csv, line 2', 'train.csv, line 3', 'test.csv, line 2']
     """
 
-    def __init__(self, files: Sequence[Path | str], which: Rows, numbers: Rows, word: str = "line") -> None:
+    def __init__(self, files: Sequence[Path | str], file_numbers: Rows, numbers: Rows, word: str = "line") -> None:
         self._files, self._word = tuple(files), word
-        self._which, self._numbers = np.asarray(which, dtype=np.int32), np.asarray(numbers, dtype=np.int64)
+        self._file_numbers = np.asarray(file_numbers, dtype=np.int32)
+        self._numbers = np.asarray(numbers, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def _item(self, row: int) -> str:
-        return f"{self._files[self._which[row]]}, {self._word} {self._numbers[row]}"
+        return f"{self._files[self._file_numbers[row]]}, {self._word} {self._numbers[row]}"
 
     def take(self, rows: Rows) -> Origins:
         rows = np.asarray(rows, dtype=np.int64)
-        return Origins(self._files, self._which[rows], self._numbers[rows], self._word)
+        return Origins(self._files, self._file_numbers[rows], self._numbers[rows], self._word)
 
 
 class SparseRows:
-    """An int8 (N, L) matrix; of each row only the entries are kept that differ from the value of its rest.
+    """An int8 (N, L) matrix that stores, for each row, a default value and the entries that differ from it.
+
+    An image with 3 of 500 labels present has the default 0 and three entries with the value 1. An image of which only
+    3 labels are annotated has the default -1 and three entries with their states. This is a CSR matrix, except that a
+    missing entry is not 0 but the default of its row. For example, ``[[0, 1, 0, 0], [-1, -1, -1, 0]]`` has the defaults
+    0 and -1, the columns 1 and 3, and the values 1 and 0.
 
     Index it with a row, a slice or several rows to get them dense: ``rows[[3, 5]]`` is an int8 tensor (2, L).
+
+    Args:
+        width: the number of columns, L.
+        starts: (N + 1,), entry number `starts[n]` is the first of row n.
+        columns, values: for each entry, its column and its value.
+        default: (N,), the value of all other columns of a row.
+
+    >>> import torch
+    >>> from tagformer.data.columns import SparseRows
+    >>> rows = SparseRows.from_dense(torch.tensor([[0, 1, 0, 0], [-1, -1, -1, 0]], dtype=torch.int8))
+    >>> rows[1], rows.count(1)
+    (tensor([-1, -1, -1,  0], dtype=torch.int8), tensor([0, 1, 0, 0]))
     """
 
     def __init__(
-        self, width: int, starts: np.ndarray, columns: np.ndarray, values: np.ndarray, rest: np.ndarray
+        self, width: int, starts: np.ndarray, columns: np.ndarray, values: np.ndarray, default: np.ndarray
     ) -> None:
         self.width = width
-        self._starts, self._columns, self._values, self._rest = starts, columns, values, rest
+        self._starts, self._columns, self._values, self._default = starts, columns, values, default
 
     @classmethod
     def of(cls, rows: Iterable[tuple[Mapping[int, int], int]], width: int) -> SparseRows:
-        """From (column -> value, value of the row's other columns) for each row."""
+        """From a pair for each row: column -> value, and the default of the other columns."""
         builder = RowsBuilder()
-        for values, rest in rows:
-            builder.add(values, rest)
+        for values, default in rows:
+            builder.add(values, default)
         return builder.build(width)
 
     @classmethod
     def from_dense(cls, dense: Tensor) -> SparseRows:
-        """From an int8 tensor (N, L); the rest of a row is its commonest value."""
+        """From an int8 tensor (N, L); the default of a row is its most frequent value."""
         parts = []
         for start in range(0, len(dense), BLOCK):
             block = dense[start : start + BLOCK].numpy()
-            found = np.unique(block)
-            counts = np.stack([(block == value).sum(axis=1) for value in found], axis=1)
-            rest = found[counts.argmax(axis=1)].astype(np.int8)
-            differs = block != rest[:, None]
+            distinct = np.unique(block)
+            counts = np.stack([(block == value).sum(axis=1) for value in distinct], axis=1)
+            default = distinct[counts.argmax(axis=1)].astype(np.int8)
+            differs = block != default[:, None]
             starts = np.concatenate([[0], differs.sum(axis=1).cumsum()])
             columns = np.nonzero(differs)[1].astype(np.int32)
-            parts.append(cls(dense.shape[1], starts, columns, block[differs].astype(np.int8), rest))
+            parts.append(cls(dense.shape[1], starts, columns, block[differs].astype(np.int8), default))
         return cls.concatenated(parts) if parts else RowsBuilder().build(dense.shape[1])
 
     @classmethod
     def concatenated(cls, parts: Sequence[SparseRows]) -> SparseRows:
-        """The rows of several matrices of one width, one below the other."""
+        """The rows of several matrices of the same width, one matrix below the other."""
         counts = np.concatenate([np.diff(part._starts) for part in parts])
-        columns, values, rest = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("_columns", "_values", "_rest")
+        return cls(
+            parts[0].width,
+            np.concatenate([[0], counts.cumsum()]),
+            np.concatenate([part._columns for part in parts]),
+            np.concatenate([part._values for part in parts]),
+            np.concatenate([part._default for part in parts]),
         )
-        return cls(parts[0].width, np.concatenate([[0], counts.cumsum()]), columns, values, rest)
 
     @property
     def shape(self) -> tuple[int, int]:
+        """The numbers of rows and columns."""
         return len(self), self.width
 
     def __len__(self) -> int:
-        return len(self._rest)
+        return len(self._default)
 
     def __getitem__(self, rows: int | slice | Rows | Tensor) -> Tensor:
         if isinstance(rows, int):
@@ -176,22 +212,22 @@ class SparseRows:
             rows = range(*rows.indices(len(self)))
         rows = np.asarray(rows, dtype=np.int64)
         entries, counts = self._entries(rows)
-        dense = np.repeat(self._rest[rows][:, None], self.width, axis=1)
+        dense = np.repeat(self._default[rows][:, None], self.width, axis=1)
         dense[np.repeat(np.arange(len(rows)), counts), self._columns[entries]] = self._values[entries]
         return torch.from_numpy(dense)
 
     def _entries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the kept entries of `rows`, and how many each row has."""
+        """The numbers of the entries of `rows`, one row after the other, and how many each row has."""
         starts, counts = self._starts[rows], self._starts[rows + 1] - self._starts[rows]
         before = counts.cumsum() - counts
         return np.repeat(starts - before, counts) + np.arange(counts.sum()), counts
 
     def dense(self) -> Tensor:
-        """int8 (N, L), made anew."""
+        """The whole matrix as an int8 tensor (N, L)."""
         return self[:]
 
     def blocks(self) -> Iterator[Tensor]:
-        """All rows dense, some thousand at a time."""
+        """All rows as dense tensors, some thousand rows at a time."""
         for start in range(0, len(self), BLOCK):
             yield self[start : start + BLOCK]
 
@@ -200,24 +236,25 @@ class SparseRows:
         rows = np.asarray(rows, dtype=np.int64)
         entries, counts = self._entries(rows)
         starts = np.concatenate([[0], counts.cumsum()])
-        return SparseRows(self.width, starts, self._columns[entries], self._values[entries], self._rest[rows])
+        return SparseRows(self.width, starts, self._columns[entries], self._values[entries], self._default[rows])
 
     def count(self, value: int) -> Tensor:
-        """int64 (L,): for each column how many rows have `value`."""
-        resting = self._rest == value
-        differing = np.bincount(self._columns[np.repeat(resting, np.diff(self._starts))], minlength=self.width)
-        written = np.bincount(self._columns[self._values == value], minlength=self.width)
-        return torch.from_numpy(int(resting.sum()) - differing + written)
+        """int64 (L,): for each column, the number of rows that have `value` in it."""
+        by_default = self._default == value
+        exceptions = np.bincount(self._columns[np.repeat(by_default, np.diff(self._starts))], minlength=self.width)
+        by_entry = np.bincount(self._columns[self._values == value], minlength=self.width)
+        return torch.from_numpy(int(by_default.sum()) - exceptions + by_entry)
 
     def count_by_row(self, value: int) -> Tensor:
-        """int64 (N,): for each row how many columns have `value`."""
+        """int64 (N,): for each row, the number of columns that have `value`."""
         counts = np.diff(self._starts)
         rows = np.repeat(np.arange(len(self)), counts)
-        written = np.bincount(rows[self._values == value], minlength=len(self))
-        return torch.from_numpy(np.where(self._rest == value, self.width - counts, 0) + written)
+        by_entry = np.bincount(rows[self._values == value], minlength=len(self))
+        by_default = np.where(self._default == value, self.width - counts, 0)
+        return torch.from_numpy(by_default + by_entry)
 
     def present_together(self, value: int = 1) -> Tensor:
-        """int64 (L, L): in how many rows two columns both have `value`."""
+        """int64 (L, L): the number of rows in which two columns both have `value`."""
         together = torch.zeros(self.width, self.width, dtype=torch.int64)
         for block in self.blocks():
             has = (block == value).float()
@@ -226,26 +263,40 @@ class SparseRows:
 
 
 class RowsBuilder:
-    """Collects the rows of a `SparseRows` one at a time; later rows may have columns that earlier ones did not."""
+    """Collect the rows of a `SparseRows` one at a time, while the number of columns may still grow.
+
+    >>> from tagformer.data.columns import RowsBuilder
+    >>> builder = RowsBuilder()
+    >>> builder.add({1: 1}, default=0)
+    >>> builder.add({3: 0}, default=-1)
+    >>> builder.build(width=4).dense().tolist()
+    [[0, 1, 0, 0], [-1, -1, -1, 0]]
+    """
 
     def __init__(self) -> None:
-        self._ends, self._columns, self._values, self._rest = array("q", [0]), array("i"), array("b"), array("b")
+        self._starts, self._columns, self._values = array("q", [0]), array("i"), array("b")
+        self._default = array("b")
 
     def __len__(self) -> int:
-        return len(self._rest)
+        return len(self._default)
 
-    def add(self, values: Mapping[int, int], rest: int) -> None:
-        """One row: column -> value, and the value of all other columns."""
+    def add(self, values: Mapping[int, int], default: int) -> None:
+        """Add a row: column -> value, and the value of all other columns."""
         for column, value in values.items():
-            if value != rest:
+            if value != default:
                 self._columns.append(column)
                 self._values.append(value)
-        self._ends.append(len(self._columns))
-        self._rest.append(rest)
+        self._starts.append(len(self._columns))
+        self._default.append(default)
 
     def build(self, width: int, places: Sequence[int] | None = None) -> SparseRows:
-        """The matrix with `width` columns; with `places`, column c of the added rows goes to column places[c]."""
+        """The matrix of the added rows.
+
+        Args:
+            width: the number of columns.
+            places: column c of the added rows becomes column places[c]; None: columns keep their numbers.
+        """
         columns = np.array(self._columns)
         if places is not None:
             columns = np.asarray(places, dtype=np.int32)[columns]
-        return SparseRows(width, np.array(self._ends), columns, np.array(self._values), np.array(self._rest))
+        return SparseRows(width, np.array(self._starts), columns, np.array(self._values), np.array(self._default))

@@ -1,4 +1,4 @@
-"""One record type for every format: an image, its labels, its id, and object sizes where they are known."""
+"""The data set that every format is read into, and its records: an image, its labels, its id, and its objects."""
 
 from __future__ import annotations
 
@@ -14,14 +14,23 @@ from tagformer.errors import TagformerError
 from tagformer.images.source import ImageSource
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 
-# The size of an (image, label) pair's largest instance, as COCO's areas: < 32^2 small, < 96^2 medium.
+# The size of the largest object of a label in an image, by COCO's areas: < 32^2 pixels small, < 96^2 medium.
 NO_SIZE, SMALL, MEDIUM, LARGE = 0, 1, 2, 3
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Box:
-    """One object: its label's name and its box (left, top, right, bottom) as fractions of the width and height."""
+    """The box of one object.
+
+    Attributes:
+        label: name of the object's label.
+        corners: (left, top, right, bottom) as fractions of the image's width and height.
+
+    >>> from tagformer.data import Box
+    >>> Box("dog", (0.0, 0.25, 0.5, 1.0)).label
+    'dog'
+    """
 
     label: str
     corners: tuple[float, float, float, float]
@@ -29,14 +38,21 @@ class Box:
 
 @dataclass(frozen=True)
 class Record:
-    """One image and what is known of it.
+    """One image with its labels.
 
     Attributes:
-        image: a path, something with ``render() -> PIL.Image``, or something with ``read() -> bytes``.
+        image: a path, an object with ``render() -> PIL.Image``, or an object with ``read() -> bytes``.
         labels: int8 (L,), 1 present, 0 absent, -1 unknown.
         id: unique within the data set; draws of known labels depend on it.
-        sizes: int8 (L,), 0 none, 1 small, 2 medium, 3 large; None where the format has no sizes.
-        boxes: the objects; None where the format has none.
+        sizes: int8 (L,), the size of each label's largest object: 0 none, 1 small, 2 medium, 3 large. None where the
+            format has no sizes.
+        boxes: the boxes of the objects; None where the format has none.
+
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from tagformer.data import Record
+    >>> Record(Path("a.jpg"), torch.tensor([1, 0, -1], dtype=torch.int8), id="a").sizes is None
+    True
     """
 
     image: ImageSource
@@ -47,26 +63,39 @@ class Record:
 
 
 class MultiLabelDataset:
-    """A list of records with one label space, held as columns.
+    """A sequence of N records with the same L labels, stored as columns.
 
     Args:
-        name: what it is called in messages.
-        label_space: the names of the L columns.
+        name: the data set's name in messages.
+        label_space: the names of the L labels.
         images: N image sources.
         labels: int8 (N, L).
         ids: N unique ids.
-        sizes: int8 (N, L) or None.
+        sizes: int8 (N, L), or None.
         boxes: N tuples of boxes, or None.
-        origins: for each record where it was written, for messages ("my.csv, line 7"); None where that has no meaning.
-        exhaustive: True where a label that the data set never mentions is absent (a column of tags), False where
-            nothing is known of it (one column a label, COCO).
+        origins: where each record is written ("my.csv, line 7"), for messages; None where that has no meaning.
+        exhaustive: the state of a label that the data set never mentions. True: absent, as in a column of tags that
+            lists all present labels. False: unknown, as in COCO or a table with one column per label.
         left_out: one sentence for each image that was left out because its file does not exist.
 
     Attributes:
-        label_rows, size_rows: the labels and sizes as they are held; index them to get some rows.
+        label_rows, size_rows: the labels and sizes as stored; index them to get some rows.
 
     Raises:
-        ValueError: columns of different lengths, or labels that are not int8.
+        ValueError: the columns have different lengths, or the labels are not int8.
+
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from tagformer.data import MultiLabelDataset
+    >>> from tagformer.labels import LabelSpace
+    >>> labels = torch.tensor([[1, 0], [0, -1]], dtype=torch.int8)
+    >>> dataset = MultiLabelDataset(
+    ...     "pets", LabelSpace(("cat", "dog")), [Path("a.jpg"), Path("b.jpg")], labels, ids=["a", "b"]
+    ... )
+    >>> dataset[1].id, dataset[1].labels
+    ('b', tensor([ 0, -1], dtype=torch.int8))
+    >>> dataset.align_to(LabelSpace(("dog", "cow"))).labels.tolist()
+    [[0, -1], [-1, -1]]
     """
 
     def __init__(
@@ -91,19 +120,19 @@ class MultiLabelDataset:
 
     @property
     def labels(self) -> Tensor:
-        """int8 (N, L), made anew: for a large data set take rows of `label_rows` instead."""
+        """int8 (N, L), a new dense tensor. For a large data set index `label_rows` instead."""
         return self.label_rows.dense()
 
     @property
     def sizes(self) -> Tensor | None:
-        """int8 (N, L), made anew; None where the format has no sizes."""
+        """int8 (N, L), a new dense tensor; None where the format has no sizes."""
         return None if self.size_rows is None else self.size_rows.dense()
 
     @property
     def frequencies(self) -> Tensor:
-        """float32 (L,): of the images on which a label is annotated, the share that has it.
+        """float32 (L,): the share of present labels among the images on which the label is annotated.
 
-        Smoothed by half an image, so that none is 0 or 1; 1/2 where nothing is annotated.
+        Half an image is added to both states, so no share is 0 or 1; it is 1/2 where nothing is annotated.
         """
         present, absent = self.label_rows.count(PRESENT), self.label_rows.count(ABSENT)
         return (present + 0.5) / (present + absent + 1)
@@ -126,10 +155,10 @@ class MultiLabelDataset:
         )
 
     def replace(self, **changes: Any) -> MultiLabelDataset:
-        """The same data set with other values for some of the constructor's arguments."""
+        """A copy of the data set with other values for some of the constructor's arguments."""
         names = ("name", "label_space", "images", "ids", "boxes", "origins", "exhaustive", "left_out")
-        own = {name: getattr(self, name) for name in names}
-        return MultiLabelDataset(**{**own, "labels": self.label_rows, "sizes": self.size_rows, **changes})
+        arguments = {name: getattr(self, name) for name in names}
+        return MultiLabelDataset(**{**arguments, "labels": self.label_rows, "sizes": self.size_rows, **changes})
 
     def subset(self, rows: Rows) -> MultiLabelDataset:
         """The records at `rows`, in that order."""
@@ -143,40 +172,40 @@ class MultiLabelDataset:
         )
 
     def sample_evenly(self, count: int) -> MultiLabelDataset:
-        """At most `count` records, evenly over all of them, in their order."""
+        """At most `count` records, at equal distances over the whole data set, in their order."""
         count = min(count, len(self))
         return self.subset([number * len(self) // count for number in range(count)])
 
     def align_to(self, label_space: LabelSpace) -> MultiLabelDataset:
-        """The same images with the columns of another label space, matched by name, never by position.
+        """The same images with the labels of another label space, matched by name.
 
-        Labels that only this data set has are dropped. Labels that only `label_space` has become absent where the
-        data set is exhaustive and the image was annotated at all, unknown otherwise.
+        Labels that only this data set has are dropped. Labels that only `label_space` has are absent where the data
+        set is exhaustive and the image has any annotation, and unknown otherwise.
 
         Raises:
-            TagformerError: not one name in common.
+            TagformerError: the two label spaces have no name in common.
         """
         if label_space == self.label_space:
             return self
-        own = {name: column for column, name in enumerate(self.label_space.names)}
-        shared = [(column, own[name]) for column, name in enumerate(label_space.names) if name in own]
+        column_of = {name: column for column, name in enumerate(self.label_space.names)}
+        shared = [(column, column_of[name]) for column, name in enumerate(label_space.names) if name in column_of]
         if not shared:
             raise TagformerError(
                 f"{self.name} has none of the model's labels (its first is '{self.label_space.names[0]}', the model's "
                 f"'{label_space.names[0]}'): evaluate on data with the labels that the model was trained on."
             )
-        columns, sources = (list(part) for part in zip(*shared, strict=True))
-        rest = ABSENT if self.exhaustive else UNKNOWN
+        targets, sources = [target for target, _ in shared], [source for _, source in shared]
+        missing = ABSENT if self.exhaustive else UNKNOWN
 
-        def moved(block: Tensor, others: int) -> Tensor:
-            wide = torch.full((len(block), len(label_space)), others, dtype=torch.int8)
-            wide[:, columns] = block[:, sources]
-            return wide
+        def moved(block: Tensor, default: int) -> Tensor:
+            aligned = torch.full((len(block), len(label_space)), default, dtype=torch.int8)
+            aligned[:, targets] = block[:, sources]
+            return aligned
 
         labels = []
         for block in self.label_rows.blocks():
             annotated = (block != UNKNOWN).any(dim=1, keepdim=True)
-            labels.append(SparseRows.from_dense(moved(block, rest).where(annotated, UNKNOWN)))
+            labels.append(SparseRows.from_dense(moved(block, missing).where(annotated, UNKNOWN)))
         sizes = None
         if self.size_rows is not None:
             sizes = [SparseRows.from_dense(moved(block, NO_SIZE)) for block in self.size_rows.blocks()]

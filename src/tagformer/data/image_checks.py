@@ -1,4 +1,4 @@
-"""What is wrong with the images of a data set: broken, tiny, twice the same, or the same in training and test."""
+"""Problems with the images of a data set: unreadable, tiny, duplicate, or in two splits at once."""
 
 from __future__ import annotations
 
@@ -14,47 +14,53 @@ from tagformer.errors import BadImageError
 from tagformer.images.reading import open_picture
 from tagformer.images.source import ImageSource, Rendered
 
-TINY = 32  # pixels of the shorter side
-SCALE = 1 / 8  # a broken JPEG is found at any scale
-CHUNK = 4096  # images that are on their way at once
+TINY = 32  # an image is tiny if its shorter side has fewer pixels
+SCALE = 1 / 8  # decoding at any scale finds a broken JPEG, and this one is the fastest
+CHUNK = 4096  # images that are submitted to the threads at once
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """
+class ImageProblems:
+    """The problems that `inspect_images` found.
+
     Attributes:
         bad: one sentence for each image that cannot be read.
-        tiny: the ids of images whose shorter side is below 32 pixels, with their split.
-        twins: groups of two or more ids of one split whose files are the same, with the split.
-        leaks: for each pair of splits the pairs of ids whose files are the same.
+        tiny: (split, id) of each image whose shorter side is below 32 pixels.
+        duplicates: (split, ids) for each group of two or more images of one split whose files are identical.
+        leaks: for each pair of splits, the pairs of ids whose files are identical.
     """
 
     bad: tuple[str, ...]
     tiny: tuple[tuple[str, str], ...]
-    twins: tuple[tuple[str, tuple[str, ...]], ...]
+    duplicates: tuple[tuple[str, tuple[str, ...]], ...]
     leaks: Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
 
     @property
     def warnings(self) -> list[str]:
-        """What was found, a sentence each."""
-        found = []
+        """One sentence for each kind of problem in each split, except unreadable images."""
+        warnings = []
         for split in dict.fromkeys(split for split, _ in self.tiny):
-            own = [image for where, image in self.tiny if where == split]
-            found.append(f"{split}: {_images(own)} below {TINY} pixels on the shorter side, the first is {own[0]}")
-        for split in dict.fromkeys(split for split, _ in self.twins):
-            groups = [group for where, group in self.twins if where == split]
-            own = [image for group in groups for image in group[1:]]
-            found.append(f"{split}: {_images(own)} there twice, the first is {own[0]}, the same as {groups[0][0]}")
+            tiny = [image_id for tiny_split, image_id in self.tiny if tiny_split == split]
+            warnings.append(
+                f"{split}: {_images_are(tiny)} below {TINY} pixels on the shorter side, the first is {tiny[0]}"
+            )
+        for split in dict.fromkeys(split for split, _ in self.duplicates):
+            groups = [ids for group_split, ids in self.duplicates if group_split == split]
+            copies = [image_id for ids in groups for image_id in ids[1:]]
+            count = _count(copies, "duplicate image")
+            warnings.append(f"{split}: {count}, the first is {copies[0]}, the same file as {groups[0][0]}")
         for (one, other), pairs in self.leaks.items():
-            first, same = pairs[0]
-            found.append(f"{other}: {_images(pairs)} in {one} too, the first is {same}, the same as {first}")
-        return found
+            original, copy = pairs[0]
+            warnings.append(
+                f"{other}: {_images_are(pairs)} also in {one}, the first is {copy}, the same file as {original}"
+            )
+        return warnings
 
 
 def inspect_images(
     splits: Mapping[str, MultiLabelDataset], progress: Callable[[int], None] | None = None
-) -> Inspection:
-    """Read every image once.
+) -> ImageProblems:
+    """Read every image once, and report those with a problem.
 
     Args:
         splits: the data set's splits by name.
@@ -62,37 +68,38 @@ def inspect_images(
     """
     bad: list[str] = []
     tiny: list[tuple[str, str]] = []
-    same: dict[str, dict[bytes, list[str]]] = {split: {} for split in splits}
+    ids_of: dict[str, dict[bytes, list[str]]] = {split: {} for split in splits}  # split -> hash of the file -> ids
     done = 0
-    with ThreadPoolExecutor() as pool:  # files are read and decoded outside the interpreter's lock
+    with ThreadPoolExecutor() as pool:  # reading and decoding release the interpreter's lock
         for split, dataset in splits.items():
             for start in range(0, len(dataset), CHUNK):
                 rows = range(start, min(start + CHUNK, len(dataset)))
-                for row, found in zip(rows, pool.map(lambda row: _look(dataset.images[row]), rows), strict=True):  # noqa: B023
+                results = pool.map(_inspect, (dataset.images[row] for row in rows))
+                for row, result in zip(rows, results, strict=True):
                     image_id = dataset.ids[row]
-                    if isinstance(found, str):
-                        bad.append(found)
+                    if isinstance(result, str):
+                        bad.append(result)
                     else:
-                        side, digest = found
-                        same[split].setdefault(digest, []).append(image_id)
+                        side, digest = result
+                        ids_of[split].setdefault(digest, []).append(image_id)
                         if side < TINY:
                             tiny.append((split, image_id))
                     done += 1
                     if progress:
                         progress(done)
-    twins = [(split, tuple(ids)) for split, groups in same.items() for ids in groups.values() if len(ids) > 1]
+    duplicates = [(split, tuple(ids)) for split, groups in ids_of.items() for ids in groups.values() if len(ids) > 1]
     leaks = {}
     for one, other in combinations(splits, 2):
-        shared = [digest for digest in same[other] if digest in same[one]]
+        shared = [digest for digest in ids_of[other] if digest in ids_of[one]]
         if shared:
             leaks[one, other] = tuple(
-                (same[one][digest][0], image) for digest in shared for image in same[other][digest]
+                (ids_of[one][digest][0], copy) for digest in shared for copy in ids_of[other][digest]
             )
-    return Inspection(tuple(bad), tuple(tiny), tuple(twins), leaks)
+    return ImageProblems(tuple(bad), tuple(tiny), tuple(duplicates), leaks)
 
 
-def _look(source: ImageSource) -> tuple[int, bytes] | str:
-    """(shorter side, hash of the file), or what is wrong with it."""
+def _inspect(source: ImageSource) -> tuple[int, bytes] | str:
+    """(shorter side, hash of the file), or a sentence on why the image cannot be read."""
     try:
         picture = open_picture(source)
         pixels = picture.pixels(SCALE)
@@ -105,5 +112,9 @@ def _look(source: ImageSource) -> tuple[int, bytes] | str:
     return min(picture.width, picture.height), hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _images(found: Sequence[object]) -> str:
-    return "1 image is" if len(found) == 1 else f"{len(found)} images are"
+def _count(items: Sequence[object], name: str) -> str:
+    return f"1 {name}" if len(items) == 1 else f"{len(items)} {name}s"
+
+
+def _images_are(images: Sequence[object]) -> str:
+    return f"{_count(images, 'image')} {'is' if len(images) == 1 else 'are'}"

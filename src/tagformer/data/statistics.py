@@ -1,4 +1,4 @@
-"""What is in a data set, in figures and warnings; no image is opened."""
+"""Figures of a data set's labels, and warnings about them. No image is read."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.labels.space import PRESENT, UNKNOWN
 
-NAMED = 5  # labels that a warning names
+NAMED = 5  # the number of labels that a warning lists
 
 
 @dataclass(frozen=True)
 class Description:
-    """
+    """The figures of a data set.
+
     Attributes:
-        images, labels: how many.
-        positives: label name -> number of images that have it, most first.
+        images, labels: the numbers of images and labels.
+        positives: label name -> number of images on which it is present, in decreasing order.
         labels_per_image: mean number of present labels.
-        without_labels: images on which no label is present.
+        without_labels: the number of images on which no label is present.
         unknown: share of the (image, label) cells that are not annotated.
     """
 
@@ -32,7 +33,7 @@ class Description:
 
 
 def describe(dataset: MultiLabelDataset) -> Description:
-    """Count a data set."""
+    """Count the images and labels of a data set."""
     by_label, by_image = dataset.label_rows.count(PRESENT), dataset.label_rows.count_by_row(PRESENT)
     counts = dict(zip(dataset.label_space.names, by_label.tolist(), strict=True))
     cells = max(1, math.prod(dataset.label_rows.shape))
@@ -47,24 +48,28 @@ def describe(dataset: MultiLabelDataset) -> Description:
 
 
 def label_warnings(splits: Mapping[str, MultiLabelDataset]) -> list[str]:
-    """What is odd about the labels of a data set's splits, a sentence each."""
-    found = []
+    """One sentence for each likely mistake in the labels of a data set's splits.
+
+    Args:
+        splits: the data set's splits by name.
+    """
+    warnings = []
     for split, dataset in splits.items():
         described = describe(dataset)
         never = [name for name, count in described.positives.items() if count == 0]
         if never:
-            found.append(f"{split}: {_labels(never)} never positive: {_some(never)}")
+            warnings.append(f"{split}: {_labels_are(never)} never positive: {_listed(never)}")
         always = [name for name, count in described.positives.items() if count == described.images]
         if always and described.images > 1:
-            found.append(f"{split}: {_labels(always)} on every image: {_some(always)}")
+            warnings.append(f"{split}: {_labels_are(always)} on every image: {_listed(always)}")
         if described.without_labels == described.images:
-            found.append(f"{split}: no image has a label")
-    return found
+            warnings.append(f"{split}: no image has a label")
+    return warnings
 
 
-def _labels(names: Sequence[str]) -> str:
+def _labels_are(names: Sequence[str]) -> str:
     return "1 label is" if len(names) == 1 else f"{len(names)} labels are"
 
 
-def _some(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

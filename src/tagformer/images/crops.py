@@ -1,8 +1,8 @@
-"""Which part of an image goes into the network's square, in training and in evaluation.
+"""The box of an image that is resized to the network's square input, in training and in evaluation.
 
-A crop is a box (left, top, width, height) in pixels of the full image, drawn before the image is decoded, so that a
-JPEG need not be decoded larger than the box has to be. A paper's "resize to 512 x 512, then crop 448" is such a box
-too: it is stretched to the square once, instead of twice.
+A crop is a function (image width, image height) -> box (left, top, width, height), in pixels of the full image. The box
+is drawn before the image is decoded, so a JPEG is decoded no larger than the box requires. A paper's "resize to
+512 x 512, then crop 448" is also a single box, which is resized once instead of twice.
 """
 
 from __future__ import annotations
@@ -22,22 +22,41 @@ TRIES = 10
 
 
 def whole(width: int, height: int) -> Region:
-    """All of the image, which is stretched to the square."""
+    """The whole image, which is then stretched to the square.
+
+    >>> from tagformer.images.crops import whole
+    >>> whole(500, 300)
+    (0, 0, 500, 300)
+    """
     return 0, 0, width, height
 
 
 def centre(width: int, height: int) -> Region:
-    """The largest square in the middle."""
+    """The largest square in the middle of the image.
+
+    >>> from tagformer.images.crops import centre
+    >>> centre(500, 300)
+    (100.0, 0.0, 300, 300)
+    """
     side = min(width, height)
     return (width - side) / 2, (height - side) / 2, side, side
 
 
 def random_area(scale: Sequence[float]) -> Crop:
-    """A box with a share of the image's area in `scale` and an aspect ratio in 3/4..4/3 (Szegedy et al. 2015)."""
+    """A random box with an aspect ratio between 3/4 and 4/3 (Szegedy et al. 2015, "inception crop").
+
+    Args:
+        scale: (least, largest) share of the image's area.
+
+    >>> from tagformer.images.crops import random_area
+    >>> left, top, width, height = random_area((0.5, 0.5))(100, 100)
+    >>> 0.48 < width * height / 10_000 < 0.52
+    True
+    """
 
     def crop(width: int, height: int) -> Region:
         for _ in range(TRIES):
-            size, shape, across, down = torch.rand(4).tolist()  # one call: each costs as much as all the arithmetic
+            size, shape, across, down = torch.rand(4).tolist()  # one call is the main cost
             area = width * height * (scale[0] + size * (scale[1] - scale[0]))
             ratio = math.exp((2 * shape - 1) * math.log(4 / 3))
             wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
@@ -51,14 +70,19 @@ def random_area(scale: Sequence[float]) -> Crop:
 
 
 def multi_scale(scales: Sequence[float] = ML_GCN_SCALES, distort: int = 2) -> Crop:
-    """The multi-scale crop of ML-GCN, which CAT uses: a box of the image stretched to a square (of 512 pixels).
-
-    Args:
-        scales: sides of the box as shares of the square's. Its width and its height are drawn together from the pairs
-            of scales that are at most `distort` places apart in this list.
+    """ML-GCN's multi-scale crop, which CAT uses: a random box of the image after resizing it to 512 x 512 pixels.
 
     The box lies at one of 13 places: the corners, the middles of the edges, the centre, and halfway between the centre
     and the corners.
+
+    Args:
+        scales: possible sides of the box, as shares of the image's.
+        distort: width and height are drawn as a pair of scales that are at most this many places apart in the list.
+
+    >>> from tagformer.images.crops import multi_scale
+    >>> left, top, width, height = multi_scale()(512, 512)
+    >>> width in (512, 448, 384, 337.92, 256)
+    True
     """
     pairs = [(wide, high) for i, wide in enumerate(scales) for j, high in enumerate(scales) if abs(i - j) <= distort]
 
@@ -72,7 +96,16 @@ def multi_scale(scales: Sequence[float] = ML_GCN_SCALES, distort: int = 2) -> Cr
 
 
 def random_square(scales: Sequence[float] = C_TRAN_SCALES) -> Crop:
-    """C-Tran's crop: a square with one of these sides, anywhere in the image stretched to a square (of 640 pixels)."""
+    """C-Tran's crop: a random square of the image after resizing it to 640 x 640 pixels.
+
+    Args:
+        scales: possible sides of the square, as shares of the image's.
+
+    >>> from tagformer.images.crops import random_square
+    >>> left, top, width, height = random_square()(640, 640)
+    >>> round(width) in (640, 576, 512, 384, 320)
+    True
+    """
 
     def crop(width: int, height: int) -> Region:
         side = scales[_integer(len(scales) - 1)]
@@ -83,7 +116,12 @@ def random_square(scales: Sequence[float] = C_TRAN_SCALES) -> Crop:
 
 
 def middle(share: float) -> Crop:
-    """The middle of the image, stretched to the square: `share` of its width and height (C-Tran's test: 576 / 640)."""
+    """The middle of the image, with `share` of its width and height (576 / 640 in C-Tran's test).
+
+    >>> from tagformer.images.crops import middle
+    >>> middle(0.5)(400, 200)
+    (100.0, 50.0, 200.0, 100.0)
+    """
 
     def crop(width: int, height: int) -> Region:
         return width * (1 - share) / 2, height * (1 - share) / 2, width * share, height * share
@@ -96,5 +134,5 @@ def _uniform(least: float, largest: float) -> float:
 
 
 def _integer(largest: int) -> int:
-    """Uniform in 0..largest."""
+    """A whole number, uniform in 0..largest."""
     return int(torch.randint(largest + 1, ()))

@@ -1,4 +1,4 @@
-"""Making an image ready to be written: as it is, or smaller and as a JPEG."""
+"""Preparing an image for writing: unchanged, or as a JPEG of limited size."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from tagformer.errors import BadImageError
 from tagformer.images.reading import EXTENSIONS, Picture, encoded_bytes, load_image, open_picture, read_header
 from tagformer.images.source import ImageSource, Rendered
 
-KINDS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}  # of Pillow; other kinds are called like their files
-FULL_COLOUR = 90  # quality from which colours are kept at full size too
-GAP = 2.0  # how much larger a JPEG is decoded at least, as by Pillow's thumbnails, for the pixels to come out well
-PROBE = 1 / 8  # a broken JPEG is found at any scale
+KINDS = {
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "TIFF": ".tif",
+}  # where it is not Pillow's name of the format
+FULL_COLOUR = 90  # the JPEG quality from which colours are stored at full resolution too
+GAP = 2.0  # a JPEG is decoded at least this much larger than the result, as in Pillow's thumbnails, for good quality
+PROBE = 1 / 8  # decoding at any scale finds a broken JPEG, and this one is the fastest
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as it is to be written.
+    """An image that is ready to be written.
 
     Attributes:
-        width, height: in pixels, upright.
-        extension: of its file, with the dot.
-        path: where it lies; None where `data` holds it.
-        data: the encoded image.
+        width, height: in pixels, of the upright image.
+        extension: the file extension, with the dot.
+        path: the file to copy; None where `data` holds the image.
+        data: the encoded image; None where `path` has it.
     """
 
     width: int
@@ -39,14 +43,14 @@ class Prepared:
 
 
 def as_it_is(source: ImageSource, stored: bool, data: bytes | None = None) -> Prepared:
-    """The image unchanged; one that is drawn becomes a PNG. Only its header is looked at.
+    """Prepare an image without any change; a rendered one becomes a PNG. Only the header is read.
 
     Args:
-        stored: give its bytes, even where it is a file.
-        data: the encoded image, where it was read already.
+        stored: read the bytes even of a file, because the target stores images inside another file.
+        data: the encoded image, where the caller has it already.
 
     Raises:
-        BadImageError: missing, not an image, or of a kind that cannot be stored.
+        BadImageError: the file is missing or not an image, or its format cannot be stored.
     """
     if isinstance(source, Rendered):
         picture, buffer = load_image(source), io.BytesIO()
@@ -64,16 +68,16 @@ def as_it_is(source: ImageSource, stored: bool, data: bytes | None = None) -> Pr
 
 
 def resized(source: ImageSource, size: int, quality: int, data: bytes | None = None) -> Prepared:
-    """The image as an upright JPEG whose shorter side is `size`, or its own where that is less.
+    """Prepare an image as an upright JPEG whose shorter side is at most `size`; a smaller image keeps its size.
 
-    A JPEG that need not change, upright RGB or grey, is given as it is.
+    An upright JPEG, RGB or grey, that is small enough already is kept byte for byte.
 
     Args:
-        quality: the JPEG's, 1 to 100.
-        data: the encoded image, where it was read already.
+        quality: the quality of the JPEG, 1 to 100.
+        data: the encoded image, where the caller has it already.
 
     Raises:
-        BadImageError: it cannot be read.
+        BadImageError: the image cannot be read.
     """
     if isinstance(source, Rendered):
         return _encoded(open_picture(source), size, quality)
@@ -81,7 +85,7 @@ def resized(source: ImageSource, size: int, quality: int, data: bytes | None = N
     header = read_header(source, data)
     picture = open_picture(source, data)
     if min(picture.width, picture.height) <= size and header.plain:
-        picture.pixels(PROBE)
+        picture.pixels(PROBE)  # raises where the image is broken
         return Prepared(picture.width, picture.height, ".jpg", data=data)
     return _encoded(picture, size, quality)
 
@@ -98,11 +102,16 @@ def _encoded(picture: Picture, size: int, quality: int) -> Prepared:
 
 
 def file_name(image_id: str) -> str:
-    """A path for an image, without its extension, that any file system takes, below the folder that it is for."""
-    stem, own = os.path.splitext(image_id)
-    parts = (stem if own.lower() in EXTENSIONS else image_id).split("/")
+    """A relative path for an image, without extension, that every file system accepts.
+
+    >>> from tagformer.images.encoding import file_name
+    >>> file_name("../cats/what?.jpg")
+    'cats/what_'
+    """
+    stem, extension = os.path.splitext(image_id)
+    parts = (stem if extension.lower() in EXTENSIONS else image_id).split("/")
     safe = [re.sub(r'[<>:"\\|?*\x00-\x1f\x7f]', "_", part).encode()[:200].decode(errors="ignore") for part in parts]
     *folders, last = [part for part in safe if part not in ("", ".", "..")] or ["_"]
-    # A folder may not be called like an image, which lies beside it perhaps.
+    # A folder named "a.jpg" could collide with an image of that name.
     folders = [f"{name}_" if os.path.splitext(name)[1].lower() in EXTENSIONS else name for name in folders]
     return "/".join([*folders, last])

@@ -1,6 +1,6 @@
-"""Reading any image as 8-bit RGB, or saying in one sentence why not.
+"""Reading any image as 8-bit RGB. An image that cannot be read raises an error whose one sentence names it.
 
-A JPEG is decoded at half, a quarter or an eighth of its size where that still is as large as what is wanted.
+A JPEG is decoded at a half, a quarter or an eighth of its size where that is still large enough.
 """
 
 from __future__ import annotations
@@ -23,18 +23,24 @@ from tagformer.images.source import ImageSource, Rendered, Stored
 
 try:
     import simplejpeg
-except ImportError:  # no wheel for this platform: Pillow decodes, somewhat slower
+except ImportError:  # there is no wheel for this platform: Pillow decodes instead, a little slower
     simplejpeg = None
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-REDUCTIONS = (8, 4, 2)  # scales for which libjpeg has fast code
+REDUCTIONS = (8, 4, 2)  # libjpeg decodes directly at 1/8, 1/4 and 1/2 of the size
 
 
 class Picture:
-    """An image whose size is known and whose pixels are not decoded yet.
+    """An image whose size is known and whose pixels are decoded on demand.
 
     Attributes:
-        width, height: in pixels, upright.
+        width, height: in pixels, of the upright image.
+
+    >>> from PIL import Image
+    >>> from tagformer.images import Picture
+    >>> picture = Picture.of(Image.new("L", (6, 4), 9))
+    >>> picture.width, picture.height, picture.pixels().shape
+    (6, 4, torch.Size([3, 4, 6]))
     """
 
     def __init__(self, width: int, height: int, decode: Callable[[float], Tensor]) -> None:
@@ -45,28 +51,35 @@ class Picture:
         """uint8 RGB (3, h, w), upright, in the channels-last memory format.
 
         Args:
-            scale: the least share of the full width and height that is needed; what comes back may be larger.
+            scale: the share of the full width and height that is needed. The result may be larger.
 
         Raises:
-            BadImageError: broken.
+            BadImageError: the image is broken.
         """
         return self._decode(scale)
 
     @classmethod
     def of(cls, image: Image.Image) -> Picture:
-        """From an image in memory, of any mode."""
+        """A picture from an image in memory, of any mode."""
         upright = to_rgb(image)
         return cls(*upright.size, lambda scale: _tensor(np.array(upright)))
 
 
 def open_picture(source: ImageSource, data: bytes | None = None) -> Picture:
-    """Read a file (or another source) and its header.
+    """Read an image and its header; the pixels are decoded later.
 
     Args:
-        data: the encoded image, where it was read already.
+        data: the encoded image, where the caller has it already.
 
     Raises:
-        BadImageError: missing, empty, not an image, or larger than Pillow's limit for decompression bombs.
+        BadImageError: the file is missing, empty or not an image, or has more pixels than Pillow's limit for
+            decompression bombs.
+
+    >>> from pathlib import Path
+    >>> from tagformer.images import open_picture
+    >>> open_picture(Path("none.jpg"))
+    Traceback (most recent call last):
+    tagformer.errors.BadImageError: image none.jpg does not exist.
     """
     if isinstance(source, Rendered):
         return Picture.of(source.render())
@@ -75,7 +88,7 @@ def open_picture(source: ImageSource, data: bytes | None = None) -> Picture:
     simple = header.kind == "JPEG" and header.mode in ("RGB", "L")
 
     def decode(scale: float) -> Tensor:
-        with _reported(source):
+        with _bad_image_errors(source):
             if simple:
                 return _tensor(_turned(_jpeg_pixels(data, scale), header.turn))
             return _tensor(np.array(load_image_bytes(data)))
@@ -84,23 +97,23 @@ def open_picture(source: ImageSource, data: bytes | None = None) -> Picture:
 
 
 def encoded_bytes(source: Path | Stored) -> bytes:
-    """The encoded image itself.
+    """The bytes of an encoded image.
 
     Raises:
         BadImageError: it cannot be read.
     """
-    with _reported(source):
+    with _bad_image_errors(source):
         return source.read_bytes() if isinstance(source, Path) else source.read()
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image's header says.
+    """The properties in an image's header.
 
     Attributes:
-        kind, mode: Pillow's names: "JPEG", "RGB".
-        width, height: in pixels, upright.
-        turn: what brings the image upright.
+        kind, mode: Pillow's names for the file format and the pixels, for example "JPEG" and "RGB".
+        width, height: in pixels, of the upright image.
+        turn: the transposition that makes the image upright; None where it is upright already.
     """
 
     kind: str
@@ -111,36 +124,37 @@ class Header:
 
     @property
     def plain(self) -> bool:
-        """Whether it is an upright JPEG, RGB or grey."""
+        """Whether this is an upright JPEG, RGB or grey."""
         return self.kind in ("JPEG", "MPO") and self.mode in ("RGB", "L") and self.turn is None
 
 
 def read_header(source: Path | Stored, data: bytes | None = None) -> Header:
-    """
+    """Read the header of an image.
+
     Args:
-        data: the encoded image, where it was read already; otherwise no more of a file is read than its header.
+        data: the encoded image, where the caller has it already. Otherwise only the header of a file is read.
 
     Raises:
-        BadImageError: as `open_picture`.
+        BadImageError: see `open_picture`.
     """
-    with _reported(source):
-        read: Path | io.BytesIO
+    with _bad_image_errors(source):
+        file: Path | io.BytesIO
         if data is None and isinstance(source, Path):
-            read = source
+            file = source
         else:
             data = encoded_bytes(source) if data is None else data
-            quick = _plain_jpeg_header(data)
-            if quick is not None:
-                return quick
-            read = io.BytesIO(data)
-        with Image.open(read) as image:
+            header = _plain_jpeg_header(data)
+            if header is not None:
+                return header
+            file = io.BytesIO(data)
+        with Image.open(file) as image:
             turn = _turn(image)
             width, height = reversed(image.size) if turn in _SIDEWAYS else image.size
             return Header(image.format or "", image.mode, width, height, turn)
 
 
 def _plain_jpeg_header(data: bytes) -> Header | None:
-    """The header of a JPEG that nothing turns, read thirty times as fast as Pillow does; None for other images."""
+    """The header of a JPEG that is upright, 30 times as fast as with Pillow; None for any other image."""
     if simplejpeg is None or b"Exif\0\0" in data or b"tiff:Orientation" in data:
         return None
     try:
@@ -154,33 +168,44 @@ def _plain_jpeg_header(data: bytes) -> Header | None:
 
 
 def load_image(source: ImageSource) -> Image.Image:
-    """The image as 8-bit RGB, upright, in full size.
+    """Read an image as upright 8-bit RGB in full size.
 
-    EXIF orientation is applied, transparency is laid on white, 16-bit values keep their upper 8 bits; grey, palette
-    and CMYK images are converted. Of an animation the first frame is taken.
+    The EXIF orientation is applied, transparent images are put on white, 16-bit values keep their upper 8 bits, and
+    grey, palette and CMYK images are converted. The first frame of an animation is used.
 
     Raises:
-        BadImageError: missing, empty, truncated, not an image, or larger than Pillow's limit for decompression bombs.
+        BadImageError: the file is missing, empty, truncated or not an image, or has more pixels than Pillow's limit
+            for decompression bombs.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from tagformer.images import load_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (6, 4)).save(Path(folder) / "grey.png")
+    ...     image = load_image(Path(folder) / "grey.png")
+    >>> image.mode, image.size
+    ('RGB', (6, 4))
     """
     if isinstance(source, Rendered):
         return source.render()
-    with _reported(source):
+    with _bad_image_errors(source):
         return load_image_bytes(source.read_bytes() if isinstance(source, Path) else source.read())
 
 
 def load_image_bytes(data: bytes) -> Image.Image:
-    """As `load_image`, from an encoded image; raises what Pillow raises."""
+    """Decode an image as `load_image` does, but raise Pillow's own errors."""
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         return to_rgb(image)
 
 
 @contextmanager
-def _reported(source: ImageSource) -> Iterator[None]:
-    """Turn what goes wrong with an image into a sentence that names it."""
+def _bad_image_errors(source: ImageSource) -> Iterator[None]:
+    """Raise the errors of reading an image as a BadImageError that names the image."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large and of odd files; what cannot be read raises
+            warnings.simplefilter("ignore")  # what Pillow only warns of can still be read
             yield
     except FileNotFoundError as error:
         raise BadImageError(f"image {source} does not exist.") from error
@@ -204,10 +229,10 @@ def _jpeg_pixels(data: bytes, scale: float) -> np.ndarray:
         try:
             height, width, _, _ = simplejpeg.decode_jpeg_header(data)
             least = (math.ceil(height / divisor), math.ceil(width / divisor)) if divisor > 1 else (0, 0)
-            fast = scale < 1  # a tenth faster, and off by less than one of 255 once the image is made smaller
+            fast = scale < 1  # 10 % faster; the error is below 1 of 255 once the image is resized
             return simplejpeg.decode_jpeg(data, "RGB", fast, fast, *least, 1)
         except ValueError:
-            pass  # broken, or only odd: Pillow decides
+            pass  # Pillow reads some files that simplejpeg does not, and has the clearer message for the others
     with Image.open(io.BytesIO(data)) as image:
         if divisor > 1:
             image.draft("RGB", (image.width // divisor, image.height // divisor))
@@ -236,10 +261,13 @@ _SIDEWAYS = {
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What brings the image upright. ImageOps.exif_transpose writes the EXIF anew, and fails on odd fields."""
+    """The transposition that makes an image upright, from its EXIF data.
+
+    `ImageOps.exif_transpose` also rewrites the EXIF data, and fails where one of its other fields is not valid.
+    """
     try:
         return _TURNS.get(image.getexif().get(0x0112, 1))
-    except Exception:  # Pillow parses it lazily; what cannot be read says nothing about the picture
+    except Exception:  # Pillow parses EXIF lazily, and unreadable EXIF data says nothing about the pixels
         return None
 
 
@@ -248,7 +276,7 @@ def _turned(pixels: np.ndarray, turn: Image.Transpose | None) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A PIL image of any mode as upright 8-bit RGB; see `load_image`."""
+    """Convert a PIL image of any mode to upright 8-bit RGB, by the rules of `load_image`."""
     turn = _turn(image)
     image = image if turn is None else image.transpose(turn)
     if image.mode.startswith(("I;16", "I")):

@@ -1,4 +1,4 @@
-"""A label has three states: present, absent, unknown."""
+"""The three states of a label, the names of the labels, and which of them a model is given as input."""
 
 import lazy_loader
 

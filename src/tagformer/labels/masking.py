@@ -1,4 +1,4 @@
-"""Which labels a model is told: the draws of training (label mask training) and of evaluation."""
+"""Which labels a model is given as known: drawn anew for each training batch, and once per image in evaluation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch import Tensor
 from tagformer.errors import TagformerError
 from tagformer.labels.space import UNKNOWN, LabelSpace
 
+FIXED_SHARE = 0.75  # with scored="fixed", the labels from this share of an image's order on are the scored ones
+
 
 def label_mask_training(
     labels: Tensor,
@@ -20,40 +22,53 @@ def label_mask_training(
     generator: torch.Generator | None = None,
     groups: Tensor | None = None,
 ) -> Tensor:
-    """Draw what a model is told about a training batch (C-Tran, "Label Mask Training").
+    """Draw the known labels of a training batch, as in C-Tran's Label Mask Training.
 
-    For each sample the number of labels hidden from the model is uniform in {ceil(min_unknown * L), ..., L}, and which
-    ones is uniform too. The loss belongs on the labels that stay unknown: see `without_known`.
+    For each image, the number of labels to hide is uniform in {ceil(min_unknown * L), ..., L}, and so is the choice of
+    the hidden labels. The loss is taken over the labels that stay unknown, see `without_known`.
 
-    With `groups` whole groups are hidden or told: the same rule for G groups instead of L labels. Of a group whose
-    labels exclude each other, one label gives the others away.
+    With `groups`, each group is hidden or known as a whole: the same rule for G groups instead of L labels. Where the
+    labels of a group exclude each other, a single known label would reveal the others.
 
     Args:
         labels: int8 (B, L), the annotations.
-        min_unknown: least share of the labels that stays unknown; the paper's is 0.25.
-        generator: source of randomness; the global one when None.
+        min_unknown: the smallest share of labels to hide. Paper: 0.25.
+        generator: source of randomness. None: torch's global generator.
         groups: int64 (L,), the number of each label's group in 0..G-1, see `LabelSpace.group_numbers`.
 
     Returns:
-        known: int8 (B, L); `labels` where told, -1 elsewhere. What is not annotated stays unknown.
+        known: int8 (B, L), equal to `labels` where known, -1 elsewhere. What is not annotated stays unknown.
+
+    >>> import torch
+    >>> from tagformer.labels import label_mask_training
+    >>> labels = torch.ones(1000, 4, dtype=torch.int8)
+    >>> known = label_mask_training(labels, min_unknown=0.5)
+    >>> sorted(set((known == 1).sum(dim=1).tolist()))  # at least two of the four labels stay unknown
+    [0, 1, 2]
     """
     batch = len(labels)
     count = labels.shape[1] if groups is None else int(groups.max()) + 1
     least = math.ceil(round(min_unknown * count, 9))
     unknown = torch.randint(least, count + 1, (batch, 1), generator=generator)
-    order = torch.rand(batch, count, generator=generator).argsort(dim=1).argsort(dim=1)
-    hidden = order < unknown if groups is None else (order < unknown)[:, groups]
+    rank = torch.rand(batch, count, generator=generator).argsort(dim=1).argsort(dim=1)
+    hidden = rank < unknown if groups is None else (rank < unknown)[:, groups]
     return labels.masked_fill(hidden.to(labels.device), UNKNOWN)
 
 
 def extra_mask_training(labels: Tensor, label_space: LabelSpace, generator: torch.Generator | None = None) -> Tensor:
-    """As `label_mask_training`, but only extra labels are told: from none of their groups to all of them.
+    """Draw known labels as `label_mask_training` does, but among the groups of extra labels only.
 
-    An extra label of no group is a group of its own. The targets are always hidden, as where classes are asked for and
-    nobody could tell one of them.
+    From none to all of these groups are known; an extra label without a group counts as a group of its own. Target
+    labels are always hidden: this is for data where a user can answer questions about the image but not name its class.
 
     Raises:
-        TagformerError: there are no extra labels.
+        TagformerError: the label space has no extra labels.
+
+    >>> import torch
+    >>> from tagformer.labels import LabelSpace, extra_mask_training
+    >>> space = LabelSpace(("cat", "dog", "night"), extra=("night",))
+    >>> extra_mask_training(torch.ones(50, 3, dtype=torch.int8), space).unique(dim=0).tolist()
+    [[-1, -1, -1], [-1, -1, 1]]
     """
     columns = torch.nonzero(~label_space.is_target).flatten()
     if not len(columns):
@@ -65,33 +80,51 @@ def extra_mask_training(labels: Tensor, label_space: LabelSpace, generator: torc
 
 
 def without_known(labels: Tensor, known: Tensor) -> Tensor:
-    """`labels` (B, L) with everything that the model was told set to unknown: what is left to be predicted."""
+    """Set the known entries of `labels` (B, L) to unknown, which leaves those that the model has to predict.
+
+    >>> import torch
+    >>> from tagformer.labels import without_known
+    >>> without_known(torch.tensor([[1, 0, 1]]), known=torch.tensor([[-1, 0, -1]]))
+    tensor([[ 1, -1,  1]])
+    """
     return labels.masked_fill(known != UNKNOWN, UNKNOWN)
 
 
 def extra_groups(label_space: LabelSpace) -> list[str]:
-    """The groups that consist of extra labels alone: what somebody may be asked about, one group at a time."""
+    """The names of the groups that consist of extra labels only. A user can be asked for one such group at a time.
+
+    >>> from tagformer.labels import LabelSpace, extra_groups
+    >>> space = LabelSpace(("cat", "day", "night"), {"time": ("day", "night")}, extra=("day", "night"))
+    >>> extra_groups(space)
+    ['time']
+    """
     extra = set(label_space.extra)
     return [group for group, members in label_space.groups.items() if members and extra.issuperset(members)]
 
 
 def draw_groups(labels: Tensor, ids: Sequence[str], label_space: LabelSpace, count: int, seed: int = 0) -> Tensor:
-    """Tell the model all labels of `count` groups of extra labels, another choice for each image (C-Tran, CUB).
+    """Draw `count` groups of extra labels for each image, whose labels are then known (C-Tran's test on CUB).
 
     Args:
         labels: int8 (N, L), the annotations; what is not annotated stays unknown.
-        ids: the choice follows from the seed and the image's id; more groups include the fewer.
-        count: how many of `extra_groups` are told.
+        ids: N image ids. The choice depends on the seed and the id only, and a larger `count` adds groups to it.
+        count: the number of `extra_groups` that are known.
 
     Returns:
-        known: int8 (N, L), -1 where not told.
+        known: int8 (N, L), -1 where not known.
 
     Raises:
-        TagformerError: there are not so many groups of extra labels.
+        TagformerError: the label space has fewer groups of extra labels.
+
+    >>> import torch
+    >>> from tagformer.labels import LabelSpace, draw_groups
+    >>> space = LabelSpace(("cat", "day", "night"), {"time": ("day", "night")}, extra=("day", "night"))
+    >>> draw_groups(torch.tensor([[1, 0, 1]], dtype=torch.int8), ["a.jpg"], space, count=1)
+    tensor([[-1,  0,  1]], dtype=torch.int8)
     """
     groups = extra_groups(label_space)
     if not 0 <= count <= len(groups):
-        raise TagformerError(f"{count} groups cannot be known: there are {len(groups)} groups of extra labels.")
+        raise TagformerError(f"{count} groups cannot be known: the data has {len(groups)} groups of extra labels.")
     columns = [[label_space.index(name) for name in label_space.groups[group]] for group in groups]
     known = torch.full_like(labels, UNKNOWN)
     for row, image_id in enumerate(ids):
@@ -106,45 +139,68 @@ def _generator(seed: int, image_id: str) -> np.random.Generator:
 
 
 def draw_order(ids: Sequence[str], label_space: LabelSpace, seed: int = 0) -> Tensor:
-    """int64 (N, T): for each image a random order of the T target labels' columns, from the seed and the image's id.
+    """Draw a random order of the target labels for each image, for `draw_known`.
 
-    It depends on nothing else, so that another crop, batch or machine draws the same labels.
+    The order depends on the seed and the image's id only, so another crop, batch size or machine draws the same one.
+
+    Args:
+        ids: N image ids.
+
+    Returns:
+        int64 (N, T), a permutation of the T target columns in each row.
+
+    >>> from tagformer.labels import LabelSpace, draw_order
+    >>> order = draw_order(["a.jpg", "b.jpg"], LabelSpace(("cat", "dog", "cow")))
+    >>> order.sort(dim=1).values.tolist()
+    [[0, 1, 2], [0, 1, 2]]
     """
     targets = torch.nonzero(label_space.is_target).flatten().numpy()
     rows = [_generator(seed, image_id).permutation(targets) for image_id in ids]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, len(targets), dtype=torch.long)
 
 
-def draw_known(labels: Tensor, order: Tensor, fraction: float, scored: str = "fixed") -> tuple[Tensor, Tensor]:
-    """Tell the model a fraction of the target labels at evaluation, and say which entries are scored.
+def draw_known(labels: Tensor, order: Tensor, known_share: float, scored: str = "fixed") -> tuple[Tensor, Tensor]:
+    """Split the target labels of each image into those that are known and those that are scored.
 
-    The first ``floor(fraction * T)`` labels of each image's `order` are told, so that the known sets are nested: what
-    is known at 25 % is known at 50 % too.
+    The first ``floor(known_share * T)`` labels of each image's `order` are known. The known sets are therefore nested:
+    what is known at 25 % is also known at 50 %.
 
     Args:
         labels: int8 (N, L), the annotations.
         order: int64 (N, T) from `draw_order`.
-        fraction: share of the target labels that is told.
-        scored: ``"fixed"``: the last quarter of the order, the same entries at every fraction up to 75 %, so that the
-            figures can be compared along the curve. ``"unknown"``: everything that is not told, as in C-Tran's tables;
-            the set shrinks as more is known.
+        known_share: the share of the target labels that is known.
+        scored: ``"fixed"``: the last quarter of the order is scored. These are the same entries for every share up to
+            75 %, so the figures can be compared along the curve. ``"unknown"``: every label that is not known is
+            scored, as in C-Tran's tables; the scored set shrinks as more is known.
 
     Returns:
-        known: int8 (N, L), -1 where not told; targets: int8 (N, L), `labels` where scored, -1 elsewhere.
+        known: int8 (N, L), -1 where not known; targets: int8 (N, L), equal to `labels` where scored, -1 elsewhere.
 
     Raises:
-        TagformerError: the fraction leaves nothing to score.
+        TagformerError: the known share leaves nothing to score.
+
+    >>> import torch
+    >>> from tagformer.labels import draw_known
+    >>> labels = torch.tensor([[1, 0, 0, 1]], dtype=torch.int8)
+    >>> known, targets = draw_known(labels, order=torch.tensor([[2, 0, 3, 1]]), known_share=0.5)
+    >>> known.tolist(), targets.tolist()
+    ([[1, -1, 0, -1]], [[-1, 0, -1, -1]])
     """
-    count = order.shape[1]
-    told = math.floor(round(fraction * count, 9))
-    last = math.floor(0.75 * count) if scored == "fixed" else told
     if scored not in ("fixed", "unknown"):
         raise ValueError(f"scored must be 'fixed' or 'unknown', not {scored!r}")
-    if not 0 <= fraction < 1 or told > last or last >= count:
-        limit = "at most 75 %" if scored == "fixed" else "below 100 %"
-        raise TagformerError(f"{fraction:.0%} of the labels cannot be known: some must be left to score; use {limit}.")
+    count = order.shape[1]
+    known_count = math.floor(round(known_share * count, 9))
+    first_scored = math.floor(FIXED_SHARE * count) if scored == "fixed" else known_count
+    if not 0 <= known_share < 1 or known_count > first_scored or first_scored >= count:
+        limit = (
+            f"at most {FIXED_SHARE:.0%}: the last quarter is kept for scoring"
+            if scored == "fixed"
+            else "any share below 100%: some labels must be left to score"
+        )
+        raise TagformerError(f"with scored={scored}, the known share can be {limit}; it is {known_share:.0%}.")
     known = torch.full_like(labels, UNKNOWN)
     targets = torch.full_like(labels, UNKNOWN)
-    known.scatter_(1, order[:, :told], labels.gather(1, order[:, :told]))
-    targets.scatter_(1, order[:, last:], labels.gather(1, order[:, last:]))
+    known_columns, scored_columns = order[:, :known_count], order[:, first_scored:]
+    known.scatter_(1, known_columns, labels.gather(1, known_columns))
+    targets.scatter_(1, scored_columns, labels.gather(1, scored_columns))
     return known, targets

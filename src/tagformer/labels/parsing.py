@@ -11,17 +11,21 @@ STATES = {"yes": True, "1": True, "true": True, "no": False, "0": False, "false"
 
 
 def parse_known(texts: Sequence[str]) -> dict[str, bool | None]:
-    """Read assignments ``name=yes``, ``name=no`` or ``name=unknown``, with commas between them.
+    """Read assignments ``name=yes``, ``name=no`` or ``name=unknown``, separated by commas.
 
-    The state stands after the last ``=``, so names may contain ``=``; a comma within a name is written ``\\,``.
+    The state follows the last ``=``, so names may contain ``=``. A comma within a name is written ``\\,``.
 
     Raises:
-        TagformerError: an assignment without ``=``, another state, or one label told twice.
+        TagformerError: an assignment has no ``=`` or an unknown state, or a label is assigned twice.
+
+    >>> from tagformer.labels import parse_known
+    >>> parse_known(["dog=yes, cat=no", "night=unknown"])
+    {'dog': True, 'cat': False, 'night': None}
     """
     known: dict[str, bool | None] = {}
     for text in texts:
-        for part in re.findall(r"((?:\\.|[^,])+)(?:,|$)", text):
-            assignment = re.sub(r"\\([,\\])", r"\1", part).strip()
+        for escaped in re.findall(r"((?:\\.|[^,])+)(?:,|$)", text):
+            assignment = re.sub(r"\\([,\\])", r"\1", escaped).strip()
             name, equals, state = assignment.rpartition("=")
             name, state = name.strip(), state.strip().lower()
             if not equals or state not in STATES:
@@ -29,6 +33,6 @@ def parse_known(texts: Sequence[str]) -> dict[str, bool | None]:
                     f"known label '{assignment}': write NAME=yes or NAME=no (a comma within a name as \\,)."
                 )
             if name in known:
-                raise TagformerError(f"label '{name}' is told twice: leave one out.")
+                raise TagformerError(f"known label '{name}' is given twice: remove one of the two.")
             known[name] = STATES[state]
     return known

@@ -1,4 +1,4 @@
-"""Metrics of multi-label tagging: a pure functional core, other tools' conventions, and an accumulator around it."""
+"""Metrics of multi-label tagging: pure functions, other tools' conventions, and a torchmetrics metric around them."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A torchmetrics metric around `evaluate`: batches in, figures out, the same on one process and on many."""
+"""A torchmetrics metric around `evaluate`, with the same figures on one process and on several."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from tagformer.metrics.scores import Scores, evaluate
 
 
 class MultiLabelScores(Metric):
-    """Collects logits on the CPU in float32 and scores them together, each image once.
+    """Collect float32 logits on the CPU over many batches, and score them together.
 
-    A distributed sampler gives some images to two processes, so that all have equally many; they are told apart by
-    their ids and count once. Processes may hold different numbers of images, or none.
+    Each image counts once, even where it was passed twice: a distributed sampler repeats some images so that all
+    processes have equally many. Images are identified by their ids. Processes may hold different numbers of images.
 
     Args:
-        protocol, threshold, top_k: of `evaluate`.
-        options: of `torchmetrics.Metric`.
+        protocol, threshold, top_k: see `evaluate`.
+        options: see `torchmetrics.Metric`.
 
     Attributes:
-        scores: what the last `compute` gave in full, the labels' own figures included.
-        collected: logits (N, L) and labels (N, L) that the last `compute` scored.
+        scores: all figures of the last `compute`, including those per label.
+        collected: logits (N, L) and labels (N, L) of the last `compute`.
 
+    >>> import torch
+    >>> from tagformer.metrics import MultiLabelScores
     >>> metric = MultiLabelScores()
     >>> logits, labels = torch.tensor([[2.0, -1.0], [-3.0, 1.0]]), torch.tensor([[1, 0], [0, 1]], dtype=torch.int8)
     >>> metric.update(logits, labels, ["a.jpg", "b.jpg"])
-    >>> metric.update(logits[:1], labels[:1], ["a.jpg"])  # again: does not count
+    >>> metric.update(logits[:1], labels[:1], ["a.jpg"])  # the same image again does not count
     >>> metric.compute()["mAP"].item(), metric.scores.images
     (1.0, 2)
     """
@@ -41,7 +43,7 @@ class MultiLabelScores(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    logits: list[Tensor]  # a tensor while processes are in step, as the others
+    logits: list[Tensor]  # torchmetrics makes it one tensor while it synchronises processes
     labels: list[Tensor]
     keys: list[Tensor]
 
@@ -64,7 +66,7 @@ class MultiLabelScores(Metric):
             ids: B names or numbers, unique in the data set.
 
         Raises:
-            ValueError: the sizes do not agree.
+            ValueError: the sizes differ.
         """
         if logits.shape != labels.shape or logits.ndim != 2 or len(ids) != len(logits):
             raise ValueError(
@@ -75,13 +77,13 @@ class MultiLabelScores(Metric):
             return
         self.logits.append(logits.detach().float().cpu())
         self.labels.append(labels.detach().to("cpu", torch.int8))
-        self.keys.append(torch.tensor([_key(each) for each in ids], dtype=torch.int64))
+        self.keys.append(torch.tensor([_key(image_id) for image_id in ids], dtype=torch.int64))
 
     def compute(self) -> dict[str, Tensor]:
         """The figures by name, float64 scalars, ready for Lightning's ``log_dict``.
 
         Raises:
-            ValueError: no images yet, or two with the same id and different labels.
+            ValueError: there are no images, or two with the same id but different labels.
         """
         if not len(self.logits):
             raise ValueError("no images to score: call update first")
@@ -90,7 +92,7 @@ class MultiLabelScores(Metric):
         first = torch.full_like(unique, len(keys)).scatter_reduce(0, group, torch.arange(len(keys)), "amin")
         if not torch.equal(labels, labels[first[group]]):
             raise ValueError("two images with the same id have different labels: ids must be unique in the data set")
-        self.collected = logits[first], labels[first]  # in the order of the keys, whoever had them
+        self.collected = logits[first], labels[first]  # ordered by key, so independent of the processes
         scores = evaluate(*self.collected, self.protocol, self.threshold, self.top_k)
         self.scores = scores
         figures = {"mAP": scores.mAP, **asdict(scores.all), **asdict(scores.image), "AUROC": scores.AUROC}
@@ -98,13 +100,13 @@ class MultiLabelScores(Metric):
 
 
 def _key(image_id: str | int) -> int:
-    """A number of 63 bits for an id, so that ids travel between processes as a tensor."""
+    """A 63-bit hash of an image id; as tensors, ids can be exchanged between processes."""
     digest = hashlib.blake2b(str(image_id).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def _gather(state: Tensor, group: Any = None) -> list[Tensor]:
-    """Every process's state, which may differ in size; torchmetrics' own fails where one process has none."""
-    parts: list[Tensor] = [state] * torch.distributed.get_world_size(group)
-    torch.distributed.all_gather_object(parts, state, group=group)
-    return [part for part in parts if part.numel()] or [state]
+    """The states of all processes, which may differ in size; torchmetrics' own function fails if one is empty."""
+    states: list[Tensor] = [state] * torch.distributed.get_world_size(group)
+    torch.distributed.all_gather_object(states, state, group=group)
+    return [gathered for gathered in states if gathered.numel()] or [state]

@@ -1,4 +1,4 @@
-"""Confidence intervals of mAP, and of the difference between two taggers, by resampling the images."""
+"""Confidence intervals of mAP, and of the difference in mAP between taggers, by resampling the images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from tagformer.labels.space import PRESENT, UNKNOWN
 
-CHUNK = 4_000_000  # counts held at once
+CHUNK = 4_000_000  # draws that are held in memory at once
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and its confidence interval, as fractions."""
+    """A figure and the two ends of its confidence interval, as fractions."""
 
     value: float
     low: float
@@ -25,36 +25,44 @@ class Interval:
 def bootstrap_mAP(  # noqa: N802
     scores: Sequence[Tensor], labels: Tensor, resamples: int = 1000, seed: int = 0
 ) -> np.ndarray:
-    """mAP of each tagger on the same resamples of the images, drawn with replacement.
+    """The mAP of each tagger on the same resamples of the images, drawn with replacement.
 
-    A label that a resample has no positive of is left out of that resample's mean. Equal scores are one rank.
+    Instead of copying images, a resample gives each image a weight: how often it was drawn. Each label's scores are
+    then sorted once for all resamples. A label that has no positive in a resample is left out of that resample's mean.
+    Equal scores share one rank.
 
     Args:
-        scores: for each tagger (N, L).
+        scores: (N, L) for each tagger.
         labels: (N, L) in {1, 0, -1}.
-        resamples: how many.
-        seed: of the draws.
+        resamples: the number of resamples.
+        seed: seed of the draws.
 
     Returns:
         float64 (taggers, resamples); NaN where a resample has no positive at all.
+
+    >>> import torch
+    >>> from tagformer.metrics import bootstrap_mAP
+    >>> scores, labels = torch.tensor([[0.9], [0.8], [0.1]]), torch.tensor([[1], [1], [0]])
+    >>> bootstrap_mAP([scores, -scores], labels, resamples=4).shape
+    (2, 4)
     """
-    count, columns = labels.shape
-    draws = np.random.default_rng(seed)
+    images, columns = labels.shape
+    generator = np.random.default_rng(seed)
     states = labels.cpu().numpy()
-    values = [each.detach().float().cpu().numpy() for each in scores]
-    sums, defined = np.zeros((len(values), resamples)), np.zeros((len(values), resamples))
-    step = max(1, CHUNK // max(count, 1))
+    values_per_tagger = [tagger_scores.detach().float().cpu().numpy() for tagger_scores in scores]
+    sums, defined = np.zeros((len(scores), resamples)), np.zeros((len(scores), resamples))
+    step = max(1, CHUNK // max(images, 1))
     for start in range(0, resamples, step):
-        drawn = draws.integers(0, count, (min(step, resamples - start), count))
-        weights = np.stack([np.bincount(row, minlength=count) for row in drawn])
+        draws = generator.integers(0, images, (min(step, resamples - start), images))
+        weights = np.stack([np.bincount(drawn, minlength=images) for drawn in draws])
         stop = start + len(weights)
         for column in range(columns):
             annotated = np.flatnonzero(states[:, column] != UNKNOWN)
             present = states[annotated, column] == PRESENT
             if not present.any():
                 continue
-            for tagger, each in enumerate(values):
-                precision = _weighted_average_precision(each[annotated, column], present, weights[:, annotated])
+            for tagger, values in enumerate(values_per_tagger):
+                precision = _weighted_average_precision(values[annotated, column], present, weights[:, annotated])
                 sums[tagger, start:stop] += np.nan_to_num(precision)
                 defined[tagger, start:stop] += ~np.isnan(precision)
     with np.errstate(invalid="ignore"):
@@ -62,21 +70,37 @@ def bootstrap_mAP(  # noqa: N802
 
 
 def _weighted_average_precision(scores: np.ndarray, present: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """float64 (R,): average precision with each image (N,) counted as often as `weights` (R, N) says."""
+    """float64 (R,): average precision in each resample, where image n counts `weights[r, n]` times.
+
+    Args:
+        scores, present: (N,), of one label.
+        weights: (R, N).
+    """
     order = np.argsort(-scores, kind="stable")
-    ranked, hit = scores[order], present[order]
-    # The last image of each positive's group of equal scores: what ranks at least as high ends there.
-    ends = len(ranked) - 1 - np.searchsorted(ranked[::-1], ranked[hit], side="left")
-    drawn = np.cumsum(weights[:, order], axis=1)[:, ends]
-    own = weights[:, order[hit]]
-    hits = np.cumsum(own, axis=1)
-    last = np.searchsorted(ends, ends, side="right") - 1  # the last positive of the same group
+    ranked, is_positive = scores[order], present[order]
+    # For each positive, the place of the last image with the same score: the precision counts all images up to there.
+    ends = len(ranked) - 1 - np.searchsorted(ranked[::-1], ranked[is_positive], side="left")
+    predicted = np.cumsum(weights[:, order], axis=1)[:, ends]
+    positive_weights = weights[:, order[is_positive]]
+    last_of_group = np.searchsorted(ends, ends, side="right") - 1  # the last positive with the same score
+    true_positives = np.cumsum(positive_weights, axis=1)[:, last_of_group]
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = hits[:, last] / drawn
-        return (np.where(own > 0, precision, 0) * own).sum(1) / own.sum(1)
+        precision = true_positives / predicted
+        return (np.where(positive_weights > 0, precision, 0) * positive_weights).sum(1) / positive_weights.sum(1)
 
 
 def interval(value: float, resampled: np.ndarray, level: float = 0.95) -> Interval:
-    """The percentile interval of a figure from its resamples (R,)."""
+    """The percentile interval of a figure.
+
+    Args:
+        value: the figure on the original images.
+        resampled: (R,), the figure on each resample.
+        level: the share of the resamples that lies within the interval.
+
+    >>> import numpy as np
+    >>> from tagformer.metrics import interval
+    >>> interval(0.5, np.array([0.4, 0.45, 0.5, 0.55, 0.6]), level=0.5)
+    Interval(value=0.5, low=0.45, high=0.55)
+    """
     low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))

@@ -1,4 +1,4 @@
-"""How each tool's evaluation differs from ours, as data: pick the one whose published figures you compare with."""
+"""The evaluation conventions of other tools, as data: choose the tool whose published figures you compare with."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from tagformer.metrics.ranking import Interpolation, Ties
 
 @dataclass(frozen=True)
 class Protocol:
-    """One tool's conventions. The defaults are ours; `docs/metrics.md` tells them in words.
+    """The evaluation conventions of one tool. The defaults are Tagformer's; `docs/metrics.md` explains them.
 
     Attributes:
-        ranked: what is ranked: the logits as they are, or their sigmoid in float32, where large ones become equal.
-        ties, interpolation: of `average_precision`.
-        empty: what becomes of labels without a positive in mAP: left out, 0, or NaN, and so is mAP.
-        unknown: what -1 is in the ranking.
-        unknown_counts: what -1 is in precision and recall.
-        threshold: the tool's own, a probability.
-        strict: a probability equal to the threshold is not predicted.
-        decides: the tool has precision and recall at all.
-        empty_counts, class_f1, never_predicted: of `precision_recall`.
-        top: which of the k highest labels count as predicted: all (``"any"``), those above the threshold
-            (``"above"``), or both figures; empty where the tool has no such figure.
-        top_ties: of `top_k`.
-        scored_counts: where only some entries are scored, precision and recall keep to them too.
+        ranked: the ranked values: the logits, or their sigmoid in float32, which makes large logits equal.
+        ties, interpolation: see `average_precision`.
+        empty: labels without a positive are left out of mAP, count as 0, or make mAP NaN.
+        unknown: the meaning of -1 in the ranking.
+        unknown_counts: the meaning of -1 in precision and recall.
+        threshold: the tool's default threshold, a probability.
+        strict: True where a probability equal to the threshold does not count as predicted.
+        decides: False where the tool reports no precision and recall.
+        empty_counts, class_f1, never_predicted: see `precision_recall`.
+        top: which of the k highest labels count as predicted: all (``"any"``), or only those above the threshold
+            (``"above"``); each is a figure. Empty where the tool has neither.
+        top_ties: see `top_k`.
+        scored_counts: True where `scored` of `evaluate` restricts precision and recall too, not only mAP.
+
+    >>> from tagformer.metrics import PROTOCOLS
+    >>> PROTOCOLS["asl"].threshold
+    0.8
     """
 
     ranked: Literal["logits", "probabilities"] = "logits"

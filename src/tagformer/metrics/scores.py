@@ -1,4 +1,4 @@
-"""All figures of one evaluation, under our conventions or those of another tool."""
+"""All figures of one evaluation, by Tagformer's conventions or those of another tool."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Scores:
     """The figures of one evaluation, as fractions in [0, 1]; NaN where a figure is not defined.
 
     Attributes:
-        mAP: mean of the labels' average precisions, over the labels that have one (but see the protocol).
+        mAP: mean of the labels' average precisions; labels without a positive are left out (but see the protocol).
         average_precision: float64 (L,), NaN for labels without a positive (but see the protocol).
         auroc: float64 (L,), NaN for labels without a positive or a negative.
         all: precision, recall and F1 of the labels at or above the threshold.
         top: the same for the `top_k` highest labels of every image, whatever their scores.
-        top_above: the same for those of the `top_k` highest labels that reach the threshold, as CAT and C-Tran.
-        image: subset accuracy, Hamming loss and example-F1 at the threshold, the same under every protocol.
-        threshold: the probability, or the mean of the labels' own.
-        images: how many images were scored.
-        labels_scored: how many labels have a positive.
+        top_above: the same for those of the `top_k` highest labels that reach the threshold, as in CAT and C-Tran.
+        image: subset accuracy, Hamming loss and example-F1 at the threshold, the same for every protocol.
+        threshold: a probability; the mean where each label has its own threshold.
+        images: the number of scored images.
+        labels_scored: the number of labels that have a positive.
     """
 
     mAP: float  # noqa: N815
@@ -48,11 +48,11 @@ class Scores:
 
     @property
     def AUROC(self) -> float:  # noqa: N802
-        """Mean of the labels' areas under the ROC curve, over the labels that have one."""
+        """Mean of the labels' areas under the ROC curve; labels for which it is not defined are left out."""
         return self.auroc.nanmean().item()
 
     def to_dict(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """A form for JSON, with each label's figures by name; NaN becomes null."""
+        """A dictionary that can be written as JSON, with the figures per label by name; NaN becomes None."""
         figures = {
             "mAP": self.mAP,
             **asdict(self.all),
@@ -87,19 +87,25 @@ def evaluate(
     """Score logits (N, L) against labels (N, L) in {1, 0, -1}.
 
     Args:
-        logits: ranked in the precision they come in; their sigmoid meets the threshold. Rank float32: bfloat16 makes
-            ties.
+        logits: they are ranked in their own precision, and their sigmoid is compared with the threshold. Pass float32:
+            bfloat16 makes near logits equal.
         labels: entries with -1 are left out of every figure (but see the protocol).
-        protocol: whose conventions to follow, one of `PROTOCOLS`.
-        threshold: probability at or above which a label counts as predicted, or one for each label (L,). None: the
-            protocol's own, 0.5 in ours.
-        top_k: how many of an image's highest labels count in the figures of that name.
-        scored: bool (N, L), the entries that count; the others are left out, in C-Tran's protocol of mAP alone. A
-            label without a positive among them is left out under every protocol.
-        given: ``"probabilities"`` where the first argument already has values between 0 and 1. Never guessed.
+        protocol: the conventions to follow, one of `PROTOCOLS`.
+        threshold: the probability from which a label counts as predicted, or one per label (L,). None: the protocol's
+            default, which is 0.5 for ``"tagformer"``.
+        top_k: the number of an image's highest labels in the figures `top` and `top_above`.
+        scored: bool (N, L), the entries to score. The others are left out; with the protocol ``"ctran"`` only of mAP.
+            A label without a positive among the scored entries is left out, whatever the protocol.
+        given: ``"probabilities"`` where the first argument has values between 0 and 1. This is never guessed.
 
     Raises:
-        ValueError: unknown protocol, shapes that differ, NaN among the logits, or probabilities outside [0, 1].
+        ValueError: the protocol is unknown, the shapes differ, a logit is NaN, or a probability is outside [0, 1].
+
+    >>> import torch
+    >>> from tagformer.metrics import evaluate
+    >>> scores = evaluate(torch.tensor([[2.0, -1.0], [1.0, 3.0]]), torch.tensor([[1, 0], [0, 1]]))
+    >>> scores.mAP, scores.all.OP, scores.image.subset_accuracy  # label 0 is wrongly predicted on the second image
+    (1.0, 0.6666666666666666, 0.5)
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
@@ -140,7 +146,15 @@ def evaluate(
 
 
 def label_frequency_baseline(labels: Tensor) -> float:
-    """mAP of a tagger that scores all images alike: the mean share of positives of the labels that have any."""
+    """The mAP of a tagger that gives all images the same scores: the mean share of positives of a label.
+
+    Labels without a positive are left out.
+
+    >>> import torch
+    >>> from tagformer.metrics import label_frequency_baseline
+    >>> label_frequency_baseline(torch.tensor([[1, 0], [0, 0], [0, 0], [1, 0]]))
+    0.5
+    """
     present = (labels == PRESENT).sum(0).double()
     annotated = (labels >= 0).sum(0).double()
     return (present / annotated)[present > 0].mean().item()
@@ -151,7 +165,7 @@ def _counted(predicted: Tensor, labels: Tensor, rules: Protocol) -> PrecisionRec
 
 
 def _mean(values: Tensor, rules: Protocol, partial: bool) -> float:
-    """mAP from the labels' average precisions, of which some may be NaN."""
+    """mAP from the labels' average precisions (L,), some of which may be NaN."""
     if partial or rules.empty == "left out":
         return values.nanmean().item()
     return (values.nan_to_num(0) if rules.empty == "zero" else values).mean().item()

@@ -1,4 +1,4 @@
-"""The report's charts, as SVG text that stands in the page itself."""
+"""The charts of the report and of other pages, as SVG text that is part of the page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 INK, FAINT, GRID, BLUE, ORANGE = "#1f2328", "#6e7781", "#eaeef2", "#0969da", "#bc4c00"
-WIDE, HIGH = 5.2, 3.5  # inches, at 72 to the inch: what a phone shows without shrinking the text
+WIDE, HIGH = 5.2, 3.5  # inches of 72 pixels: narrow enough for a phone without making the text smaller
 STYLE: Any = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "tagformer",  # the same picture is the same text
+    "svg.hashsalt": "tagformer",  # equal charts give equal text
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,
@@ -42,7 +42,7 @@ Curve = tuple[str, Sequence[float], Sequence[float]]  # name, x, y
 
 @contextmanager
 def _figure(width: float = WIDE, height: float = HIGH) -> Iterator[tuple[Figure, Callable[[], str]]]:
-    """A figure in the report's style, and a function that gives its SVG."""
+    """Yield a figure in the report's style, and a function that returns its SVG text."""
     with rc_context(STYLE):
         figure = Figure((width, height), layout="constrained")
 
@@ -58,16 +58,17 @@ def _figure(width: float = WIDE, height: float = HIGH) -> Iterator[tuple[Figure,
 def label_map_chart(
     places: np.ndarray, names: Sequence[str], pairs: Sequence[tuple[str, str, Sequence[tuple[int, int]]]]
 ) -> str:
-    """Labels as points in the plane, and lines between some of them.
+    """Labels as points in the plane, and lines between pairs of them.
 
     Args:
-        places: (L, 2).
-        pairs: for each kind its name, its colour, and the numbers of the labels that its lines join.
+        places: (L, 2), the points.
+        names: L names.
+        pairs: for each kind of pair, its name, its colour, and the pairs of label numbers to connect.
     """
     with _figure(7.5, 6) as (figure, svg):
         axes = figure.add_subplot()
-        for kind, colour, joined in pairs:
-            for number, ends in enumerate(joined):
+        for kind, colour, connected in pairs:
+            for number, ends in enumerate(connected):
                 x, y = places[list(ends)].T
                 axes.plot(x, y, color=colour, linewidth=1.5, alpha=0.7, label=kind if number == 0 else None, zorder=1)
         axes.scatter(places[:, 0], places[:, 1], s=14, color=INK, zorder=2)
@@ -75,13 +76,13 @@ def label_map_chart(
             axes.annotate(name, (x, y), (3, 3), textcoords="offset points", fontsize=8)
         axes.set_xticks([])
         axes.set_yticks([])
-        if any(joined for _, _, joined in pairs):
+        if any(connected for _, _, connected in pairs):
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2)
         return svg()
 
 
 def precision_recall_chart(curves: Sequence[Curve], others: Sequence[Curve]) -> str:
-    """Precision over recall: the named curves in colour, the others as a grey cloud behind them."""
+    """Precision over recall: `curves` in colour with a legend, `others` in grey behind them."""
     with _figure() as (figure, svg):
         axes = figure.subplots()
         for _, recall, precision in others:
@@ -94,13 +95,13 @@ def precision_recall_chart(curves: Sequence[Curve], others: Sequence[Curve]) -> 
 
 
 def calibration_chart(confidence: Sequence[float], frequency: Sequence[float], count: Sequence[float]) -> str:
-    """The share of positives over the probability, above the number of entries in each bin."""
+    """A reliability curve, and below it the number of entries in each bin; see `metrics.Reliability`."""
     with _figure() as (figure, svg):
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
         filled = [i for i, number in enumerate(count) if number]
         axes.plot([confidence[i] for i in filled], [frequency[i] for i in filled], color=BLUE, marker="o", markersize=4)
-        _percent_axes(axes, "", "were present")
+        _percent_axes(axes, "", "share present")
         edges = np.linspace(0, 1, len(count) + 1)
         below.bar(edges[:-1], count, np.diff(edges), align="edge", color=BLUE, alpha=0.35, edgecolor="white")
         below.set(yscale="log", ylabel="entries", xlabel="probability")
@@ -111,12 +112,14 @@ def calibration_chart(confidence: Sequence[float], frequency: Sequence[float], c
 
 
 def known_chart(fractions: Sequence[float], mean: Sequence[float], draws: Sequence[Sequence[float]]) -> str:
-    """mAP over the share of known labels, each draw as a dot."""
+    """mAP over the share of known labels: the mean as a line, each draw as a dot."""
     with _figure() as (figure, svg):
         axes = figure.subplots()
         places = [100 * fraction for fraction in fractions]
-        for place, own in zip(places, draws, strict=True):
-            axes.plot([place] * len(own), [100 * value for value in own], "o", color=BLUE, alpha=0.35, markersize=4)
+        for place, values in zip(places, draws, strict=True):
+            axes.plot(
+                [place] * len(values), [100 * value for value in values], "o", color=BLUE, alpha=0.35, markersize=4
+            )
         axes.plot(places, [100 * value for value in mean], color=BLUE, marker="o")
         axes.set(xlabel="labels known, %", ylabel="mAP, %")
         axes.set_xticks(places)
@@ -124,7 +127,7 @@ def known_chart(fractions: Sequence[float], mean: Sequence[float], draws: Sequen
 
 
 def curves_chart(curves: Sequence[Curve], x: str, y: str) -> str:
-    """Several named curves."""
+    """Several named curves, with the names of the axes `x` and `y`."""
     with _figure() as (figure, svg):
         axes = figure.subplots()
         for name, places, values in curves:
@@ -135,7 +138,13 @@ def curves_chart(curves: Sequence[Curve], x: str, y: str) -> str:
 
 
 def epochs_chart(curves: Sequence[Curve], label: str, from_zero: bool = False) -> str:
-    """Figures over the epochs."""
+    """One or two figures over the epochs.
+
+    Args:
+        curves: name, epochs and values of each figure.
+        label: name of the y axis.
+        from_zero: begin the y axis at 0.
+    """
     with _figure(WIDE, 2.6) as (figure, svg):
         axes = figure.subplots()
         for number, (name, epochs, values) in enumerate(curves):
@@ -150,7 +159,7 @@ def epochs_chart(curves: Sequence[Curve], label: str, from_zero: bool = False) -
 
 
 def matrix_chart(names: Sequence[str], values: np.ndarray) -> str:
-    """A square matrix of shares (L, L), with the labels' names."""
+    """A matrix of shares (L, L) as coloured squares, with the labels' names on both axes."""
     with _figure(WIDE, max(2.2, 0.2 * len(names)) + 1.2) as (figure, svg):
         axes, names = figure.subplots(), [_short(name, 22) for name in names]
         image = axes.imshow(values, vmin=0, vmax=1, cmap="Blues", aspect="auto")
@@ -164,7 +173,7 @@ def matrix_chart(names: Sequence[str], values: np.ndarray) -> str:
 
 
 def _short(name: str, limit: int = 28) -> str:
-    """A name cut in the middle, so that charts keep their room."""
+    """A name of at most `limit` characters; a longer one loses its middle."""
     end = limit // 2
     return name if len(name) <= limit else f"{name[: limit - end - 1]}…{name[-end:]}"
 

@@ -1,4 +1,4 @@
-"""Where a tagger fails: labels that it takes for one another, and the images on which it is most wrong."""
+"""The mistakes of a tagger: labels that it confuses, and the images on which it is most wrong."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from tagformer.labels.space import ABSENT, PRESENT
 
 @dataclass(frozen=True)
 class Confusion:
-    """A label predicted where it is absent and another is present.
+    """One label is predicted where it is absent, on images where another label is present.
 
     Attributes:
-        predicted, present: the labels' columns.
-        images: how many images show it.
-        share: of the images with the present label and without the predicted one.
-        missed: how many of them also miss the present label: one was taken for the other.
+        predicted: column of the label that is predicted but absent.
+        present: column of the label that is present.
+        images: the number of such images.
+        share: their share of all images with the present label and without the predicted one.
+        missed: on how many of them the present label is not predicted, so the one was taken for the other.
     """
 
     predicted: int
@@ -29,68 +30,90 @@ class Confusion:
 
 
 def confusions(predicted: Tensor, labels: Tensor, count: int = 15) -> list[Confusion]:
-    """The most frequent confusions, by the number of images.
+    """The most frequent confusions of two labels, by the number of images.
 
     Args:
         predicted: bool (N, L).
         labels: (N, L) in {1, 0, -1}; entries with -1 are neither present nor absent.
+        count: the largest number of confusions to list.
+
+    >>> import torch
+    >>> from tagformer.report import confusions
+    >>> confusions(torch.tensor([[False, True], [True, False]]), torch.tensor([[1, 0], [1, 0]]))
+    [Confusion(predicted=1, present=0, images=1, share=0.5, missed=1)]
     """
     present, absent = (labels == PRESENT).float(), (labels == ABSENT).float()
     wrong = predicted.float() * absent
-    images = wrong.T @ present  # [predicted, present]
+    # Three matrices (L, L) of numbers of images, indexed by the predicted and the present label.
+    images = wrong.T @ present
     possible = absent.T @ present
     missed = wrong.T @ (present * ~predicted)
-    best = images.flatten().argsort(descending=True, stable=True)[:count].tolist()
-    width = labels.shape[1]
+    most_frequent = images.flatten().argsort(descending=True, stable=True)[:count].tolist()
+    pairs = [divmod(place, labels.shape[1]) for place in most_frequent]
     return [
         Confusion(
-            row := place // width,
-            column := place % width,
-            int(images[row, column]),
-            (images[row, column] / possible[row, column]).item(),
-            int(missed[row, column]),
+            predicted=row,
+            present=column,
+            images=int(images[row, column]),
+            share=(images[row, column] / possible[row, column]).item(),
+            missed=int(missed[row, column]),
         )
-        for place in best
-        if images.flatten()[place] > 0
+        for row, column in pairs
+        if images[row, column] > 0
     ]
 
 
 def co_occurrence(states: Tensor) -> Tensor:
-    """float (L, L): of the images where the row's label holds, the share where the column's does too.
+    """The share of the row label's images that also have the column label.
 
     Args:
-        states: bool (N, L).
+        states: bool (N, L), True where an image has a label.
 
     Returns:
-        0 in the rows of labels that hold nowhere.
+        float (L, L), 0 in the rows of labels that no image has.
+
+    >>> import torch
+    >>> from tagformer.report import co_occurrence
+    >>> co_occurrence(torch.tensor([[True, True], [True, False]]))
+    tensor([[1.0000, 0.5000],
+            [1.0000, 1.0000]])
     """
-    held = states.float()
-    return held.T @ held / held.sum(0).clamp(min=1).unsqueeze(1)
+    present = states.float()
+    return present.T @ present / present.sum(0).clamp(min=1).unsqueeze(1)
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """The images on which one label is most wrong, by their rows, worst first.
+    """The images with the worst probabilities of one label, as row numbers, worst first.
 
     Attributes:
-        label: its column.
-        surest: where it is absent and gets the highest probability.
-        missed: where it is present and gets the lowest.
+        label: column of the label.
+        absent: images without the label that have the highest probabilities.
+        present: images with the label that have the lowest probabilities.
     """
 
     label: int
-    surest: tuple[int, ...]
-    missed: tuple[int, ...]
+    absent: tuple[int, ...]
+    present: tuple[int, ...]
 
 
 def worst_images(probabilities: Tensor, labels: Tensor, label: int, count: int = 4) -> Mistakes:
-    """The most confident wrong images of a label.
+    """The images on which a label's probability is most wrong.
 
     Args:
         probabilities, labels: (N, L); images with -1 are left out.
+        label: column of the label.
+        count: the largest number of images of each kind.
+
+    >>> import torch
+    >>> from tagformer.report import worst_images
+    >>> probabilities = torch.tensor([[0.9], [0.1], [0.7], [0.2]])
+    >>> worst_images(probabilities, torch.tensor([[0], [1], [0], [1]]), label=0, count=1)
+    Mistakes(label=0, absent=(0,), present=(1,))
     """
-    own = probabilities[:, label]
-    rows = {state: torch.nonzero(labels[:, label] == state).flatten() for state in (ABSENT, PRESENT)}
-    surest = rows[ABSENT][own[rows[ABSENT]].argsort(descending=True, stable=True)[:count]]
-    missed = rows[PRESENT][own[rows[PRESENT]].argsort(stable=True)[:count]]
-    return Mistakes(label, tuple(surest.tolist()), tuple(missed.tolist()))
+    column = probabilities[:, label]
+    absent = torch.nonzero(labels[:, label] == ABSENT).flatten()
+    present = torch.nonzero(labels[:, label] == PRESENT).flatten()
+    highest_absent = absent[column[absent].argsort(descending=True, stable=True)[:count]]
+    lowest_present = present[column[present].argsort(stable=True)[:count]]
+    return Mistakes(label, tuple(highest_absent.tolist()), tuple(lowest_present.tolist()))

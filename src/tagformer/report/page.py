@@ -1,4 +1,4 @@
-"""``report.html``: one file that shows how good a run is, and where it fails."""
+"""``report.html``: the figures of a run's evaluation and its worst mistakes, in one file."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from tagformer.report.mistakes import co_occurrence, confusions, worst_images
 from tagformer.report.tables import Table, shown
 from tagformer.runs.run import HISTORY, Run
 
-FREQUENT = 20  # labels in the co-occurrence pictures
-CURVES = 5  # labels with a precision-recall curve of their own colour
+FREQUENT = 20  # labels in the co-occurrence charts
+CURVES = 5  # labels whose precision-recall curves are coloured
 THUMBNAIL = 132  # pixels a side
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report's page, and its tables for use elsewhere."""
+    """A report: the page, and two of its tables for use elsewhere."""
 
     html: str
     scores: Table
@@ -51,18 +51,19 @@ def build_report(
     run: Run,
     data: SplitOfRun,
     evaluation: Evaluation,
-    pictured: int = 12,
+    worst_labels: int = 12,
     resamples: int = 1000,
     progress: Progress | None = None,
 ) -> Report:
-    """Build a run's report.
+    """Build the report of a run's evaluation.
 
     Args:
-        data: what was evaluated; its images are shown.
-        evaluation: under our own protocol; its figures are those of the page.
-        pictured: how many labels, those with the lowest average precision, are shown with their worst images.
-        resamples: of the bootstrap, for mAP's confidence interval.
-        progress: called with the number of labels whose images are read.
+        run: the run.
+        data: the evaluated data, whose images are shown.
+        evaluation: the figures of the page, by the protocol ``"tagformer"``.
+        worst_labels: the number of labels to show with their worst images, those with the lowest average precision.
+        resamples: number of bootstrap resamples for the confidence interval of mAP.
+        progress: called with the number of labels whose images have been read.
     """
     targets = run.label_space.is_target
     thresholds = run.thresholds[targets]
@@ -87,13 +88,13 @@ def build_report(
         },
         "calibration_error": reliability(probabilities, evaluation.labels).expected_calibration_error,
         "charts": {
-            "precision_recall": _precision_recall(evaluation),
-            "co_occurrence": _co_occurrence(evaluation, predicted),
-            "known": _known(evaluation),
-            "training": _training(run.folder / HISTORY),
-            "calibration": _calibration(probabilities, evaluation.labels),
+            "precision_recall": _precision_recall_chart(evaluation),
+            "co_occurrence": _co_occurrence_charts(evaluation, predicted),
+            "known": _known_chart(evaluation),
+            "training": _training_charts(run.folder / HISTORY),
+            "calibration": _calibration_chart(probabilities, evaluation.labels),
         },
-        "mistakes": _mistakes(data.dataset, evaluation, probabilities, thresholds, pictured, progress),
+        "mistakes": _mistakes(data.dataset, evaluation, probabilities, thresholds, worst_labels, progress),
         "shown": shown,
     }
     environment = Environment(
@@ -110,14 +111,14 @@ def _scores_table(evaluation: Evaluation, thresholds: Tensor | None) -> Table:
         (f"top {scores.top_k} above the threshold", scores.top_above, math.nan),
     ]
     if thresholds is not None:
-        own = evaluate(evaluation.logits, evaluation.labels, threshold=thresholds)
-        rows.append(("all, tuned thresholds", own.all, math.nan))
+        tuned = evaluate(evaluation.logits, evaluation.labels, threshold=thresholds)
+        rows.append(("all, tuned thresholds", tuned.all, math.nan))
     header = ("%", "mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "macro-F1")
     return Table(
         "Scores",
         header,
-        [(name, mAP, *(getattr(part, key.replace("-", "_")) for key in header[2:])) for name, part, mAP in rows],
-        f"{scores.images} images, {scores.labels_scored} labels with a positive. CF1: harmonic mean of CP and CR.",
+        [(name, mAP, *(getattr(figures, key.replace("-", "_")) for key in header[2:])) for name, figures, mAP in rows],
+        f"{scores.images} images, {scores.labels_scored} labels with a positive; CF1: harmonic mean of CP and CR.",
     )
 
 
@@ -136,17 +137,23 @@ def _labels_table(evaluation: Evaluation, predicted: Tensor, thresholds: Tensor)
     )
     rows = sorted(figures, key=lambda row: (math.isnan(row[2]), -row[2], row[0]))
     return Table(
-        "Labels", ("label", "positives", "AP", "precision", "recall", "threshold"), rows, "Labels by average precision."
+        "Labels", ("label", "positives", "AP", "precision", "recall", "threshold"), rows, "Sorted by average precision."
     )
 
 
 def _confusions_table(evaluation: Evaluation, predicted: Tensor) -> Table:
     names = evaluation.names
     rows = [
-        (names[found.predicted], names[found.present], found.images, found.share, found.missed)
-        for found in confusions(predicted, evaluation.labels)
+        (
+            names[confusion.predicted],
+            names[confusion.present],
+            confusion.images,
+            confusion.share,
+            confusion.missed,
+        )
+        for confusion in confusions(predicted, evaluation.labels)
     ]
-    header = ("predicted, but absent", "where this is present", "images", "% of such images", "this was missed")
+    header = ("predicted, but absent", "present", "images", "% of candidates", "present label missed")
     return Table("Confusions", header, rows)
 
 
@@ -166,15 +173,15 @@ def _known_table(evaluation: Evaluation) -> Table | None:
     return Table("Known labels", header, [("mAP", *(point.mAP for point in evaluation.known))])
 
 
-def _precision_recall(evaluation: Evaluation) -> str:
-    """Everything together, and the labels from the best to the worst in steps."""
+def _precision_recall_chart(evaluation: Evaluation) -> str:
+    """The curve of all entries together, and those of some labels from the best to the worst average precision."""
     logits, labels = evaluation.logits, evaluation.labels
     precisions = evaluation.regular.average_precision
     ranked = [i for i in precisions.argsort(descending=True).tolist() if not precisions[i].isnan()]
     if not ranked:
         return ""
-    every = (len(ranked) - 1) / max(CURVES - 1, 1)
-    chosen = list(dict.fromkeys(ranked[round(step * every)] for step in range(CURVES)))
+    distance = (len(ranked) - 1) / max(CURVES - 1, 1)
+    chosen = list(dict.fromkeys(ranked[round(step * distance)] for step in range(CURVES)))
     curves: dict[int, charts.Curve] = {}
     for column in ranked:
         precision, recall = _thinned(*precision_recall_curve(logits[:, column], labels[:, column]))
@@ -185,46 +192,47 @@ def _precision_recall(evaluation: Evaluation) -> str:
 
 
 def _thinned(precision: Tensor, recall: Tensor, points: int = 200) -> tuple[list[float], list[float]]:
-    """A curve with at most so many points, for a page that stays small."""
-    kept = torch.linspace(0, len(recall) - 1, min(points, len(recall))).round().long()
-    return precision[kept].tolist(), recall[kept].tolist()
+    """The curve with at most `points` of its points, which keeps the page small."""
+    selected = torch.linspace(0, len(recall) - 1, min(points, len(recall))).round().long()
+    return precision[selected].tolist(), recall[selected].tolist()
 
 
-def _co_occurrence(evaluation: Evaluation, predicted: Tensor) -> tuple[str, str]:
-    """Of the most frequent labels: in truth, and as predicted."""
+def _co_occurrence_charts(evaluation: Evaluation, predicted: Tensor) -> tuple[str, str]:
+    """The co-occurrence of the most frequent labels: of the true labels, and of the predicted ones."""
     present = evaluation.labels == PRESENT
     order = present.sum(0).argsort(descending=True, stable=True)[:FREQUENT]
-    said = (predicted & (evaluation.labels != UNKNOWN))[:, order]
+    scored_predictions = predicted & (evaluation.labels != UNKNOWN)
     names = [evaluation.names[i] for i in order.tolist()]
-    pictures = [charts.matrix_chart(names, co_occurrence(states).numpy()) for states in (present[:, order], said)]
-    return pictures[0], pictures[1]
+    true, as_predicted = (
+        charts.matrix_chart(names, co_occurrence(states[:, order]).numpy()) for states in (present, scored_predictions)
+    )
+    return true, as_predicted
 
 
-def _known(evaluation: Evaluation) -> str:
+def _known_chart(evaluation: Evaluation) -> str:
     points = evaluation.known
     if not points:
         return ""
     return charts.known_chart([p.fraction for p in points], [p.mAP for p in points], [p.mAPs for p in points])
 
 
-def _training(history: Path) -> tuple[str, str] | None:
-    """The losses, and the validation mAP."""
+def _training_charts(history: Path) -> tuple[str, str] | None:
+    """The losses, and the validation mAP, over the epochs; None where the run has no history."""
     if not history.is_file():
         return None
     with history.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
 
     def curve(title: str, key: str, factor: float = 1) -> charts.Curve:
-        own = [(float(row["epoch"]), factor * float(row[key])) for row in rows if row.get(key)]
-        return title, [epoch for epoch, _ in own], [value for _, value in own]
+        points = [(float(row["epoch"]), factor * float(row[key])) for row in rows if row.get(key)]
+        return title, [epoch for epoch, _ in points], [value for _, value in points]
 
     losses = [curve("training", "loss"), curve("validation", "val_loss")]
-    return charts.epochs_chart(losses, "loss", True), charts.epochs_chart(
-        [curve("", "val_mAP", 100)], "validation mAP, %"
-    )
+    mAP = charts.epochs_chart([curve("", "val_mAP", 100)], "validation mAP, %")  # noqa: N806
+    return charts.epochs_chart(losses, "loss", from_zero=True), mAP
 
 
-def _calibration(probabilities: Tensor, labels: Tensor) -> str:
+def _calibration_chart(probabilities: Tensor, labels: Tensor) -> str:
     curve = reliability(probabilities, labels)
     return charts.calibration_chart(curve.confidence.tolist(), curve.frequency.tolist(), curve.count.tolist())
 
@@ -237,36 +245,40 @@ def _mistakes(
     count: int,
     progress: Progress | None,
 ) -> list[dict[str, Any]]:
-    """For the labels with the lowest average precision, their worst images."""
+    """The worst images of the labels with the lowest average precision, as the template takes them."""
     row_of = {image_id: row for row, image_id in enumerate(dataset.ids)}
-    precisions = evaluation.regular.average_precision.nan_to_num(2.0)
+    precisions = evaluation.regular.average_precision.nan_to_num(2.0)  # undefined ones come last
     worst = [column for column in precisions.argsort(stable=True).tolist() if precisions[column] <= 1][:count]
+
+    def shown_image(row: int, column: int, state: int) -> dict[str, Any]:
+        probability = probabilities[row, column]
+        present = torch.nonzero(evaluation.labels[row] == PRESENT).flatten().tolist()
+        return {
+            "id": evaluation.ids[row],
+            "picture": _picture(dataset.images[row_of[evaluation.ids[row]]]),
+            "probability": probability.item(),
+            "wrong": (probability >= thresholds[column]).item() == (state == ABSENT),
+            "true": [evaluation.names[i] for i in present],
+        }
+
     shown_labels = []
     for number, column in enumerate(worst, start=1):
-        found = worst_images(probabilities, evaluation.labels, column)
-        pictures = {
-            kind: [
-                {
-                    "id": evaluation.ids[row],
-                    "picture": _picture(dataset.images[row_of[evaluation.ids[row]]]),
-                    "probability": probabilities[row, column].item(),
-                    "wrong": (probabilities[row, column] >= thresholds[column]).item() == (state == ABSENT),
-                    "true": [
-                        evaluation.names[i] for i in torch.nonzero(evaluation.labels[row] == PRESENT).flatten().tolist()
-                    ],
-                }
-                for row in rows
-            ]
-            for kind, rows, state in (("surest", found.surest, ABSENT), ("missed", found.missed, PRESENT))
-        }
-        shown_labels.append({"name": evaluation.names[column], "AP": precisions[column].item(), **pictures})
+        mistakes = worst_images(probabilities, evaluation.labels, column)
+        shown_labels.append(
+            {
+                "name": evaluation.names[column],
+                "AP": precisions[column].item(),
+                "absent": [shown_image(row, column, ABSENT) for row in mistakes.absent],
+                "present": [shown_image(row, column, PRESENT) for row in mistakes.present],
+            }
+        )
         if progress:
             progress(number)
     return shown_labels
 
 
 def _picture(source: ImageSource) -> str:
-    """A small square JPEG as a data address."""
+    """A small square JPEG as a ``data:`` address, which is part of the page."""
     image = load_image(source)
     small = ImageOps.fit(image, (THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Tables as Markdown, CSV and LaTeX."""
+"""Tables of figures as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -17,11 +17,23 @@ LATEX = {char: f"\\{char}" for char in "%&_#${}"} | {"\\": "\\textbackslash{}", 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of figures; the first column holds names.
+    """A table of figures, with names in its first column.
 
     Attributes:
-        rows: text is printed as it is, whole numbers too, fractions as percentages with one digit, NaN as a dash.
-        note: what the figures are, in a sentence.
+        title: the title.
+        header: the names of the columns.
+        rows: the cells. A float is a fraction: it is printed as a percentage with one decimal, NaN as a dash. Text and
+            whole numbers are printed unchanged.
+        note: one sentence that explains the figures.
+
+    >>> from tagformer.report import Table
+    >>> print(Table("Scores", ("run", "mAP", "images"), [("a", 0.12345, 7)]).markdown())
+    **Scores**
+    <BLANKLINE>
+    | run | mAP | images |
+    | :-- | --: | --: |
+    | a | 12.3 | 7 |
+    <BLANKLINE>
     """
 
     title: str
@@ -30,14 +42,14 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """A pipe table below its title."""
+        """The title and a Markdown table below it."""
         aligned = [":--"] + ["--:"] * (len(self.header) - 1)
         cells = [[shown(cell).replace("|", "\\|") for cell in row] for row in (self.header, *self.rows)]
         lines = ["| " + " | ".join(row) + " |" for row in (cells[0], aligned, *cells[1:])]
         return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else [])]) + "\n"
 
     def csv(self) -> str:
-        """Comma-separated values with every digit: fractions stay fractions, NaN is empty."""
+        """Comma-separated values in full precision: fractions stay fractions, NaN is an empty cell."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.header)
@@ -45,14 +57,14 @@ class Table:
         return text.getvalue()
 
     def latex(self) -> str:
-        """A ``tabular`` with rules of the booktabs package."""
+        """A LaTeX ``tabular``, which needs the package booktabs."""
         lines = [" & ".join(_escaped(shown(cell)) for cell in row) + " \\\\" for row in (self.header, *self.rows)]
         columns = "l" + "r" * (len(self.header) - 1)
         body = "\n".join(["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"])
         return f"% {self.title}. {self.note}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
 
     def write(self, folder: Path, name: str) -> list[Path]:
-        """Write ``NAME.md``, ``NAME.csv`` and ``NAME.tex``, and say where."""
+        """Write ``NAME.md``, ``NAME.csv`` and ``NAME.tex``, and return their paths."""
         texts = {"md": self.markdown(), "csv": self.csv(), "tex": self.latex()}
         for kind, text in texts.items():
             write_text(folder / f"{name}.{kind}", text)
@@ -60,7 +72,12 @@ class Table:
 
 
 def shown(cell: Cell) -> str:
-    """A cell as people read it."""
+    """A cell's text on a page: a fraction as a percentage, NaN as a dash.
+
+    >>> from tagformer.report.tables import shown
+    >>> shown(0.5), shown(7), shown(float("nan"))
+    ('50.0', '7', '–')
+    """
     if not isinstance(cell, float):
         return str(cell)
     return "–" if math.isnan(cell) else f"{100 * cell:.1f}"

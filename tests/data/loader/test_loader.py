@@ -12,8 +12,8 @@ from tagformer.data import MultiLabelDataset, load_dataset
 from tagformer.data.loader.loader import Batch, ImageItems, TrainingLoader, evaluation_loader, raise_on_bad_images
 from tagformer.data.loader.sampler import EpochBatches
 from tagformer.errors import BadImageError
-from tagformer.images.reading import Picture, open_picture
-from tagformer.images.transforms import Cutout, evaluation_transform, normalise, training_transform
+from tagformer.images.reading import open_picture
+from tagformer.images.transforms import evaluation_transform, training_transform
 from tagformer.labels import LabelSpace
 
 AUGMENTED: dict[str, Any] = {"crop_scale": (0.5, 1.0), "flip": 0.5, "rand_augment": 9, "cutout": 0.25}
@@ -22,13 +22,6 @@ AUGMENTED: dict[str, Any] = {"crop_scale": (0.5, 1.0), "flip": 0.5, "rand_augmen
 @pytest.fixture(scope="module")
 def scenes() -> MultiLabelDataset:
     return load_dataset("scenes?images=22")
-
-
-def halves(width: int, height: int) -> Image.Image:
-    """The left half red, the right half blue."""
-    image = Image.new("RGB", (width, height), "red")
-    image.paste("blue", (width // 2, 0, width, height))
-    return image
 
 
 def with_bad_ones(folder: Path) -> MultiLabelDataset:
@@ -44,95 +37,6 @@ def with_bad_ones(folder: Path) -> MultiLabelDataset:
         labels=torch.tensor([[i % 2, i // 2 % 2] for i in range(5)], dtype=torch.int8),
         ids=[f"id-{number}" for number in range(5)],
     )
-
-
-# Transforms
-
-
-@pytest.mark.parametrize("size", [(100, 40), (30, 90), (7, 7)])
-def test_squash_shows_the_whole_image_in_a_square(size: tuple[int, int]) -> None:
-    image = evaluation_transform(32)(Picture.of(halves(*size)))
-    assert image.shape == (3, 32, 32)
-    assert image.dtype == torch.uint8
-    assert image[:, :, 1].float().mean(1).tolist() == [255, 0, 0]
-    assert image[:, :, -2].float().mean(1).tolist() == [0, 0, 255]
-
-
-def test_crop_takes_the_centre_without_stretching() -> None:
-    picture = Image.new("RGB", (96, 32), "red")
-    picture.paste("green", (32, 0, 64, 32))
-    green = evaluation_transform(32, "crop")(Picture.of(picture))
-    assert green.shape == (3, 32, 32)
-    assert torch.equal(green, torch.tensor([0, 128, 0], dtype=torch.uint8).view(3, 1, 1).expand(3, 32, 32))
-
-
-def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
-    picture = load_dataset("scenes?images=6").images[0].render()  # type: ignore[union-attr]
-    expected = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(64, 64, 3).permute(2, 0, 1)
-    assert torch.equal(evaluation_transform(64)(Picture.of(picture)), expected)
-    assert torch.equal(training_transform(64, flip=0)(Picture.of(picture)), expected)
-    assert torch.equal(training_transform(64, flip=1)(Picture.of(picture)), expected.flip(2))
-
-
-def test_an_unknown_way_of_resizing_is_refused() -> None:
-    with pytest.raises(ValueError, match="one of squash, crop, ctran, not 'stretch'"):
-        evaluation_transform(32, "stretch")
-
-
-def test_half_of_the_images_are_flipped() -> None:
-    transform = training_transform(8, flip=0.5)
-    torch.manual_seed(0)
-    flipped = sum(transform(Picture.of(halves(8, 8)))[2, 0, 0].item() == 255 for _ in range(400))
-    assert 160 < flipped < 240
-
-
-def test_random_crops_keep_the_share_of_the_area_that_was_asked_for() -> None:
-    ramp = Image.merge("RGB", [Image.linear_gradient("L")] * 3)  # 256 x 256, brightness is the row
-    transform = training_transform(64, crop_scale=(0.25, 0.25), flip=0)
-    torch.manual_seed(0)
-    for _ in range(20):
-        image = transform(Picture.of(ramp))[0].float()
-        height = (image[-1].mean() - image[0].mean()) / 256
-        assert 0.4 < height < 0.6  # a quarter of the area, with sides in the ratio 3:4 to 4:3
-
-
-def test_cutout_hides_one_grey_square() -> None:
-    image = torch.zeros(3, 20, 20, dtype=torch.uint8)
-    cutout = Cutout(6)
-    torch.manual_seed(0)
-    for _ in range(50):
-        hidden = cutout(image)
-        rows, columns = torch.nonzero(hidden[0]).unbind(1)
-        height, width = (int(edge.max() - edge.min()) + 1 for edge in (rows, columns))
-        assert torch.equal(hidden.unique(), torch.tensor([0, 128], dtype=torch.uint8))
-        assert len(rows) == height * width
-        assert 3 <= height <= 6
-        assert 3 <= width <= 6
-    assert not image.any()
-
-
-def test_augmented_images_keep_size_and_type() -> None:
-    transform = training_transform(24, **AUGMENTED)
-    torch.manual_seed(0)
-    for _ in range(10):
-        image = transform(Picture.of(halves(50, 30)))
-        assert (image.shape, image.dtype) == ((3, 24, 24), torch.uint8)
-
-
-def test_normalise_is_the_written_out_formula_and_leaves_its_input_alone() -> None:
-    images = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    before = images.clone()
-    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
-    result = normalise(images, mean, std)
-    assert result.dtype == torch.float32
-    assert result.is_contiguous(memory_format=torch.channels_last)
-    for channel in range(3):
-        expected = (images[:, channel].double() / 255 - mean[channel]) / std[channel]
-        torch.testing.assert_close(result[:, channel].double(), expected, rtol=0, atol=1e-6)
-    assert torch.equal(images, before)
-
-
-# Seeds
 
 
 # Batches
@@ -209,7 +113,7 @@ def test_a_batch_moves_to_a_device_whole(scenes: MultiLabelDataset) -> None:
 def test_evaluation_reads_all_images_once_and_in_order(scenes: MultiLabelDataset) -> None:
     batches = list(evaluation_loader(scenes, evaluation_transform(64), 8, 0))
     assert [len(batch) for batch in batches] == [8, 8, 6]
-    assert [own for batch in batches for own in batch.ids] == list(scenes.ids)
+    assert [image_id for batch in batches for image_id in batch.ids] == list(scenes.ids)
     expected = evaluation_transform(64)(open_picture(scenes.images[9]))  # type: ignore[union-attr]
     assert torch.equal(batches[1].images[1], expected)
 
@@ -269,7 +173,7 @@ def test_a_batch_of_nothing_but_bad_images_is_empty(tmp_path: Path) -> None:
 
 def test_bad_images_are_an_error_unless_skipped() -> None:
     problems = ["image a.jpg is broken (cut off).", "image b.jpg does not exist."]
-    with pytest.raises(BadImageError, match=r"^image a\.jpg is broken \(cut off\); mend it, or .*--on-bad-image skip"):
+    with pytest.raises(BadImageError, match=r"^image a\.jpg is broken \(cut off\); fix it, or .*--on-bad-image skip"):
         raise_on_bad_images(problems, "error")
     assert raise_on_bad_images(problems, "skip") == 2
     assert raise_on_bad_images([], "error") == 0

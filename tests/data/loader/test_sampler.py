@@ -4,15 +4,12 @@ from collections import Counter
 
 import pytest
 import torch
-from torch.nn import functional as F  # noqa: N812
 
 from tagformer.data import MultiLabelDataset
 from tagformer.data.formats.scenes import Scene
 from tagformer.data.loader.sampler import ClassAware, EpochBatches, derive_seed, rows_in_order
 from tagformer.errors import TagformerError
 from tagformer.labels import LabelSpace
-from tagformer.losses import binary_cross_entropy
-from tagformer.training.mixup import agreed, mix
 
 
 def test_a_seed_has_63_bits_and_depends_on_every_part() -> None:
@@ -69,15 +66,14 @@ def test_a_single_batch_may_be_incomplete() -> None:
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_processes_share_every_batch_of_training(world_size: int) -> None:
-    own = [EpochBatches(25, 4, 7, rank=rank, world_size=world_size) for rank in range(world_size)]
-    batches = [list(each) for each in own]
-    assert {len(each) for each in batches} == {25 // (4 * world_size)}
-    assert {len(batch) for each in batches for batch in each} == {4}
-    visited = [index for each in batches for batch in each for _, index in batch]
+    batches = [list(EpochBatches(25, 4, 7, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert {len(share) for share in batches} == {25 // (4 * world_size)}
+    assert {len(batch) for share in batches for batch in share} == {4}
+    visited = [index for share in batches for batch in share for _, index in batch]
     assert len(set(visited)) == len(visited)
     together = list(EpochBatches(25, 4 * world_size, 7))
     for number, batch in enumerate(together):
-        assert {index for each in batches for _, index in each[number]} == {index for _, index in batch}
+        assert {index for share in batches for _, index in share[number]} == {index for _, index in batch}
 
 
 @pytest.mark.parametrize(("count", "world_size"), [(10, 3), (7, 2), (2, 3), (12, 4)])
@@ -106,7 +102,7 @@ def test_class_aware_sampling_visits_labels_equally_often() -> None:
     often = sum(drawn[index] for index in range(90))
     seldom = sum(drawn[index] for index in range(90, 98))
     assert 33 <= often <= 34
-    assert max(drawn[index] for index in range(90)) == 1  # none comes again before all were there
+    assert max(drawn[index] for index in range(90)) == 1  # no image is visited again before all were
     assert {drawn[index] for index in range(90, 98)} <= {3, 4}  # a third of the draws, over nine images
     assert 33 <= drawn[98] <= 34 + 4
     assert often + seldom + drawn[98] == 100
@@ -128,33 +124,3 @@ def test_without_labels_there_is_nothing_to_sample_by() -> None:
     nothing = rare().replace(labels=torch.zeros(100, 3, dtype=torch.int8))
     with pytest.raises(TagformerError, match="no image has a label"):
         ClassAware(nothing)
-
-
-def test_mixup_is_the_weighted_sum_of_two_images() -> None:
-    images = torch.randn(6, 3, 4, 4)
-    before = images.clone()
-    weights = []
-    for seed in range(300):
-        torch.manual_seed(seed)
-        mixed, partner, weight = mix(images, 0.4)
-        torch.testing.assert_close(mixed, weight * images + (1 - weight) * images[partner])
-        assert sorted(partner.tolist()) == list(range(6))
-        weights.append(weight)
-    assert torch.equal(images, before)
-    drawn = torch.tensor(weights)
-    assert drawn.mean().item() == pytest.approx(0.5, abs=0.06)
-    assert drawn.var().item() == pytest.approx(0.25 / 1.8, abs=0.03)  # of Beta(a, a): 1 / (4 (2 a + 1))
-
-
-def test_the_mixed_loss_is_that_of_mixed_labels() -> None:
-    logits = torch.randn(4, 5, dtype=torch.float64)
-    one, other = (torch.randint(0, 2, (4, 5), dtype=torch.int8) for _ in range(2))
-    first, second = (binary_cross_entropy(logits, labels, reduction="mean") for labels in (one, other))
-    soft = F.binary_cross_entropy_with_logits(logits, 0.3 * one.double() + 0.7 * other.double())
-    torch.testing.assert_close((0.3 * first + 0.7 * second).double(), soft, rtol=1e-6, atol=1e-6)
-
-
-def test_only_what_is_true_of_both_images_can_be_told() -> None:
-    one = torch.tensor([[1, 1, 0, 0, -1, -1]], dtype=torch.int8)
-    other = torch.tensor([[1, 0, 0, -1, -1, 1]], dtype=torch.int8)
-    assert agreed(one, other).tolist() == [[1, -1, 0, -1, -1, -1]]

@@ -52,19 +52,19 @@ def test_an_image_without_labels_has_only_wrong_ones() -> None:
     assert tag_lines([], []) == []
 
 
-def test_told_labels_are_marked_as_known_and_not_judged() -> None:
+def test_known_labels_are_marked_and_not_judged() -> None:
     lines = tag_lines([("dog", 1.0), ("cat", 0.7)], ["cat"], known=["dog"])
     assert lines == [("dog (known)", KNOWN), ("cat 70%", RIGHT)]
 
 
-def test_the_colours_can_be_told_apart() -> None:
+def test_the_colours_differ() -> None:
     assert len({ImageColor.getrgb(colour) for colour in (RIGHT, WRONG, MISSED, KNOWN, PLAIN)}) == 5
 
 
 # The sheet
 
 
-def test_pictures_stand_in_rows_under_one_another(tmp_path: Path) -> None:
+def test_pictures_are_in_rows_below_one_another(tmp_path: Path) -> None:
     colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
     pixels = sheet(tmp_path / "sheet.png", *(Image.new("RGB", (SIDE, SIDE), colour) for colour in colours))
     row = SIDE + LINE + 2 * MARGIN
@@ -75,7 +75,7 @@ def test_pictures_stand_in_rows_under_one_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "shown"), [((120, 60), (60, 30)), ((20, 60), (20, 60)), ((10, 30), (20, 60))])
-def test_a_picture_keeps_its_shape_and_stands_in_the_middle(
+def test_a_picture_keeps_its_shape_and_is_in_the_middle(
     tmp_path: Path, size: tuple[int, int], shown: tuple[int, int]
 ) -> None:
     pixels = sheet(tmp_path / "sheet.png", Image.new("RGB", size, "red"))
@@ -86,7 +86,7 @@ def test_a_picture_keeps_its_shape_and_stands_in_the_middle(
     assert (columns.min(), rows.min()) == ((SIDE - shown[0]) // 2, (SIDE - shown[1]) // 2)
 
 
-def test_lines_stand_below_their_picture_in_their_colour(tmp_path: Path) -> None:
+def test_lines_are_below_their_picture_in_their_colour(tmp_path: Path) -> None:
     picture = Image.new("RGB", (SIDE, SIDE), "black")
     lines = [[("dog", RIGHT), ("cat", WRONG)], []]
     pixels = sheet(tmp_path / "sheet.png", picture, picture, lines=lines)
@@ -95,7 +95,7 @@ def test_lines_stand_below_their_picture_in_their_colour(tmp_path: Path) -> None
     left, right = below[:, : MARGIN + SIDE], below[:, MARGIN + SIDE :]
     assert (right == 255).all()
     for number, colour in enumerate((RIGHT, WRONG)):
-        ink = 255.0 - left[4 + number * LINE : 4 + (number + 1) * LINE]  # what the text takes from the white
+        ink = 255.0 - left[4 + number * LINE : 4 + (number + 1) * LINE]  # the difference of the text from white
         shades = ink[ink.any(2)]
         assert shades.max() > 60
         full = 255.0 - np.array(ImageColor.getrgb(colour))

@@ -1,7 +1,7 @@
-"""Batches of images, in an order and with augmentation that depend on nothing but the seed, the epoch and the image.
+"""Batches of images, whose order and augmentation depend only on the seed, the epoch and the image.
 
-No random state is carried from one step to the next, so a training run that was stopped anywhere can go on as if it
-had not been.
+No random state is carried from one batch to the next, so a run that was interrupted continues with exactly the batches
+that it would have had.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from tagformer.images.transforms import ImageTransform
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from torch's CPU generator as if it had this seed; it goes on as before afterwards.
+    """Seed torch's CPU generator within the block, and restore its state afterwards.
 
-    `torch.random.fork_rng` with `torch.manual_seed` does the same at sixty times the cost, for it also seeds devices.
+    `torch.random.fork_rng` with `torch.manual_seed` does the same at 60 times the cost, because it also seeds devices.
     """
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
@@ -65,18 +65,27 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class HandedBatch:
-    """A batch on its way from a loader process, its images in shared memory."""
+class SharedBatch:
+    """A batch from a loader process, whose images are in shared memory at `slot`."""
 
     batch: Batch
     slot: Slot
 
 
 class ImageItems(Dataset[Any]):
-    """Reads and transforms the images of a data set. An item is asked for by its index, or by (epoch, index).
+    """Read and transform the images of a data set. The key of an item is its index, or (epoch, index).
 
     Args:
-        transform: None: the images are not looked at, and none need exist; each item is one black pixel.
+        dataset: the images.
+        transform: None: no image is read, and none needs to exist; each item is one black pixel.
+        seed: seed of the random augmentation.
+
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.data.loader import ImageItems
+    >>> from tagformer.images import evaluation_transform
+    >>> index, image = ImageItems(load_dataset("scenes?images=6"), evaluation_transform(32))[2]
+    >>> index, image.shape, image.dtype
+    (2, torch.Size([3, 32, 32]), torch.uint8)
     """
 
     def __init__(self, dataset: MultiLabelDataset, transform: ImageTransform | None, seed: int = 0) -> None:
@@ -89,7 +98,7 @@ class ImageItems(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, Tensor | str]:
-        """(index, uint8 image), or (index, what is wrong with it)."""
+        """(index, uint8 image), or (index, a sentence on why it cannot be read)."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if self.transform is None:
             return index, torch.zeros(3, 1, 1, dtype=torch.uint8)
@@ -99,7 +108,8 @@ class ImageItems(Dataset[Any]):
             except BadImageError as error:
                 return index, str(error)
 
-    def collate(self, items: list[tuple[int, Tensor | str]]) -> Batch | HandedBatch:
+    def collate(self, items: list[tuple[int, Tensor | str]]) -> Batch | SharedBatch:
+        """Make a batch of items; bad images are left out of it and named."""
         good = [(index, image) for index, image in items if isinstance(image, Tensor)]
         indices, images = [index for index, _ in good], [image for _, image in good]
         stacked = torch.stack(images) if images and self.slots is None else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
@@ -110,18 +120,18 @@ class ImageItems(Dataset[Any]):
             indices=indices,
             bad=[problem for _, problem in items if isinstance(problem, str)],
         )
-        return batch if self.slots is None else HandedBatch(batch, self.slots.put(images))
+        return batch if self.slots is None else SharedBatch(batch, self.slots.put(images))
 
 
 class ImageLoader(DataLoader[Any]):
-    """Batches of images, in the order of a sampler of batches; other processes read ahead.
+    """Batches of images in a given order, loaded ahead by other processes.
 
     Args:
-        items: what to load.
+        items: the images.
         batches: yields the keys of each batch's items.
         batch_size: the largest number of keys in a batch.
-        workers: loader processes; 0 loads in this one.
-        pin_memory: put the batches where a GPU fetches them faster.
+        workers: number of loader processes; 0 loads in the main process.
+        pin_memory: put the batches in pinned memory, from which a GPU copies faster.
         persistent: keep the processes from one pass to the next.
     """
 
@@ -144,26 +154,35 @@ class ImageLoader(DataLoader[Any]):
         )
         self.items = items
         size = items.transform.size if items.transform else 1
-        self._places = (workers, self.prefetch_factor or 0, batch_size, size)
+        self._slots_arguments = (workers, self.prefetch_factor or 0, batch_size, size)
         self._pinned = pin_memory
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         slots = self.items.slots
         if self.num_workers and (self._iterator is None or not self.persistent_workers):
-            slots = self.items.slots = Slots(*self._places)
-        for found in super().__iter__():
-            batch = found
-            if isinstance(found, HandedBatch):
+            slots = self.items.slots = Slots(*self._slots_arguments)
+        for batch in super().__iter__():
+            if isinstance(batch, SharedBatch):
                 assert slots is not None
-                batch = replace(found.batch, images=slots.take(found.slot, self._pinned))
-            yield batch
+                yield replace(batch.batch, images=slots.take(batch.slot, self._pinned))
+            else:
+                yield batch
 
 
 class TrainingLoader(ImageLoader):
-    """A loader that can be told where to start, in the form that Lightning's checkpoints use.
+    """A loader that can start at any batch, with the methods by which Lightning stores its state in checkpoints.
 
     Attributes:
-        position: (epoch, batches of it that are done), set by whoever trains; a checkpoint carries it.
+        position: (epoch, number of its batches that are done). The training loop sets it, and checkpoints store it.
+
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.data.loader import ImageItems, TrainingLoader
+    >>> from tagformer.data.loader.sampler import EpochBatches
+    >>> items = ImageItems(load_dataset("scenes?images=6"), transform=None)
+    >>> loader = TrainingLoader(items, EpochBatches(count=6, batch_size=2, seed=0), workers=0)
+    >>> loader.load_state_dict({"epoch": 3, "batches": 1})
+    >>> len(list(loader))  # one of three batches is done already
+    2
     """
 
     def __init__(self, items: ImageItems, batches: EpochBatches, workers: int, pin_memory: bool = False) -> None:
@@ -172,12 +191,14 @@ class TrainingLoader(ImageLoader):
         self.position = (0, 0)
 
     def state_dict(self) -> dict[str, int]:
+        """The epoch and the batch of it to continue with."""
         epoch, done = self.position
         if done >= len(self.batches):
             epoch, done = epoch + 1, 0
         return {"epoch": epoch, "batches": done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue where `state_dict` was called."""
         self.batches.epoch, self.batches.start = state["epoch"], state["batches"]
         self.position = (state["epoch"], state["batches"])
 
@@ -191,22 +212,38 @@ def evaluation_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> ImageLoader:
-    """All images once, in order; where several processes evaluate together, each image in one of them."""
+    """A loader of all images once, in order. For the arguments see `ImageLoader`.
+
+    Args:
+        rank, world_size: where several processes evaluate together, this process's number and their count. Each image
+            is loaded in exactly one of them. Evaluation runs in one process today.
+
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.data.loader import evaluation_loader
+    >>> from tagformer.images import evaluation_transform
+    >>> loader = evaluation_loader(load_dataset("scenes?images=6"), evaluation_transform(32), batch_size=4, workers=0)
+    >>> [batch.images.shape for batch in loader]
+    [torch.Size([4, 3, 32, 32]), torch.Size([2, 3, 32, 32])]
+    """
     batches = rows_in_order(len(dataset), batch_size, rank, world_size)
     return ImageLoader(ImageItems(dataset, transform), batches, batch_size, workers, pin_memory)
 
 
 def raise_on_bad_images(problems: Sequence[str], on_bad_image: str) -> int:
-    """How many bad images there are, or an error that names the first.
+    """The number of bad images, or an error that names the first of them.
+
+    Args:
+        problems: one sentence for each bad image.
+        on_bad_image: ``"error"`` or ``"skip"``.
 
     Raises:
-        BadImageError: there is one, and `on_bad_image` is ``error``.
+        BadImageError: there is a bad image, and `on_bad_image` is ``"error"``.
     """
     if problems and on_bad_image == "error":
-        raise BadImageError(f"{problems[0].rstrip('.')}; mend it, or leave such images out with --on-bad-image skip.")
+        raise BadImageError(f"{problems[0].rstrip('.')}; fix it, or leave out bad images with --on-bad-image skip.")
     return len(problems)
 
 
 def ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the main process, which writes a checkpoint first."""
+    """Ignore Ctrl-C in a loader process; the main process handles it and writes a checkpoint first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

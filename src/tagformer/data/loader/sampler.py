@@ -1,4 +1,4 @@
-"""In which order images are visited. Everything follows from the seed, the epoch and the process's rank."""
+"""The order in which images are visited. It depends only on the seed, the epoch and the process's rank."""
 
 from __future__ import annotations
 
@@ -17,22 +17,37 @@ Order = Callable[[torch.Generator], list[int]]
 
 
 def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from any values: the same on every machine, unrelated for different values."""
+    """A 63-bit seed from any values: the same on every machine, and unrelated for different values.
+
+    >>> from tagformer.data.loader.sampler import derive_seed
+    >>> derive_seed(0, "order", 1) == derive_seed(0, "order", 1), derive_seed(0, 1) == derive_seed(1, 0)
+    (True, False)
+    """
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) in an order drawn from the seed and the epoch; starts at any batch of any epoch.
+    """Batches of (epoch, index), in an order that is drawn from the seed and the epoch.
 
-    An incomplete last batch is left out, unless it is the only one. Of several processes each has its own share of
-    every batch's images, and all have equally many batches.
+    An incomplete last batch is left out, unless it is the only one.
 
     Args:
-        count: images.
-        batch_size: of one process.
-        order: gives an epoch's order from a generator; None: every image once.
-        rank, world_size: this process's number, and how many there are.
+        count: the number of images.
+        batch_size: the number of images in a batch of one process.
+        seed: seed of the order.
+        order: a function from a generator to an epoch's order. None: every image once, in random order.
+        rank, world_size: for training with several processes, this process's number and their count. Together they
+            visit the batches of `batch_size` * `world_size` images that one process would; each takes its share of
+            every batch, and all have equally many batches. Training runs in one process today.
+
+    Attributes:
+        epoch, start: the epoch of the next pass, and the batch at which it starts; the passes after it start at 0.
+
+    >>> from tagformer.data.loader.sampler import EpochBatches
+    >>> batches = EpochBatches(count=5, batch_size=2, seed=0)
+    >>> [len(batch) for batch in batches]
+    [2, 2]
     """
 
     def __init__(
@@ -50,6 +65,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.start = 0
 
     def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -69,22 +85,25 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
 
 class ClassAware:
-    """Visit labels equally often: each draw takes a label, then one of its images (Shen et al. 2016).
+    """An order that visits all labels equally often: each draw takes a label, then one of its images.
 
-    Every label's images are gone through in a random order before one of them comes again. Images without a positive
-    target label are not visited. An epoch has as many draws as the data set has images.
+    This is class-aware sampling (Shen et al. 2016). All images of a label are visited in random order before one is
+    visited again. Images without a present target label are not visited. An epoch has as many draws as the data set has
+    images.
 
     Raises:
-        TagformerError: no image has a label.
+        TagformerError: no image has a present target label.
     """
 
     def __init__(self, dataset: MultiLabelDataset) -> None:
         targets = dataset.label_space.is_target
-        columns = []
-        for start, block in zip(range(0, len(dataset), 8192), dataset.label_rows.blocks(), strict=True):
-            rows, found = torch.nonzero((block == PRESENT) & targets, as_tuple=True)
-            columns.append(torch.stack([found, rows + start]))
-        labels, images = torch.cat(columns, dim=1) if columns else torch.empty(2, 0, dtype=torch.long)
+        pairs = []
+        start = 0
+        for block in dataset.label_rows.blocks():
+            rows, columns = torch.nonzero((block == PRESENT) & targets, as_tuple=True)
+            pairs.append(torch.stack([columns, rows + start]))
+            start += len(block)
+        labels, images = torch.cat(pairs, dim=1) if pairs else torch.empty(2, 0, dtype=torch.long)
         if not len(labels):
             raise TagformerError(f"{dataset.name}: no image has a label, so none can be sampled by its labels.")
         order = labels.argsort(stable=True)
@@ -93,23 +112,31 @@ class ClassAware:
         self.count = len(dataset)
 
     def __call__(self, generator: torch.Generator) -> list[int]:
-        """An epoch's order: `count` indices, with repetitions."""
+        """An epoch's order: as many indices as there are images, some of them repeated."""
         random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         labels = np.concatenate(
             [random.permutation(len(self.images)) for _ in range(self.count // len(self.images) + 1)]
         )[: self.count]
         order = np.empty(self.count, dtype=np.int64)
         for label, draws in enumerate(np.bincount(labels, minlength=len(self.images))):
-            own = self.images[label]
-            rounds = [random.permutation(own) for _ in range(draws // len(own) + 1)]
+            images = self.images[label]
+            rounds = [random.permutation(images) for _ in range(draws // len(images) + 1)]
             order[labels == label] = np.concatenate(rounds)[:draws]
         return order.tolist()
 
 
 def rows_in_order(count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[range]:
-    """Batches of indices that visit every image once, over all processes together; none is visited twice.
+    """Batches of indices that visit every image exactly once, in order.
 
-    PyTorch's own distributed sampler repeats images so that all processes have equally many.
+    Args:
+        count: the number of images.
+        rank, world_size: for evaluation with several processes, this process's number and their count. Together they
+            visit every image exactly once, while PyTorch's DistributedSampler repeats some images so that all
+            processes have equally many.
+
+    >>> from tagformer.data.loader.sampler import rows_in_order
+    >>> [list(batch) for batch in rows_in_order(5, batch_size=2)]
+    [[0, 1], [2, 3], [4]]
     """
     rows = range(rank, count, world_size)
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]

@@ -1,1 +1,1 @@
-"""Sheets of pictures."""
+"""PNG sheets of pictures: with tags, heat maps, single channels, or similar images."""

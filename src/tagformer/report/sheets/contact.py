@@ -1,4 +1,4 @@
-"""A sheet of pictures with their tags, for people who would rather look than read."""
+"""A contact sheet: small pictures with their tags below them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ Line = tuple[str, str]  # text, colour
 
 
 def tag_lines(tags: Sequence[tuple[str, float]], truth: Sequence[str] | None, known: Sequence[str] = ()) -> list[Line]:
-    """The lines below a picture: predicted labels with their probabilities, then the missed ones.
+    """The lines below a picture: predicted labels with their probabilities, then the missed labels.
 
-    Right ones are green, wrong ones red, missed ones brown, told ones blue; black where the truth is not given.
+    Right labels are green, wrong ones red, missed ones brown and known ones blue. Without the truth, all are black.
+
+    Args:
+        tags: (name, probability) of each predicted label.
+        truth: the names of the present labels; None where they are not known.
+        known: the names of the labels that the model was given as known.
+
+    >>> from tagformer.report import tag_lines
+    >>> [text for text, colour in tag_lines([("dog", 0.91), ("cat", 0.5)], truth=["dog", "cow"])]
+    ['dog 91%', 'cat 50%', 'missed: cow']
     """
     lines = []
     for name, probability in tags:
@@ -39,7 +48,18 @@ def write_contact_sheet(
     columns: int = 6,
     side: int = 150,
 ) -> None:
-    """Write a PNG with each picture in a square of `side` pixels and its lines below it."""
+    """Write a PNG with each picture in a square of `side` pixels and its lines of text below it.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from tagformer.report import write_contact_sheet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "sheet.png"
+    ...     write_contact_sheet(file, [Image.new("RGB", (4, 2))], [[("dog 91%", "green")]], columns=1)
+    ...     Image.open(file).size
+    (170, 195)
+    """
     font = ImageFont.load_default(size=12)
     rows = [range(start, min(start + columns, len(pictures))) for start in range(0, len(pictures), columns)]
     heights = [side + LINE * max([1, *(len(lines[i]) for i in row)]) + 2 * MARGIN for row in rows]
@@ -62,6 +82,7 @@ def write_contact_sheet(
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The text, cut at its end where it is wider than `width` pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

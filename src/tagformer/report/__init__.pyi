@@ -1,0 +1,10 @@
+from .mistakes import Confusion as Confusion
+from .mistakes import Mistakes as Mistakes
+from .mistakes import co_occurrence as co_occurrence
+from .mistakes import confusions as confusions
+from .mistakes import worst_images as worst_images
+from .page import Report as Report
+from .page import build_report as build_report
+from .sheets.contact import tag_lines as tag_lines
+from .sheets.contact import write_contact_sheet as write_contact_sheet
+from .tables import Table as Table
