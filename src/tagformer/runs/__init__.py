@@ -1,0 +1,5 @@
+"""Run folders: a run folder is a model."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
