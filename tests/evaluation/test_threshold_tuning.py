@@ -183,5 +183,5 @@ def test_compare_prints_runs_side_by_side(small_run: Path, tmp_path: Path, tagfo
     )
     assert code == 0
     assert "+0.0 to +0.0" in " ".join(out.split())
-    assert "cannot be told apart" in out
+    assert "cannot be distinguished" in out
     assert "differ" in (tmp_path / "t" / "comparison.md").read_text()

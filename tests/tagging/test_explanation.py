@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from tagformer import Tagger
 from tagformer.data import load_dataset
 from tagformer.errors import TagformerError
+from tagformer.images import Preprocessing
 from tagformer.models import MODELS
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.feedback import FeedbackPropagation
-from tagformer.recipes.settings import ImageSettings
 from tagformer.report.sheets import heat as heat_sheet
 from tagformer.report.sheets.channel import masked
 from tagformer.report.sheets.contact import KNOWN, PLAIN, RIGHT
@@ -146,7 +146,7 @@ def test_the_map_of_a_single_level_is_its_classifier_at_every_position(name: str
     [("squash", (0, 0, 1, 1)), ("crop", (0.125, 0, 0.875, 1)), ("ctran", (0.05, 0.05, 0.95, 0.95))],
 )
 def test_the_region_is_what_the_network_sees(resize: str, region: tuple[float, ...]) -> None:
-    settings = ImageSettings(size=32, resize=resize)  # type: ignore[arg-type]
+    settings = Preprocessing(size=32, resize=resize)
     tagger = Tagger(small("linear"), settings, torch.full((4,), 0.5), device="cpu")
     assert tagger.explain(Image.new("RGB", (80, 60))).region == pytest.approx(region)
 

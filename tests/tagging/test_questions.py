@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from tagformer import Tagger
 from tagformer.errors import TagformerError
+from tagformer.images import Preprocessing
 from tagformer.labels import UNKNOWN, LabelSpace
 from tagformer.models import ModelOutput, MultiLabelModel, create_model
-from tagformer.recipes.settings import ImageSettings
 from tagformer.tagging.questions import entropy_bits, expected_information_gain, label_weights
 
 WORLDS = list(itertools.product((0, 1), repeat=4))
@@ -187,6 +187,6 @@ def test_a_tagger_suggests_the_labels_that_tell_most(small_run: Path) -> None:
 
 def test_a_model_that_does_not_listen_has_nothing_to_ask() -> None:
     linear = create_model("linear", ["a", "b"], "tiny")
-    tagger = Tagger(linear, ImageSettings(size=32), torch.tensor([0.5, 0.5]))
+    tagger = Tagger(linear, Preprocessing(size=32), torch.tensor([0.5, 0.5]))
     with pytest.raises(TagformerError, match="'linear' does not use known labels, so no answer tells it anything"):
         tagger.suggest(Image.new("RGB", (64, 64)))

@@ -15,9 +15,9 @@ from sklearn.metrics.pairwise import cosine_similarity
 from tagformer import Tagger
 from tagformer.data import load_dataset
 from tagformer.errors import TagformerError
+from tagformer.images import Preprocessing
 from tagformer.images.reading import load_image
 from tagformer.models import MODELS
-from tagformer.recipes.settings import ImageSettings
 from tagformer.runs.run import write_weights
 from tagformer.tagging.similarity import Embedded, co_occurring_pairs, embed, nearest, prototypes, similar_pairs
 from tests.helpers import CommandLine
@@ -87,7 +87,7 @@ def test_similar_finds_the_image_itself_and_draws_the_labels(
     assert float(rows[0][3]) == pytest.approx(1.0, abs=1e-3)
     for folder, own in ((small_run, rows[:4]), (second, rows[4:])):
         tagger = Tagger.load(folder)
-        found = embed(tagger.model, dataset, tagger.image, workers=0)
+        found = embed(tagger.model, dataset, tagger.preprocessing, workers=0)
         assert found.rows == list(range(len(dataset)))
         cosines = found.features @ found.features[2]
         assert [dataset.ids[i] for i in cosines.argsort(descending=True)[:4].tolist()] == [row[2] for row in own]
@@ -123,4 +123,4 @@ def test_labels_that_are_all_in_one_place_have_no_map(small_run: Path, tmp_path:
 def test_a_model_of_labels_alone_finds_no_images_alike() -> None:
     model, dataset = small("ctran", image=False), load_dataset("scenes?images=8", "all")
     with pytest.raises(TagformerError, match="does not look at images"):
-        embed(model, dataset, ImageSettings(size=32), workers=0)
+        embed(model, dataset, Preprocessing(size=32), workers=0)

@@ -15,7 +15,7 @@ from PIL import Image
 from tagformer import Tagger
 from tagformer.data import load_dataset
 from tagformer.errors import BadImageError, TagformerError
-from tagformer.evaluation.evaluate import evaluate_model
+from tagformer.evaluation import EvaluationOptions, evaluate_model
 from tagformer.images.reading import Picture, load_image, open_picture
 from tagformer.images.transforms import evaluation_transform, normalise
 from tagformer.labels.masking import draw_known, draw_order
@@ -104,7 +104,7 @@ def test_the_cache_forgets_the_oldest(
     small_run: Path, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = Tagger.load(small_run)
-    tagger = Tagger(loaded.model, loaded.image, loaded.thresholds, cache_size=2)
+    tagger = Tagger(loaded.model, loaded.preprocessing, loaded.thresholds, cache_size=2)
     encoded = count_encoded(tagger, monkeypatch)
     for index in (0, 1, 0, 2, 0, 1):
         tagger.predict(pictures[index])
@@ -151,7 +151,8 @@ def test_evaluation_encodes_once_and_scores_what_the_model_says(
         return encode(images)
 
     monkeypatch.setattr(model, "encode", counted)
-    evaluation = evaluate_model(model, dataset, run.recipe.image, fractions=(0, 0.5), draws=2, batch_size=8, workers=0)
+    options = EvaluationOptions(known_shares=(0, 0.5), draws=2, batch_size=8, workers=0)
+    evaluation = evaluate_model(model, dataset, run.preprocessing(model.backbone), options)
     assert calls == [8, 8, 8, 6]
     transform = evaluation_transform(32)
     images = torch.stack([transform(open_picture(record.image)) for record in dataset])
@@ -163,7 +164,7 @@ def test_evaluation_encodes_once_and_scores_what_the_model_says(
         for point in evaluation.known:
             for draw in range(2):
                 order = draw_order(dataset.ids, dataset.label_space, seed=draw)
-                known, wanted = draw_known(dataset.labels, order, point.fraction)
+                known, wanted = draw_known(dataset.labels, order, point.known_share)
                 expected = average_precision(model.decode(features, known).logits, wanted).nanmean().item()
                 assert point.mAPs[draw] == pytest.approx(expected, abs=1e-6)
 
@@ -171,8 +172,12 @@ def test_evaluation_encodes_once_and_scores_what_the_model_says(
 def test_telling_the_extra_labels_changes_what_is_said_of_the_targets(small_run: Path) -> None:
     run = Run.load(small_run)
     dataset = load_dataset("scenes?images=60", "test")
+    model = run.model()
     untold, told = (
-        evaluate_model(run.model(), dataset, run.recipe.image, tell_extra=tell, workers=0) for tell in (False, True)
+        evaluate_model(
+            model, dataset, run.preprocessing(model.backbone), EvaluationOptions(extra_known=known, workers=0)
+        )
+        for known in (False, True)
     )
     assert not torch.allclose(untold.logits, told.logits)
     assert told.names == tuple(name for name in dataset.label_space.names if name not in dataset.label_space.extra)

@@ -21,7 +21,7 @@ from tagformer.errors import BadImageError, TagformerError, TrainingInterruptedE
 from tagformer.models import create_model
 from tagformer.recipes import Recipe
 from tagformer.recipes.settings import OptimizerSettings, ScheduleSettings
-from tagformer.training.fit import Listener, fit
+from tagformer.training import Reporter, fit
 from tagformer.training.module import TrainingModule, model_state
 from tagformer.training.optim import create_optimizer, create_schedule, lr_multiplier, parameter_groups
 
@@ -323,7 +323,7 @@ def test_schedules_follow_their_formulas() -> None:
 def test_a_listener_hears_the_time_and_every_epoch(tmp_path: Path, small_recipe: Recipes) -> None:
     lines: list[str] = []
     rows: list[dict[str, Any]] = []
-    fit(small_recipe("training.epochs=2"), tmp_path / "run", listener=Listener(lines.append, rows.append))
+    fit(small_recipe("training.epochs=2"), tmp_path / "run", reporter=Reporter(lines.append, rows.append))
     assert any("will take about" in line for line in lines)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all(math.isfinite(row[name]) for row in rows for name in ("loss", "val_loss", "val_mAP", "lr", "seconds"))
