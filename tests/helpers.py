@@ -1,11 +1,15 @@
-"""Small data sets as files."""
+"""What several test files use: small data sets as files, evaluations of given logits, comparisons of weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from PIL import Image
+
+from tagformer.evaluation import Evaluation
+from tagformer.metrics import evaluate
 
 CommandLine = Callable[..., tuple[int, str, str]]
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 30), "blue": (40, 40, 200)}
@@ -22,3 +26,18 @@ def write_folder(folder: Path, count: int, header: str = "path,tags") -> Path:
     table = folder / "my.csv"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return table
+
+
+def evaluation_of(
+    logits: torch.Tensor, labels: torch.Tensor, names: str = "abc", ids: list[str] | None = None
+) -> Evaluation:
+    """An evaluation with these logits (N, L); the labels' names are single letters."""
+    ids = ids or [f"{number}.jpg" for number in range(len(logits))]
+    return Evaluation(evaluate(logits, labels), (), "fixed", (), tuple(names), logits, labels, tuple(ids))
+
+
+def assert_same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    """The same names, with tensors that are equal to the last bit."""
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        assert torch.equal(value, right[name]), name

@@ -185,8 +185,10 @@ def test_a_tagger_suggests_the_labels_that_tell_most(small_run: Path) -> None:
     assert tagger.suggest(picture, everything) == []
 
 
-def test_a_model_that_does_not_listen_has_nothing_to_ask() -> None:
+def test_a_model_without_known_labels_has_no_questions() -> None:
     linear = create_model("linear", ["a", "b"], "tiny")
     tagger = Tagger(linear, Preprocessing(size=32), torch.tensor([0.5, 0.5]))
-    with pytest.raises(TagformerError, match="'linear' does not use known labels, so no answer tells it anything"):
+    with pytest.raises(
+        TagformerError, match="'linear' does not use known labels, so an answer would not change its predictions"
+    ):
         tagger.suggest(Image.new("RGB", (64, 64)))

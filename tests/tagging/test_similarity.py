@@ -120,7 +120,7 @@ def test_labels_that_are_all_in_one_place_have_no_map(small_run: Path, tmp_path:
     assert "No map of the labels" in output
 
 
-def test_a_model_of_labels_alone_finds_no_images_alike() -> None:
+def test_a_model_of_labels_alone_cannot_compare_images() -> None:
     model, dataset = small("ctran", image=False), load_dataset("scenes?images=8", "all")
-    with pytest.raises(TagformerError, match="does not look at images"):
+    with pytest.raises(TagformerError, match="does not use images: it cannot compare them"):
         embed(model, dataset, Preprocessing(size=32), workers=0)
