@@ -56,7 +56,8 @@ def main() -> None:
             known, left = draw_known(labels, order, point.known_share, "unknown")
             maps.append(average_precision(naive_bayes(train, known), left).nanmean().item())
         print(
-            f"{point.known_share:.0%} known: model {100 * point.mAP:.1f}, co-occurrence {100 * statistics.fmean(maps):.1f}"
+            f"{point.known_share:.0%} known: model {100 * point.mAP:.1f}, "
+            f"co-occurrence {100 * statistics.fmean(maps):.1f}"
         )
 
 
