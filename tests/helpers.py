@@ -36,6 +36,14 @@ def evaluation_of(
     return Evaluation(evaluate(logits, labels), (), "fixed", (), tuple(names), logits, labels, tuple(ids))
 
 
+def shifted_case(images: int = 4_000) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits that rank well, but are too extreme, and too low for the rare labels."""
+    generator = torch.Generator().manual_seed(0)
+    honest = 2 * torch.randn(images, 3, generator=generator) - torch.tensor([0.0, 1.5, 3.0])
+    labels = (torch.rand(honest.shape, generator=generator) < torch.sigmoid(honest)).to(torch.int8)
+    return 2 * honest, labels
+
+
 def assert_same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
     """The same names, with tensors that are equal to the last bit."""
     assert left.keys() == right.keys()

@@ -14,19 +14,8 @@ def test_evaluate_prints_the_papers_table_and_the_known_label_curve(
     small_run: Path, tmp_path: Path, tagformer: CommandLine
 ) -> None:
     out = tmp_path / "figures.json"
-    arguments = [
-        "--data",
-        "scenes?images=120",
-        "--known-share",
-        "0,25,50,75",
-        "--draws",
-        2,
-        "--workers",
-        0,
-        "--out",
-        out,
-    ]
-    code, printed, _ = tagformer("evaluate", small_run, *arguments)
+    arguments = ["--data", "scenes?images=120", "--draws", 2, "--workers", 0, "--out", out]
+    code, printed, _ = tagformer("evaluate", small_run, "--known-share", "0,25,50,75", *arguments)
     assert code == 0
     for name in ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "top 3", "75%", "mean of 2 draws"):
         assert name in printed
@@ -48,3 +37,14 @@ def test_labels_that_the_data_does_not_have_are_reported(
     assert code == 0
     assert "12 of the model's labels are not in" in printed
     assert "count as unknown" in printed
+
+
+def test_the_earlier_spellings_of_options_still_work(small_run: Path, tmp_path: Path, tagformer: CommandLine) -> None:
+    figures = []
+    for number, options in enumerate((("--known-share", "50", "--extra-known"), ("--known", "50", "--tell-extra"))):
+        out = tmp_path / f"{number}.json"
+        code, _, error = tagformer("evaluate", small_run, *options, "--draws", 1, "--workers", 0, "--out", out)
+        assert code == 0, error
+        figures.append(json.loads(out.read_text()))
+    assert figures[0] == figures[1]
+    assert figures[0]["known"]["curve"][0]["fraction"] == 0.5

@@ -11,7 +11,7 @@ import torch
 from tagformer.errors import TagformerError
 from tagformer.evaluation.comparison import compare
 from tagformer.metrics import bootstrap_mAP, evaluate
-from tests.helpers import CommandLine, evaluation_of
+from tests.helpers import CommandLine, evaluation_of, shifted_case
 
 # Comparing runs
 

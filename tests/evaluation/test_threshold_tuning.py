@@ -16,15 +16,7 @@ from tagformer.evaluation.threshold_tuning import tune
 from tagformer.images.reading import load_image
 from tagformer.metrics import precision_recall
 from tagformer.runs.run import Run, write_labels
-from tests.helpers import CommandLine, evaluation_of
-
-
-def shifted_case(images: int = 4_000) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that rank well, but are too extreme, and too low for the rare labels."""
-    generator = torch.Generator().manual_seed(0)
-    honest = 2 * torch.randn(images, 3, generator=generator) - torch.tensor([0.0, 1.5, 3.0])
-    labels = (torch.rand(honest.shape, generator=generator) < torch.sigmoid(honest)).to(torch.int8)
-    return 2 * honest, labels
+from tests.helpers import CommandLine, evaluation_of, shifted_case
 
 
 def test_tuning_calibrates_and_raises_f1_on_images_that_it_did_not_choose_by() -> None:
