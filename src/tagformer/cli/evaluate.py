@@ -91,17 +91,15 @@ def evaluate(
     with progress_bar("Evaluating", len(scored_split.dataset)) as bar:
         evaluation = evaluate_run(loaded, scored_split, options, reuse=False, feedback=feedback, progress=bar)
     write_json(target, {"data": scored_split.spec, "split": scored_split.split, **evaluation.to_dict()})
-    ignores_known = bool(known_shares) and not loaded.uses_known and not feedback
-    _report(evaluation, tuned, ignores_known)
-    echo(
-        f"{evaluation.regular.images} images of {scored_split.spec}, split {scored_split.split}; "
-        f"{evaluation.regular.labels_scored} labels have positives; written to {target}"
-    )
-
-
-def _report(evaluation: Evaluation, tuned: bool, ignores_known: bool) -> None:
-    """Print the figures and what has to be known to read them."""
     print_scores(evaluation)
+    _print_notes(evaluation, tuned, ignores_known=bool(known_shares) and not loaded.uses_known and not feedback)
+    where = f"{scored_split.spec}, split {scored_split.split}"
+    scores = evaluation.regular
+    echo(f"{scores.images} images of {where}; {scores.labels_scored} labels have positives; written to {target}")
+
+
+def _print_notes(evaluation: Evaluation, tuned: bool, ignores_known: bool) -> None:
+    """Print what one has to know to read the figures."""
     if tuned:
         echo("The threshold in the table is the mean of the thresholds per label, which 'tagformer tune' chose.")
     if ignores_known:
