@@ -1,4 +1,4 @@
-"""Bad input: exit code 2 and one sentence that says what is wrong and where, never a traceback."""
+"""Bad input: exit code 2 and one sentence (what is wrong, where, what to do), never a traceback."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ def test_explain_writes_a_sheet_and_arrays_of_the_test_split(
     tagformer: CommandLine, small_run: Path, tmp_path: Path, sheets: list[tuple[Any, ...]]
 ) -> None:
     out = tmp_path / "why"
-    asked = ("--labels", "disc,ring", "--count", 3, "--beside", small_run)
-    code, _, error = tagformer("explain", small_run, "--out", out, *asked)
+    options = ("--labels", "disc,ring", "--count", 3, "--beside", small_run)
+    code, _, error = tagformer("explain", small_run, "--out", out, *options)
     assert code == 0, error
     assert Image.open(out / "heat_maps.png").width > 3 * 170
     with np.load(out / "heat_maps.npz") as arrays:
@@ -66,9 +66,9 @@ def test_predicted_and_missed_labels_are_shown(
     shutil.copytree(small_run, run)
     labels = json.loads((run / "labels.json").read_text())
     names = labels["names"]
-    for thresholds, told in ((1.0, []), (0.0, []), (1.0, ["--known", f"{names[0]}=yes,{names[1]}=no"])):
+    for thresholds, known in ((1.0, []), (0.0, []), (1.0, ["--known", f"{names[0]}=yes,{names[1]}=no"])):
         (run / "labels.json").write_text(json.dumps({**labels, "thresholds": [thresholds] * len(names)}))
-        code, _, error = tagformer("explain", run, "--out", tmp_path / "why", "--count", 8, "--most", 2, *told)
+        code, _, error = tagformer("explain", run, "--out", tmp_path / "why", "--count", 8, "--most", 2, *known)
         assert code == 0, error
         _, _, explanations, truths, _ = sheets[-1]
         for (one,), truth in zip(explanations, truths, strict=True):
@@ -77,8 +77,8 @@ def test_predicted_and_missed_labels_are_shown(
             there = [name for name in targets if truth[name] == 1]
             if thresholds == 0:  # everything is predicted, the two most probable are shown
                 assert len(shown) == 2
-            elif told:
-                assert shown[0] == names[0]  # what is told is sure, and never missed
+            elif known:
+                assert shown[0] == names[0]  # a known label is certain, and never missed
                 assert shown[1:] == [name for name in there if name not in names[:2]][:2]
             elif there:
                 assert shown == there[:2]
@@ -112,9 +112,9 @@ def test_explain_takes_images_and_skips_bad_ones_on_request(
     code, _, error = tagformer(*arguments)
     assert code == 2
     assert "b.png" in error
-    code, said, error = tagformer(*arguments, "--on-bad-image", "skip")
+    code, printed, error = tagformer(*arguments, "--on-bad-image", "skip")
     assert code == 0, error
-    assert "1 images" in said
+    assert "1 images" in printed
     assert "left out" in error
     with np.load(tmp_path / "why" / "heat_maps.npz") as arrays:
         assert str(arrays["0/image"]) == str(tmp_path / "a.png")

@@ -35,7 +35,7 @@ def test_a_folder_and_a_csv_become_a_tagger_without_a_recipe(
     files = {path.name for path in out.iterdir()}
     assert {"recipe.yaml", "labels.json", "model.safetensors", "metrics.json", "history.csv", "checkpoints"} <= files
     figures = json.loads((out / "metrics.json").read_text())
-    assert figures["mAP"] > 0.9, "plain colours are easily told apart"
+    assert figures["mAP"] > 0.9, "plain colours are easy to distinguish"
     # From another folder the run still finds its data.
     monkeypatch.chdir(tmp_path)
     code, printed, _ = tagformer("evaluate", out, "--workers", 0)

@@ -61,10 +61,10 @@ def test_a_tagger_explains_predicted_or_requested_labels(small_run: Path) -> Non
     tagger.thresholds.fill_(0)
     assert list(tagger.explain(picture).tags) == prediction.ranked
     names = tagger.label_space.names
-    asked = tagger.explain(picture, [names[2], names[0]])
-    assert [tag.name for tag in asked.tags] == [names[2], names[0]]
-    assert asked.maps.shape[0] == 2
-    assert asked.region == (0, 0, 1, 1)
+    explanation_of_two = tagger.explain(picture, [names[2], names[0]])
+    assert [tag.name for tag in explanation_of_two.tags] == [names[2], names[0]]
+    assert explanation_of_two.maps.shape[0] == 2
+    assert explanation_of_two.region == (0, 0, 1, 1)
     with pytest.raises(TagformerError, match="unknown label"):
         tagger.explain(picture, ["zebra"])
     with pytest.raises(TagformerError, match="is an extra label: an input only, so it has no heat map"):

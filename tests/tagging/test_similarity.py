@@ -1,4 +1,4 @@
-"""Which images and labels a model finds alike."""
+"""Images and labels whose features are similar."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_stands_for_a_label_is_the_mean_of_the_images_that_show_it() -> Non
     torch.testing.assert_close(found[0], torch.tensor([0.5**0.5, 0.5**0.5]))
     torch.testing.assert_close(found[1], torch.tensor([0.6, 1.8]) / 3.6**0.5)
     assert found[2].isnan().all()
-    assert similar_pairs(found, 5) == [(0, 1)]  # nothing is said of a label that no image shows
+    assert similar_pairs(found, 5) == [(0, 1)]  # a label without images is in no pair
 
 
 def test_labels_go_together_by_images_with_both_over_images_with_either() -> None:

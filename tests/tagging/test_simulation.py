@@ -33,7 +33,7 @@ def model(dataset: MultiLabelDataset) -> CTran:
     model = create_model("ctran", dataset.label_space, "tiny", width=16, layers=1)
     assert isinstance(model, CTran)
     with torch.no_grad():
-        model.state_embedding.weight[1:] *= 10  # so that answers change what it says
+        model.state_embedding.weight[1:] *= 10  # so that answers change its logits
     return model.eval()
 
 
@@ -60,7 +60,7 @@ def test_random_questions_follow_the_known_labels_drawn_at_evaluation(dataset: M
     assert found.curves[0] != found.curves[1]
     mean = found.mean("random")
     assert mean.mAP[2] == pytest.approx((found.curves[0].mAP[2] + found.curves[1].mAP[2]) / 2)
-    # By hand: the first three labels of each image's order told, the answers put at the ends of the ranking.
+    # By hand: the first three labels of each image's order are known, the answers put at the ends of the ranking.
     space = dataset.label_space
     order = draw_order(dataset.ids, space, 5)[:, :3]
     labels = dataset.labels
@@ -91,22 +91,22 @@ def test_labels_that_nobody_annotated_are_not_asked_about(dataset: MultiLabelDat
 def test_what_cannot_be_simulated_is_said(dataset: MultiLabelDataset, model: CTran) -> None:
     with pytest.raises(TagformerError, match="'linear' does not use known labels"):
         simulate(create_model("linear", dataset.label_space, "tiny"), dataset, PREPROCESSING, questions=1)
-    with pytest.raises(TagformerError, match="unknown order 'clever': use random, uncertain, informative"):
-        simulate(model, dataset, PREPROCESSING, questions=1, orders=["clever"])
+    with pytest.raises(TagformerError, match="unknown order 'alphabetical': use random, uncertain, informative"):
+        simulate(model, dataset, PREPROCESSING, questions=1, orders=["alphabetical"])
 
 
 def test_the_command_writes_figures_and_a_picture(tagformer: CommandLine, small_run: Path, tmp_path: Path) -> None:
-    out = tmp_path / "asked"
-    code, said, _ = tagformer("simulate", small_run, "--questions", 3, "--images", 6, "--out", out, "--workers", 0)
-    assert code == 0, said
-    assert "informative" in said
+    out = tmp_path / "simulated"
+    code, printed, _ = tagformer("simulate", small_run, "--questions", 3, "--images", 6, "--out", out, "--workers", 0)
+    assert code == 0, printed
+    assert "informative" in printed
     written = json.loads((out / "simulation.json").read_text())
     assert (written["images"], written["questions"]) == (6, 3)
     assert [curve["order"] for curve in written["curves"]] == ["random", "random", "random", "uncertain", "informative"]
     assert (out / "simulation.svg").read_text().startswith("<svg")
-    code, _, error = tagformer("simulate", small_run, "--orders", "clever", "--out", out)
+    code, _, error = tagformer("simulate", small_run, "--orders", "alphabetical", "--out", out)
     assert code == 2
-    assert error == "tagformer: --orders clever: use random or uncertain or informative.\n"
+    assert error == "tagformer: --orders alphabetical: use random or uncertain or informative.\n"
     code, _, error = tagformer("simulate", small_run, "--out", out / "simulation.json")
     assert code == 2
     assert "simulation.json is a file: name a folder for --out" in error
@@ -129,12 +129,12 @@ def test_images_are_taken_evenly_over_the_split(
 
     monkeypatch.setattr(MultiLabelDataset, "subset", noted)
     orders = ("--questions", 1, "--orders", " uncertain,uncertain", "--workers", 0)
-    code, _, error = tagformer("simulate", small_run, *orders, "--images", 9, "--out", tmp_path / "asked")
+    code, _, error = tagformer("simulate", small_run, *orders, "--images", 9, "--out", tmp_path / "simulated")
     assert code == 0, error
     count = len(load_dataset("scenes?images=96&faint=0", "test"))
     assert 9 < count < 18
     assert seen[-1] == [number * count // 9 for number in range(9)]
-    assert len(json.loads((tmp_path / "asked" / "simulation.json").read_text())["curves"]) == 1
+    assert len(json.loads((tmp_path / "simulated" / "simulation.json").read_text())["curves"]) == 1
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])

@@ -86,6 +86,17 @@ class Run:
         temperature: the probabilities are sigmoid(logits / temperature).
         frequencies: float32 (L,), of the labels in the training data; None where they are unknown (imported runs).
         format_version: of the folder, see `runs.migration`.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from tagformer.labels import LabelSpace
+    >>> from tagformer.recipes import Recipe
+    >>> from tagformer.runs.run import Run, write_labels
+    >>> with TemporaryDirectory() as folder:
+    ...     Recipe().save(Path(folder) / "recipe.yaml")
+    ...     write_labels(Path(folder), LabelSpace(("boat", "dog")))
+    ...     Run.load(folder).thresholds
+    tensor([0.5000, 0.5000])
     """
 
     folder: Path

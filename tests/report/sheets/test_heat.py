@@ -43,8 +43,8 @@ def test_captions_mark_right_wrong_missed_and_known_labels() -> None:
         assert caption(one, 0, unknown) == ("dog 90%", PLAIN)
     assert caption(one, 1, {"cat": 1}) == ("cat 10% (missed)", RED)
     assert caption(one, 1, {"cat": 0}) == ("cat 10%", PLAIN)
-    told = Explanation((Tag("dog", 1.0, 0.5, known=True),), torch.zeros(1, 2, 2), (0, 0, 1, 1))
-    assert caption(told, 0, {"dog": 0}) == ("dog (known)", KNOWN)
+    known = Explanation((Tag("dog", 1.0, 0.5, known=True),), torch.zeros(1, 2, 2), (0, 0, 1, 1))
+    assert caption(known, 0, {"dog": 0}) == ("dog (known)", KNOWN)
 
 
 def test_a_thin_picture_has_an_overlay() -> None:
