@@ -1,4 +1,4 @@
-"""Tag the first pictures of a run's test split with the Python interface, and draw them with their right and wrong tags.
+"""Tag the first pictures of a run's test split from Python, and draw them with their right and wrong tags.
 
 Usage: python examples/contact_sheet.py RUN
 """

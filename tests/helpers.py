@@ -16,7 +16,7 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 160, 30), "blue": (40, 40, 200)}
 
 
 def write_folder(folder: Path, count: int, header: str = "path,tags") -> Path:
-    """Write `count` plain pictures named after nothing, tagged with their colour, and the CSV beside them."""
+    """Write `count` plain pictures named by number, tagged with their colour, and the CSV beside them."""
     folder.mkdir(parents=True)
     lines = [header]
     for number in range(count):
@@ -39,9 +39,9 @@ def evaluation_of(
 def shifted_case(images: int = 4_000) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits that rank well, but are too extreme, and too low for the rare labels."""
     generator = torch.Generator().manual_seed(0)
-    honest = 2 * torch.randn(images, 3, generator=generator) - torch.tensor([0.0, 1.5, 3.0])
-    labels = (torch.rand(honest.shape, generator=generator) < torch.sigmoid(honest)).to(torch.int8)
-    return 2 * honest, labels
+    calibrated = 2 * torch.randn(images, 3, generator=generator) - torch.tensor([0.0, 1.5, 3.0])
+    labels = (torch.rand(calibrated.shape, generator=generator) < torch.sigmoid(calibrated)).to(torch.int8)
+    return 2 * calibrated, labels
 
 
 def assert_same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
