@@ -37,7 +37,7 @@ def model(dataset: MultiLabelDataset) -> CTran:
     return model.eval()
 
 
-def test_the_curve_starts_at_regular_inference_and_ends_where_all_is_told(
+def test_the_curve_starts_at_regular_inference_and_ends_where_all_labels_are_known(
     dataset: MultiLabelDataset, model: CTran
 ) -> None:
     count = int(dataset.label_space.is_target.sum())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Options that several commands have.
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
 Data = Annotated[str | None, typer.Option(help="FORMAT:PATH; the run's own data by default.")]
-Split = Annotated[str | None, typer.Option(help="train, val, test or all; test by default, or val without a test.")]
+Split = Annotated[str | None, typer.Option(help="train, val, test or all; default: test, else val.")]
 Feedback = Annotated[
     bool, typer.Option("--feedback", help="Give the model known labels by feedback propagation; works with any model.")
 ]

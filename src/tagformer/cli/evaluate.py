@@ -36,7 +36,8 @@ def evaluate(
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="How often to draw the known labels.")] = 3,
     scored: Annotated[
-        str, typer.Option(help="fixed: one quarter of the labels; unknown: all that are not known, as in the paper.")
+        str,
+        typer.Option(help="fixed: one quarter of the labels; unknown: all labels not known, as in the paper."),
     ] = "fixed",
     known_groups: Annotated[
         str | None, typer.Option(help="Numbers of groups of extra labels that are known: 0,4,10,28.")
