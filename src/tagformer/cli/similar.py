@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from tagformer.runs.run import Run
 
 
+@dataclass(frozen=True)
+class Search:
+    """What is searched for, and how the images are read.
+
+    Attributes:
+        images: the images to find similar ones for.
+        count: how many similar images for each.
+        batch_size, workers, on_bad_image: of `similarity.embed`.
+    """
+
+    images: list[Path]
+    count: int
+    batch_size: int
+    workers: int
+    on_bad_image: str
+
+
 @dataclass
 class Found:
     """The most similar images, and the maps of the labels.
@@ -58,60 +75,56 @@ def similar(
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     check_output_folder(out)
-    found = Found()
+    search, found = Search(images or [], count, batch_size, workers, on_bad_image), Found()
     for number, folder in enumerate(dict.fromkeys([run, *(beside or [])])):
         loaded = Run.load(folder)
         dataset = split_to_score(loaded, data, split, on_bad_image).dataset
-        chart_file = out / ("labels.svg" if number == 0 else f"labels-{number + 1}.svg")
-        _search(found, number, loaded, dataset, images or [], count, batch_size, workers, on_bad_image, chart_file)
-    _write(out, found, len(images or []), count)
+        chart = _search(search, loaded, dataset, number, found)
+        if chart is not None:
+            found.charts[out / ("labels.svg" if number == 0 else f"labels-{number + 1}.svg")] = chart
+    _write(out, found, search)
 
 
-def _search(
-    found: Found,
-    number: int,
-    run: Run,
-    dataset: MultiLabelDataset,
-    images: list[Path],
-    count: int,
-    batch_size: int,
-    workers: int,
-    on_bad_image: str,
-    chart_file: Path,
-) -> None:
-    """Add what one run finds: the images most similar to each of `images`, and the map of its labels."""
+def _search(search: Search, run: Run, dataset: MultiLabelDataset, number: int, found: Found) -> str | None:
+    """Add the images that are most similar for a run to `found`; the map of the run's labels, if there is one."""
     from tagformer.report.sheets.similar import label_map
     from tagformer.tagging.similarity import embed, nearest
     from tagformer.tagging.tagger import Tagger
 
     model = run.model()
     tagger = Tagger(model, run.preprocessing(model.backbone), run.thresholds)
-    queries = [tagger.embed(image) for image in images]  # first, so that a wrong file name is reported at once
+    queries = [tagger.embed(image) for image in search.images]  # first, so that a wrong file name is reported at once
     with progress_bar(f"Reading {len(dataset)} images", len(dataset)) as bar:
-        embedded = embed(tagger.model, dataset, tagger.preprocessing, batch_size, workers, on_bad_image, bar)
-    for place, (image, query) in enumerate(zip(images, queries, strict=True)):
-        near = nearest(embedded, query, count)
+        embedded = embed(
+            tagger.model,
+            dataset,
+            tagger.preprocessing,
+            search.batch_size,
+            search.workers,
+            search.on_bad_image,
+            bar,
+        )
+    for place, (image, query) in enumerate(zip(search.images, queries, strict=True)):
+        near = nearest(embedded, query, search.count)
         similar_images = [(dataset.images[row], dataset.ids[row], cosine) for row, cosine in near]
         found.rows[place, number] = (image, run.folder, similar_images)
         found.table += [[str(image), str(run.folder), dataset.ids[row], f"{cosine:.4f}"] for row, cosine in near]
-    chart = label_map(dataset, embedded)
-    if chart is not None:
-        found.charts[chart_file] = chart
+    return label_map(dataset, embedded)
 
 
-def _write(out: Path, found: Found, images: int, count: int) -> None:
+def _write(out: Path, found: Found, search: Search) -> None:
     """Write the sheet, the table and the maps, and print where they are."""
     from tagformer.files import atomic_write, write_text
     from tagformer.report.sheets.similar import FEWEST, write_similar_sheet
 
-    if images:
-        write_similar_sheet(out / "similar.png", [found.rows[key] for key in sorted(found.rows)], count)
+    if search.images:
+        write_similar_sheet(out / "similar.png", [found.rows[key] for key in sorted(found.rows)], search.count)
         with (
             atomic_write(out / "similar.csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as stream,
         ):
             csv.writer(stream).writerows([["image", "run", "similar", "cosine"], *found.table])
-        echo(f"{images} images: {out / 'similar.png'} and {out / 'similar.csv'}")
+        echo(f"{len(search.images)} images: {out / 'similar.png'} and {out / 'similar.csv'}")
     for file, chart in found.charts.items():
         write_text(file, chart)
     if found.charts:
