@@ -18,7 +18,8 @@ from tagformer import create_model
 from tagformer.backbones import create_backbone
 from tagformer.data import load_dataset
 from tagformer.evaluation.evaluate import evaluate_model
-from tagformer.recipes.settings import ImageSettings
+from tagformer.evaluation.options import EvaluationOptions
+from tagformer.images.preprocessing import Preprocessing
 
 FRACTIONS, ROUNDS = (0.0, 0.25, 0.5, 0.75), 5
 
@@ -33,7 +34,8 @@ def main() -> None:
 
     def seconds(fractions: tuple[float, ...]) -> float:
         began = time.perf_counter()
-        evaluate_model(model, dataset, ImageSettings(size=224), fractions=fractions, draws=1)
+        preprocessing = Preprocessing(224, mean=model.backbone.mean, std=model.backbone.std)
+        evaluate_model(model, dataset, preprocessing, EvaluationOptions(known_shares=fractions, draws=1))
         return time.perf_counter() - began
 
     seconds(FRACTIONS)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tagformer.data import load_dataset
 from tagformer.evaluation.evaluate import evaluate_model
+from tagformer.evaluation.options import EvaluationOptions
 from tagformer.evaluation.run_evaluation import load_split
 from tagformer.labels import ABSENT, PRESENT
 from tagformer.labels.masking import draw_known, draw_order
@@ -45,24 +46,19 @@ def main() -> None:
     run = Run.load(arguments.run)
     split = load_split(run)
     train = load_dataset(split.spec, "train", on_bad_image="keep").align_to(run.label_space).labels
-    evaluation = evaluate_model(
-        run.model(),
-        split.dataset,
-        run.recipe.image,
-        fractions=FRACTIONS,
-        draws=arguments.draws,
-        scored="unknown",
-        workers=0,
-    )
+    model = run.model()
+    options = EvaluationOptions(known_shares=FRACTIONS, draws=arguments.draws, scored="unknown", workers=0)
+    evaluation = evaluate_model(model, split.dataset, run.preprocessing(model.backbone), options)
     labels, ids = split.dataset.labels, split.dataset.ids
     for point in evaluation.known:
         maps = []
         for draw in range(arguments.draws):
             order = draw_order(ids, run.label_space, draw)
-            known, left = draw_known(labels, order, point.fraction, "unknown")
+            known, left = draw_known(labels, order, point.known_share, "unknown")
             maps.append(average_precision(naive_bayes(train, known), left).nanmean().item())
         print(
-            f"{point.fraction:.0%} known: model {100 * point.mAP:.1f}, co-occurrence {100 * statistics.fmean(maps):.1f}"
+            f"{point.known_share:.0%} known: model {100 * point.mAP:.1f}, "
+            f"co-occurrence {100 * statistics.fmean(maps):.1f}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Tag the first pictures of a run's test split with the Python interface, and draw them with what was right and wrong.
+"""Tag the first pictures of a run's test split from Python, and draw them with their right and wrong tags.
 
 Usage: python examples/contact_sheet.py RUN
 """
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tagformer import Tagger
 from tagformer.data import load_dataset
-from tagformer.images.reading import load_image
+from tagformer.images import load_image
 from tagformer.report.sheets.contact import tag_lines, write_contact_sheet
-from tagformer.runs.run import Run
+from tagformer.runs import Run
 
 COUNT = 18
 

@@ -12,7 +12,7 @@ if [ -f "$RUN/recipe.yaml" ]; then
 else
     show tagformer train --recipe scenes-ctran --out "$RUN"
 fi
-show tagformer evaluate "$RUN" --known 0,25,50,75 --draws 3
+show tagformer evaluate "$RUN" --known-share 0,25,50,75 --draws 3
 show python examples/contact_sheet.py "$RUN"
 
 cat <<END

@@ -12,7 +12,7 @@ import torch
 
 from tagformer.cli import main
 from tagformer.recipes import Recipe
-from tagformer.training.fit import fit
+from tagformer.training import fit
 from tests.helpers import CommandLine
 
 SMALL = {
@@ -29,7 +29,7 @@ SMALL = {
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """The tests' tensors are small: more threads only wait for one another."""
+    """The tests' tensors are small: with more threads they take longer."""
     torch.set_num_threads(1)
 
 

@@ -1,4 +1,4 @@
-"""Bad input: exit code 2 and one sentence that says what is wrong and where, never a traceback."""
+"""Bad input: exit code 2 and one sentence (what is wrong, where, what to do), never a traceback."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
     "broken JSON": (lambda p: coco(p, '{"images": [,'), r"instances\.json, line 1: not valid JSON"),
     "JSON of another kind": (lambda p: coco(p, '{"images": []}'), r"instances\.json has no list 'annotations'"),
     "no run folder": (lambda p: ["predict", p.folder / "none", p.table.parent], r"none is not a run folder"),
-    "unknown label told": (
+    "unknown known label": (
         lambda p: ["predict", p.run, p.table.parent, "--known", "dics=yes"],
         r"unknown label 'dics' \(did you mean 'disc'\?\)",
     ),
@@ -109,8 +109,11 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
         r"--out tags\.xlsx: the name must end in \.csv or \.jsonl",
     ),
     "label count mismatch": (with_two_labels, r"model\.safetensors does not fit the model and the 2 labels"),
-    "percentages that are none": (lambda p: ["evaluate", p.run, "--known", "a"], r"--known a: write percentages"),
-    "shares for percentages": (lambda p: ["evaluate", p.run, "--known", "0,0.25"], r"for a quarter write 25"),
+    "percentages that are none": (
+        lambda p: ["evaluate", p.run, "--known-share", "a"],
+        r"--known-share a: write percentages",
+    ),
+    "shares for percentages": (lambda p: ["evaluate", p.run, "--known-share", "0,0.25"], r"for a quarter write 25"),
     "a folder for a file to write": (
         lambda p: ["evaluate", p.run, "--out", p.table.parent],
         r"data is a folder: name a file to write",
@@ -119,7 +122,10 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
         lambda p: ["report", p.run, "--out", p.table.parent],
         r"data is a folder: name a file to write",
     ),
-    "percentage that leaves nothing": (lambda p: ["evaluate", p.run, "--known", "90"], r"90% of the labels cannot be"),
+    "percentage that leaves nothing": (
+        lambda p: ["evaluate", p.run, "--known-share", "90"],
+        r"90% of the labels cannot be",
+    ),
     "unknown recipe": (lambda p: p.train("--recipe", "scenes-ctrna"), r"did you mean 'scenes-ctran'\?"),
     "unknown recipe key": (
         lambda p: p.train("--set", "optimizer.learning_rat=1"),

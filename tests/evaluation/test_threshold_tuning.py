@@ -1,3 +1,5 @@
+"""Thresholds and a temperature chosen on held-out images."""
+
 from __future__ import annotations
 
 import json
@@ -10,32 +12,16 @@ import torch
 from tagformer import Tagger
 from tagformer.data import load_dataset
 from tagformer.errors import TagformerError
-from tagformer.evaluation.comparison import compare
-from tagformer.evaluation.evaluate import Evaluation
 from tagformer.evaluation.threshold_tuning import tune
 from tagformer.images.reading import load_image
-from tagformer.metrics import bootstrap_mAP, evaluate, precision_recall
+from tagformer.metrics import precision_recall
 from tagformer.runs.run import Run, write_labels
-from tests.helpers import CommandLine
-
-
-def said(logits: torch.Tensor, labels: torch.Tensor, names: str = "abc", ids: list[str] | None = None) -> Evaluation:
-    """What a model might have said."""
-    ids = ids or [f"{number}.jpg" for number in range(len(logits))]
-    return Evaluation(evaluate(logits, labels), (), "fixed", (), tuple(names), logits, labels, tuple(ids))
-
-
-def shifted_case(images: int = 4_000) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that rank well, but are too extreme, and too low for the rare labels."""
-    generator = torch.Generator().manual_seed(0)
-    honest = 2 * torch.randn(images, 3, generator=generator) - torch.tensor([0.0, 1.5, 3.0])
-    labels = (torch.rand(honest.shape, generator=generator) < torch.sigmoid(honest)).to(torch.int8)
-    return 2 * honest, labels
+from tests.helpers import CommandLine, evaluation_of, shifted_case
 
 
 def test_tuning_calibrates_and_raises_f1_on_images_that_it_did_not_choose_by() -> None:
     logits, labels = shifted_case()
-    tuned = tune(said(logits, labels))
+    tuned = tune(evaluation_of(logits, labels))
     assert tuned.temperature == pytest.approx(2, rel=0.1)
     assert tuned.after.calibration_error < tuned.before.calibration_error / 3
     assert tuned.after.decisions.macro_F1 > tuned.before.decisions.macro_F1 + 0.02
@@ -48,7 +34,7 @@ def test_tuning_calibrates_and_raises_f1_on_images_that_it_did_not_choose_by() -
 def test_noise_gains_nothing_by_being_tuned() -> None:
     generator = torch.Generator().manual_seed(1)
     labels = torch.randint(0, 2, (60, 3), generator=generator, dtype=torch.int8)
-    tuned = tune(said(torch.randn(60, 3, generator=generator), labels))
+    tuned = tune(evaluation_of(torch.randn(60, 3, generator=generator), labels))
     everything = precision_recall(torch.ones_like(labels, dtype=torch.bool), labels)
     assert tuned.after.decisions.macro_F1 < everything.macro_F1 + 0.05
 
@@ -60,7 +46,7 @@ def test_tune_writes_what_predict_and_evaluate_then_use(
     shutil.copytree(small_run, run)
     code, out, error = tagformer("tune", run, "--data", "scenes?images=400&seed=5", "--split", "val", "--workers", "0")
     assert (code, "Traceback" in error) == (0, False)
-    assert "each half at what was chosen on the other" in out
+    assert "each half is scored at the thresholds chosen on the other" in out
     tuned = Run.load(run)
     targets = tuned.label_space.is_target
     assert (tuned.thresholds[targets] != 0.5).any()
@@ -112,76 +98,9 @@ def test_bad_input_is_one_sentence(
     assert "Traceback" not in error
 
 
-def test_a_temperature_that_cannot_be_is_refused(small_run: Path, tmp_path: Path) -> None:
+def test_an_impossible_temperature_is_rejected(small_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(small_run, run)
     write_labels(run, Run.load(run).label_space, temperature=0)
     with pytest.raises(TagformerError, match="temperature must be above 0"):
         Run.load(run)
-
-
-# Comparing runs
-
-
-def test_a_paired_difference_is_surer_than_two_intervals() -> None:
-    generator = torch.Generator().manual_seed(3)
-    labels = torch.randint(0, 2, (400, 3), generator=generator, dtype=torch.int8)
-    weak = 1.5 * labels + torch.randn(labels.shape, generator=generator)
-    better = weak + 0.25 * labels
-    found = compare([said(weak, labels), said(better, labels)], ["weak", "better"], resamples=300)
-    first, second = found.runs
-    assert second.difference is not None
-    assert second.difference.value == pytest.approx(evaluate(better, labels).mAP - evaluate(weak, labels).mAP)
-    assert second.differs
-    assert first.mAP.high > second.mAP.low  # the intervals themselves overlap
-    samples = bootstrap_mAP([weak, better], labels, resamples=300)
-    paired = (samples[1] - samples[0]).std()
-    assert paired < 0.5 * (samples[1].std() ** 2 + samples[0].std() ** 2) ** 0.5
-
-
-def test_runs_are_matched_by_image_and_label_whatever_their_order() -> None:
-    logits, labels = shifted_case(60)
-    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
-    ids = [f"{number}.jpg" for number in range(60)]
-    other = said(logits[order][:, [2, 0, 1]], labels[order][:, [2, 0, 1]], "cab", [ids[i] for i in order.tolist()])
-    found = compare([said(logits, labels), other], ["one", "two"], resamples=30)
-    assert found.runs[1].difference is not None
-    assert (found.runs[1].difference.low, found.runs[1].difference.high) == (0, 0)
-    assert not found.runs[1].differs
-    part = said(logits[10:], labels[10:], ids=ids[10:])
-    assert (compare([part, other], ["a", "b"], resamples=10).images, compare([part, other], ["a", "b"]).left_out) == (
-        50,
-        10,
-    )
-
-
-def test_runs_that_cannot_be_compared_are_refused() -> None:
-    logits, labels = shifted_case(20)
-    one = said(logits, labels)
-    with pytest.raises(TagformerError, match="no image in common"):
-        compare([one, said(logits, labels, ids=[f"x{i}" for i in range(20)])], ["one", "two"])
-    with pytest.raises(TagformerError, match="no label in common"):
-        compare([one, said(logits, labels, names="xyz")], ["one", "two"])
-    changed = labels.clone()
-    changed[3, 1] = 1 - changed[3, 1]
-    with pytest.raises(TagformerError, match=r"different labels: image '3\.jpg', label 'b'"):
-        compare([one, said(logits, changed)], ["one", "two"])
-
-
-def test_the_label_differences_go_from_gain_to_loss() -> None:
-    labels = torch.tensor([[1, 1, 0], [0, 0, 0]], dtype=torch.int8)
-    one, two = torch.tensor([[1.0, 0, 0], [0, 1, 0]]), torch.tensor([[0.0, 1, 0], [1, 0, 0]])
-    found = compare([said(one, labels), said(two, labels)], ["one", "two"], resamples=10)
-    assert found.label_differences(1) == [("b", 0.5, 1.0), ("a", 1.0, 0.5)]
-
-
-def test_compare_prints_runs_side_by_side(small_run: Path, tmp_path: Path, tagformer: CommandLine) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(small_run, other)
-    code, out, _ = tagformer(
-        "compare", small_run, other, "--resamples", "20", "--tables", tmp_path / "t", "--workers", "0"
-    )
-    assert code == 0
-    assert "+0.0 to +0.0" in " ".join(out.split())
-    assert "cannot be told apart" in out
-    assert "differ" in (tmp_path / "t" / "comparison.md").read_text()

@@ -7,12 +7,12 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from tagformer.data import load_dataset
-from tagformer.evaluation.evaluate import evaluate_model
+from tagformer.evaluation import EvaluationOptions, evaluate_model
+from tagformer.images import Preprocessing
 from tagformer.labels import UNKNOWN, LabelSpace
 from tagformer.metrics import group_accuracy
 from tagformer.models import create_model
 from tagformer.recipes import Recipe
-from tagformer.recipes.settings import ImageSettings
 from tagformer.training.module import TrainingModule
 
 
@@ -55,8 +55,9 @@ def test_evaluation_tells_groups_and_scores_the_targets() -> None:
     dataset = scenes.replace(label_space=LabelSpace(names, groups=groups, extra=scenes.label_space.extra))
     torch.manual_seed(0)
     model = create_model("ctran", dataset.label_space, "tiny", width=16, layers=1)
-    plain = evaluate_model(model, dataset, ImageSettings(size=32), workers=0, known_groups=(0, 1, 2), draws=2)
-    told = evaluate_model(model, dataset, ImageSettings(size=32), workers=0, tell_extra=True)
+    options = EvaluationOptions(known_groups=(0, 1, 2), draws=2, workers=0)
+    plain = evaluate_model(model, dataset, Preprocessing(size=32), options)
+    told = evaluate_model(model, dataset, Preprocessing(size=32), EvaluationOptions(extra_known=True, workers=0))
     assert [point.count for point in plain.by_groups] == [0, 1, 2]
     assert plain.by_groups[0].mAPs == (plain.regular.mAP,) * 2
     assert plain.by_groups[2].mAPs == (told.regular.mAP,) * 2
@@ -78,7 +79,7 @@ def test_training_tells_labels_groups_and_extra_groups_as_the_recipe_says() -> N
         module = TrainingModule(model, Recipe.model_validate(settings), 1)
         found = set()
         for _ in range(60):
-            told = module.told(labels) != UNKNOWN
+            told = module.draw_training_known(labels) != UNKNOWN
             whole = all((told[:, list(c)].all(1) == told[:, list(c)].any(1)).all() for c in GROUPS)
             found.add("labels" if not whole else "groups" if told[:, :2].any() else "extra_groups")
         return found

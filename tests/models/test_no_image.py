@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from tagformer.errors import BadImageError
-from tagformer.evaluation.evaluate import evaluate_model
+from tagformer.evaluation import EvaluationOptions, evaluate_model
 from tagformer.evaluation.run_evaluation import evaluate_run, load_split
+from tagformer.images import Preprocessing
 from tagformer.labels import UNKNOWN
 from tagformer.labels.masking import draw_known, draw_order
 from tagformer.metrics import average_precision
 from tagformer.models import create_model
 from tagformer.recipes import load_recipe
-from tagformer.recipes.settings import ImageSettings
 from tagformer.runs.run import Run
 from tagformer.training.fit import fit
 
@@ -95,5 +95,6 @@ def test_known_labels_curve_without_images(table: Path) -> None:
     torch.manual_seed(0)
     dataset = load_dataset(f"csv:{table}", "test", on_bad_image="keep")
     model = create_model("ctran", dataset.label_space, "tiny", width=16, layers=1, image=False)
-    curve = evaluate_model(model, dataset, ImageSettings(), fractions=(0.0, 0.34), draws=1, scored="unknown", workers=0)
+    options = EvaluationOptions(known_shares=(0.0, 0.34), draws=1, scored="unknown", workers=0)
+    curve = evaluate_model(model, dataset, Preprocessing(size=224), options)
     assert curve.known[0].mAP != curve.known[1].mAP

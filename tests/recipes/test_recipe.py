@@ -50,7 +50,7 @@ def test_recipes_do_not_share_their_sections() -> None:
 
 
 @pytest.mark.parametrize("name", ["tiny", "mltr_tiny"])
-def test_a_backbone_that_has_no_weights_starts_from_random_ones_without_being_told(name: str) -> None:
+def test_a_backbone_that_has_no_weights_starts_from_random_ones_by_itself(name: str) -> None:
     assert Recipe().model.backbone.pretrained
     assert not Recipe.checked({"model": {"backbone": {"name": name}}}, "here").model.backbone.pretrained
     assert not Recipe().overridden([f"model.backbone.name={name}"]).model.backbone.pretrained

@@ -11,6 +11,7 @@ import pytest
 import torch
 from playwright.sync_api import Browser, sync_playwright
 
+from tagformer.evaluation.options import EvaluationOptions
 from tagformer.evaluation.run_evaluation import evaluate_run, load_split
 from tagformer.runs.run import Run, write_labels
 from tests.helpers import CommandLine
@@ -88,7 +89,7 @@ def test_the_report_opens_without_an_error_or_a_request_and_has_every_section(
 def test_the_reports_figures_are_those_of_evaluate(
     browser: Browser, reported: Path, tmp_path: Path, tagformer: CommandLine
 ) -> None:
-    code, _, _ = tagformer("evaluate", reported, "--known", "0,25,50,75", "--out", tmp_path / "metrics.json")
+    code, _, _ = tagformer("evaluate", reported, "--known-share", "0,25,50,75", "--out", tmp_path / "metrics.json")
     assert code == 0
     figures = json.loads((tmp_path / "metrics.json").read_text())
     page, _ = page_of(browser, reported / "report.html", 1280)
@@ -203,6 +204,6 @@ def test_stored_predictions_give_the_same_evaluation_as_a_new_one(reported: Path
     run = Run.load(reported)
     data = load_split(run)
     stored = evaluate_run(run, data)
-    again = evaluate_run(run, data, reuse=False, workers=0)
+    again = evaluate_run(run, data, EvaluationOptions(workers=0), reuse=False)
     assert torch.equal(stored.logits, again.logits)
     assert (stored.ids, stored.names, stored.regular.mAP) == (again.ids, again.names, again.regular.mAP)

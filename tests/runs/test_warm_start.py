@@ -37,7 +37,7 @@ def recipe_of(model: str, backbone: str = "tiny", size: int = 64, **options: obj
     )
 
 
-def test_everything_moves_but_what_belongs_to_the_labels(tmp_path: Path) -> None:
+def test_every_weight_but_those_of_the_labels_is_loaded(tmp_path: Path) -> None:
     folder = run_of(tmp_path / "run", "ctran", ("a", "b", "c"), width=32, layers=1)
     torch.manual_seed(1)
     model = model_from_recipe(recipe_of("ctran", width=32, layers=1), LabelSpace(("x", "y", "z")))
@@ -73,7 +73,7 @@ def test_an_mltr_moves_to_another_image_size(tmp_path: Path) -> None:
     torch.testing.assert_close(own[table], torch.full_like(own[table], 0.7))
 
 
-def test_another_backbone_is_refused(tmp_path: Path) -> None:
+def test_another_backbone_is_rejected(tmp_path: Path) -> None:
     folder = run_of(tmp_path / "run", "linear", ("a", "b"))
     model = model_from_recipe(recipe_of("linear", backbone="mltr_tiny"), LabelSpace(("a", "b")))
     with pytest.raises(TagformerError, match="has another backbone, tiny"):

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from tagformer import Tagger
 from tagformer.errors import TagformerError
+from tagformer.images import Preprocessing
 from tagformer.labels import UNKNOWN, LabelSpace
 from tagformer.models import ModelOutput, MultiLabelModel, create_model
-from tagformer.recipes.settings import ImageSettings
 from tagformer.tagging.questions import entropy_bits, expected_information_gain, label_weights
 
 WORLDS = list(itertools.product((0, 1), repeat=4))
@@ -44,24 +44,24 @@ def h(p: float) -> float:
     return 0.0 if p in (0.0, 1.0) else -p * math.log2(p) - (1 - p) * math.log2(1 - p)
 
 
-def worked_gain(weights: list[float], told: dict[int, int], label: int, worth: dict[int, float]) -> float:
-    """The sum over targets i of worth_i I(y_i; y_label | told), by its definition; I(y; y) = h(y)."""
+def worked_gain(weights: list[float], given: dict[int, int], label: int, worth: dict[int, float]) -> float:
+    """The sum over targets i of worth_i I(y_i; y_label | given), by its definition; I(y; y) = h(y)."""
 
     def chance(conditions: dict[int, int]) -> float:
         return sum(
             w for w, world in zip(weights, WORLDS, strict=True) if all(world[i] == s for i, s in conditions.items())
         )
 
-    total, base = 0.0, chance(told)
+    total, base = 0.0, chance(given)
     for target in worth:
-        if target in told:
+        if target in given:
             continue
         if target == label:
-            total += worth[target] * h(chance({**told, label: 1}) / base)
+            total += worth[target] * h(chance({**given, label: 1}) / base)
             continue
         for a, b in itertools.product((0, 1), repeat=2):
-            both = chance({**told, target: a, label: b}) / base
-            alone = chance({**told, target: a}) * chance({**told, label: b}) / base**2
+            both = chance({**given, target: a, label: b}) / base
+            alone = chance({**given, target: a}) * chance({**given, label: b}) / base**2
             total += worth[target] * both * math.log2(both / alone)
     return total
 
@@ -79,13 +79,13 @@ def test_the_gain_is_the_mutual_information_with_all_that_is_unknown(
     gain = expected_information_gain(Joint(space), weights, known, shortlist=None, weights=bits)
     worth = {i: (weights_of_labels or [1.0] * 4)[i] for i in range(4) if space.names[i] not in extra}
     for row in range(3):
-        told = {column: state for column, state in enumerate(known[row].tolist()) if state != UNKNOWN}
+        given = {column: state for column, state in enumerate(known[row].tolist()) if state != UNKNOWN}
         for column in range(4):
-            if column in told:
+            if column in given:
                 assert gain[row, column] == -torch.inf
             else:
                 assert gain[row, column].item() == pytest.approx(
-                    worked_gain(weights[row].tolist(), told, column, worth), abs=1e-5
+                    worked_gain(weights[row].tolist(), given, column, worth), abs=1e-5
                 )
 
 
@@ -107,7 +107,7 @@ def test_only_askable_labels_and_the_shortlist_are_worked_out() -> None:
 
 
 def test_getting_surer_whatever_the_answer_was_is_no_information() -> None:
-    """A model that doubles its other logits when it is told anything learns nothing about them from an answer."""
+    """A model that doubles its other logits on any input gains no information about them from an answer."""
 
     class Boastful(Joint):
         def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
@@ -179,14 +179,14 @@ def test_a_tagger_suggests_the_labels_that_tell_most(small_run: Path) -> None:
     for suggestion in suggestions:
         column = names.index(suggestion.name)
         assert suggestion.probability == pytest.approx(prediction.probabilities[column].item(), abs=1e-6)
-    told = {suggestions[0].name: True}
-    assert suggestions[0].name not in [suggestion.name for suggestion in tagger.suggest(picture, told, count=99)]
+    given = {suggestions[0].name: True}
+    assert suggestions[0].name not in [suggestion.name for suggestion in tagger.suggest(picture, given, count=99)]
     everything = dict.fromkeys(names, True)
     assert tagger.suggest(picture, everything) == []
 
 
-def test_a_model_that_does_not_listen_has_nothing_to_ask() -> None:
+def test_a_model_without_known_labels_has_no_questions() -> None:
     linear = create_model("linear", ["a", "b"], "tiny")
-    tagger = Tagger(linear, ImageSettings(size=32), torch.tensor([0.5, 0.5]))
-    with pytest.raises(TagformerError, match="'linear' does not use known labels, so no answer tells it anything"):
+    tagger = Tagger(linear, Preprocessing(size=32), torch.tensor([0.5, 0.5]))
+    with pytest.raises(TagformerError, match="'linear' does not use known labels, so an answer would not change"):
         tagger.suggest(Image.new("RGB", (64, 64)))

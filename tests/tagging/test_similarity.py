@@ -1,4 +1,4 @@
-"""Which images and labels a model finds alike."""
+"""Images and labels whose features are similar."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sklearn.metrics.pairwise import cosine_similarity
 from tagformer import Tagger
 from tagformer.data import load_dataset
 from tagformer.errors import TagformerError
+from tagformer.images import Preprocessing
 from tagformer.images.reading import load_image
 from tagformer.models import MODELS
-from tagformer.recipes.settings import ImageSettings
 from tagformer.runs.run import write_weights
 from tagformer.tagging.similarity import Embedded, co_occurring_pairs, embed, nearest, prototypes, similar_pairs
 from tests.helpers import CommandLine
@@ -42,7 +42,7 @@ def test_what_stands_for_a_label_is_the_mean_of_the_images_that_show_it() -> Non
     torch.testing.assert_close(found[0], torch.tensor([0.5**0.5, 0.5**0.5]))
     torch.testing.assert_close(found[1], torch.tensor([0.6, 1.8]) / 3.6**0.5)
     assert found[2].isnan().all()
-    assert similar_pairs(found, 5) == [(0, 1)]  # nothing is said of a label that no image shows
+    assert similar_pairs(found, 5) == [(0, 1)]  # a label without images is in no pair
 
 
 def test_labels_go_together_by_images_with_both_over_images_with_either() -> None:
@@ -87,7 +87,7 @@ def test_similar_finds_the_image_itself_and_draws_the_labels(
     assert float(rows[0][3]) == pytest.approx(1.0, abs=1e-3)
     for folder, own in ((small_run, rows[:4]), (second, rows[4:])):
         tagger = Tagger.load(folder)
-        found = embed(tagger.model, dataset, tagger.image, workers=0)
+        found = embed(tagger.model, dataset, tagger.preprocessing, workers=0)
         assert found.rows == list(range(len(dataset)))
         cosines = found.features @ found.features[2]
         assert [dataset.ids[i] for i in cosines.argsort(descending=True)[:4].tolist()] == [row[2] for row in own]
@@ -120,7 +120,7 @@ def test_labels_that_are_all_in_one_place_have_no_map(small_run: Path, tmp_path:
     assert "No map of the labels" in output
 
 
-def test_a_model_of_labels_alone_finds_no_images_alike() -> None:
+def test_a_model_of_labels_alone_cannot_compare_images() -> None:
     model, dataset = small("ctran", image=False), load_dataset("scenes?images=8", "all")
-    with pytest.raises(TagformerError, match="does not look at images"):
-        embed(model, dataset, ImageSettings(size=32), workers=0)
+    with pytest.raises(TagformerError, match="does not use images: it cannot compare them"):
+        embed(model, dataset, Preprocessing(size=32), workers=0)

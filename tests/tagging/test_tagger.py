@@ -1,11 +1,9 @@
-"""A run folder loaded for use."""
+"""A tagger: probabilities, known labels, the cache, and streams of files."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +13,9 @@ from PIL import Image
 from tagformer import Tagger
 from tagformer.data import load_dataset
 from tagformer.errors import BadImageError, TagformerError
-from tagformer.evaluation.evaluate import evaluate_model
-from tagformer.images.reading import Picture, load_image, open_picture
+from tagformer.images.reading import Picture, load_image
 from tagformer.images.transforms import evaluation_transform, normalise
-from tagformer.labels.masking import draw_known, draw_order
-from tagformer.metrics import average_precision
 from tagformer.recipes import Recipe
-from tagformer.runs.run import Run
 from tagformer.training.fit import fit
 
 
@@ -47,7 +41,7 @@ def count_encoded(tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_probabilities_are_the_sigmoid_of_the_models_logits(tagger: Tagger, pictures: list[Image.Image]) -> None:
+def test_probabilities_are_the_sigmoid_of_the_model_s_logits(tagger: Tagger, pictures: list[Image.Image]) -> None:
     predictions = tagger.predict(pictures, batch_size=2)
     assert len(predictions) == 5
     transform = evaluation_transform(32)
@@ -58,17 +52,17 @@ def test_probabilities_are_the_sigmoid_of_the_models_logits(tagger: Tagger, pict
         torch.testing.assert_close(prediction.probabilities, 1 / (1 + torch.exp(-row)), atol=1e-5, rtol=1e-5)
 
 
-def test_known_labels_are_reported_as_told_and_change_the_others(tagger: Tagger, pictures: list[Image.Image]) -> None:
+def test_known_labels_are_reported_as_known_and_change_the_others(tagger: Tagger, pictures: list[Image.Image]) -> None:
     free = tagger.predict(pictures[0])[0]
-    told = tagger.predict(pictures[0], known={"disc": True, "ring": False, "night": True})[0]
-    by_name = {tag.name: tag for tag in told.ranked}
+    prediction = tagger.predict(pictures[0], known={"disc": True, "ring": False, "night": True})[0]
+    by_name = {tag.name: tag for tag in prediction.ranked}
     assert by_name["disc"].probability == 1
     assert by_name["disc"].known
     assert by_name["ring"].probability == 0
     assert "night" not in by_name, "extra labels are never predicted"
-    assert told.to_dict()["known"] == {"disc": True, "ring": False, "night": True}
-    others = [i for i, name in enumerate(told.label_space.names) if name not in ("disc", "ring", "night")]
-    assert not torch.allclose(free.probabilities[others], told.probabilities[others])
+    assert prediction.to_dict()["known"] == {"disc": True, "ring": False, "night": True}
+    others = [i for i, name in enumerate(prediction.label_space.names) if name not in ("disc", "ring", "night")]
+    assert not torch.allclose(free.probabilities[others], prediction.probabilities[others])
 
 
 def test_tags_are_ranked_and_cut_at_the_threshold(tagger: Tagger, pictures: list[Image.Image]) -> None:
@@ -104,7 +98,7 @@ def test_the_cache_forgets_the_oldest(
     small_run: Path, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = Tagger.load(small_run)
-    tagger = Tagger(loaded.model, loaded.image, loaded.thresholds, cache_size=2)
+    tagger = Tagger(loaded.model, loaded.preprocessing, loaded.thresholds, cache_size=2)
     encoded = count_encoded(tagger, monkeypatch)
     for index in (0, 1, 0, 2, 0, 1):
         tagger.predict(pictures[index])
@@ -127,7 +121,7 @@ def test_stream_and_predict_agree(tagger: Tagger, pictures: list[Image.Image], t
         torch.testing.assert_close(left.probabilities, right.probabilities)
 
 
-def test_a_model_that_does_not_use_known_labels_says_so(
+def test_a_model_that_does_not_use_known_labels_rejects_them(
     tmp_path: Path, small_recipe: Callable[..., Recipe], pictures: list[Image.Image]
 ) -> None:
     fit(small_recipe("model.name=linear", "model.options={}"), tmp_path / "run")
@@ -135,71 +129,3 @@ def test_a_model_that_does_not_use_known_labels_says_so(
     assert len(tagger.predict(pictures)) == 5
     with pytest.raises(TagformerError, match="'linear' does not use known labels"):
         tagger.predict(pictures, known={"disc": True})
-
-
-def test_evaluation_encodes_once_and_scores_what_the_model_says(
-    small_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = Run.load(small_run)
-    model = run.model()
-    dataset = load_dataset("scenes?images=180", "test")
-    calls: list[int] = []
-    encode = model.encode
-
-    def counted(images: torch.Tensor) -> torch.Tensor:
-        calls.append(len(images))
-        return encode(images)
-
-    monkeypatch.setattr(model, "encode", counted)
-    evaluation = evaluate_model(model, dataset, run.recipe.image, fractions=(0, 0.5), draws=2, batch_size=8, workers=0)
-    assert calls == [8, 8, 8, 6]
-    transform = evaluation_transform(32)
-    images = torch.stack([transform(open_picture(record.image)) for record in dataset])
-    with torch.inference_mode():
-        features = encode(normalise(images, (0.5,) * 3, (0.5,) * 3))
-        targets = dataset.label_space.is_target
-        regular = average_precision(model.decode(features).logits[:, targets], dataset.labels[:, targets])
-        assert evaluation.regular.mAP == pytest.approx(regular.nanmean().item(), abs=1e-6)
-        for point in evaluation.known:
-            for draw in range(2):
-                order = draw_order(dataset.ids, dataset.label_space, seed=draw)
-                known, wanted = draw_known(dataset.labels, order, point.fraction)
-                expected = average_precision(model.decode(features, known).logits, wanted).nanmean().item()
-                assert point.mAPs[draw] == pytest.approx(expected, abs=1e-6)
-
-
-def test_telling_the_extra_labels_changes_what_is_said_of_the_targets(small_run: Path) -> None:
-    run = Run.load(small_run)
-    dataset = load_dataset("scenes?images=60", "test")
-    untold, told = (
-        evaluate_model(run.model(), dataset, run.recipe.image, tell_extra=tell, workers=0) for tell in (False, True)
-    )
-    assert not torch.allclose(untold.logits, told.logits)
-    assert told.names == tuple(name for name in dataset.label_space.names if name not in dataset.label_space.extra)
-    assert torch.equal(told.labels, dataset.labels[:, dataset.label_space.is_target])
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda run: (run / "recipe.yaml").unlink(), "is not a run folder: it has no recipe.yaml"),
-        (lambda run: (run / "model.safetensors").unlink(), "has no weights yet: finish its training"),
-        (lambda run: (run / "model.safetensors").write_bytes(b"x" * 40), "is not a safetensors file"),
-        (lambda run: (run / "labels.json").write_text("{"), r"labels\.json, line 1: not valid JSON"),
-        (lambda run: (run / "labels.json").write_text('{"names": ["a"]}'), "is not a label file of a run"),
-        (
-            lambda run: (run / "labels.json").write_text('{"names": ["a", "b"], "thresholds": [0.5]}'),
-            "1 thresholds for 2 labels",
-        ),
-        (
-            lambda run: (run / "labels.json").write_text('{"names": ["a", "b"], "thresholds": [0.5, 0.5]}'),
-            "does not fit the model and the 2 labels of",
-        ),
-    ],
-)
-def test_a_damaged_run_is_named(small_run: Path, tmp_path: Path, damage: Callable[[Path], Any], message: str) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(small_run, run)
-    damage(run)
-    with pytest.raises(TagformerError, match=message):
-        Tagger.load(run)

@@ -7,16 +7,33 @@ from pathlib import Path
 
 import typer
 
+from tagformer._version import __version__
 from tagformer.cli import data, evaluate, explain, importing, listing, predict, report, similar, simulate, train, tune
 from tagformer.errors import TagformerError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Tag images with many labels: train on a folder and a CSV, evaluate, and tag with some labels already known.",
 )
+
+
+def print_version(requested: bool) -> None:
+    """Print the version and exit, if it was requested."""
+    if requested:
+        print(f"tagformer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=print_version, is_eager=True, help="Print the version."),
+) -> None:
+    # The options of tagformer itself, before a command; typer calls print_version.
+    pass
+
+
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)

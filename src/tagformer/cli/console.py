@@ -1,4 +1,4 @@
-"""What the commands share: the console, progress bars, and tables of figures."""
+"""What the commands share: options, the console, progress bars, and tables of figures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -18,17 +20,28 @@ if TYPE_CHECKING:
     from tagformer.evaluation.run_evaluation import SplitOfRun
     from tagformer.runs.run import Run
 
+# Options that several commands have.
+RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
+Data = Annotated[str | None, typer.Option(help="FORMAT:PATH; the run's own data by default.")]
+Split = Annotated[str | None, typer.Option(help="train, val, test or all; default: test, else val.")]
+Feedback = Annotated[
+    bool, typer.Option("--feedback", help="Give the model known labels by feedback propagation; works with any model.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
+Workers = Annotated[int, typer.Option(min=0, help="Loader processes.")]
+OnBadImage = Annotated[str, typer.Option(help="error or skip.")]
+
 console = Console(highlight=False, markup=False, emoji=False)  # names of labels and files are printed as they are
 errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def echo(line: str) -> None:
-    """Print a line, without folding it where the output is not a terminal."""
+    """Print a line; it is not wrapped where the output is not a terminal."""
     console.print(line, soft_wrap=not console.is_terminal)
 
 
 class Bar:
-    """A progress bar on stderr that takes the number done so far."""
+    """A progress bar on stderr, called with the number done so far."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
@@ -39,26 +52,26 @@ class Bar:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Bar]:
-    """Show a progress bar with the time that is left."""
+    """Show a progress bar with the remaining time."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=errors.is_terminal) as progress:
         yield Bar(progress, progress.add_task(title, total=total))
 
 
 def split_to_score(run: Run, data: str | None, split: str | None, on_bad_image: str = "error") -> SplitOfRun:
-    """As `predictions.load_split`, and say which of the model's labels the data does not have."""
+    """Load the split as `run_evaluation.load_split` does, and report the run's labels that the data does not have."""
     from tagformer.evaluation.run_evaluation import load_split
 
-    chosen = load_split(run, data, split, on_bad_image)
-    if chosen.missing:
-        meaning = "absent" if chosen.exhaustive else "unknown"
-        example = f"for example '{min(chosen.missing)}'"
-        echo(f"{len(chosen.missing)} of the model's labels are not in {chosen.spec} and count as {meaning}, {example}.")
-    return chosen
+    loaded = load_split(run, data, split, on_bad_image)
+    if loaded.missing:
+        meaning = "absent" if loaded.exhaustive else "unknown"
+        example = f"for example '{min(loaded.missing)}'"
+        echo(f"{len(loaded.missing)} of the model's labels are not in {loaded.spec} and count as {meaning}, {example}.")
+    return loaded
 
 
 def percent(value: float) -> str:
-    """A fraction as a percentage with one digit, as the papers print it."""
+    """A value between 0 and 1 as a percentage with one digit, as the papers print it."""
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
@@ -73,31 +86,41 @@ def print_scores(evaluation: Evaluation) -> None:
         (f"top {scores.top_k}", scores.top, ""),
         (f"top {scores.top_k} above the threshold", scores.top_above, ""),
     )
-    for number, (title, part, first) in enumerate(rows):
-        figures = (part.CP, part.CR, part.CF1, part.OP, part.OR, part.OF1)
+    for number, (title, decisions, mean) in enumerate(rows):
+        figures = (decisions.CP, decisions.CR, decisions.CF1, decisions.OP, decisions.OR, decisions.OF1)
         if number == 0 or not all(math.isnan(figure) for figure in figures):
-            table.add_row(title, first, *(percent(figure) for figure in figures))
+            table.add_row(title, mean, *(percent(figure) for figure in figures))
     console.print(table)
+    _print_notes(evaluation)
+    if evaluation.by_groups:
+        console.print(_groups_table(evaluation.by_groups))
+    if evaluation.known:
+        console.print(_known_table(evaluation))
+
+
+def _print_notes(evaluation: Evaluation) -> None:
+    """What the table does not show: the protocol, sizes of objects, and accuracies of exclusive labels."""
+    scores = evaluation.regular
     if scores.protocol != "tagformer":
         echo(f"By the conventions of {scores.protocol}; see docs/metrics.md.")
     if math.isnan(scores.mAP) and scores.labels_scored:
         without = len(evaluation.names) - scores.labels_scored
-        echo(f"{scores.protocol} has no mAP here, for {without} labels have no positive.")
+        echo(f"{scores.protocol} has no mAP here, because {without} labels have no positive image.")
     if evaluation.sizes is not None:
-        own = ", ".join(f"{size} {percent(value)}" for size, value in evaluation.mAP_by_size.items())
-        echo(f"mAP by the size of the objects: {own}")
+        by_size = ", ".join(f"{size} {percent(value)}" for size, value in evaluation.mAP_by_size.items())
+        echo(f"mAP by the size of the objects: {by_size}")
     for group, accuracy in evaluation.accuracy.items():
         echo(f"Accuracy of '{group}' (the highest of labels that exclude each other): {percent(accuracy)}")
-    if evaluation.by_groups:
-        console.print(_groups_table(evaluation.by_groups))
-    if evaluation.known:
-        what = "one fixed quarter of each image's labels" if evaluation.scored == "fixed" else "the unknown labels"
-        curve = Table(title=f"mAP over {what}, mean of {len(evaluation.known[0].mAPs)} draws", box=SIMPLE)
-        curve.add_column("labels known")
-        for point in evaluation.known:
-            curve.add_column(f"{point.fraction:.0%}", justify="right")
-        curve.add_row("mAP", *(percent(point.mAP) for point in evaluation.known))
-        console.print(curve)
+
+
+def _known_table(evaluation: Evaluation) -> Table:
+    what = "one fixed quarter of each image's labels" if evaluation.scored == "fixed" else "the unknown labels"
+    table = Table(title=f"mAP over {what}, mean of {len(evaluation.known[0].mAPs)} draws", box=SIMPLE)
+    table.add_column("labels known")
+    for point in evaluation.known:
+        table.add_column(f"{point.known_share:.0%}", justify="right")
+    table.add_row("mAP", *(percent(point.mAP) for point in evaluation.known))
+    return table
 
 
 def _groups_table(points: Sequence[GroupsPoint]) -> Table:

@@ -50,4 +50,4 @@ def import_checkpoint(
     write_labels(out, label_space)
     count = sum(parameter.numel() for parameter in model.parameters())
     echo(f"{out}: {type(model).__name__} with {len(label_space)} labels and {count / 1e6:.1f} M weights.")
-    echo(f"Next: tagformer evaluate {out} --data FORMAT:PATH --known 0,25,50,75")
+    echo(f"Next: tagformer evaluate {out} --data FORMAT:PATH --known-share 0,25,50,75")

@@ -1,4 +1,4 @@
-"""``tagformer models`` and ``tagformer recipes``: what there is."""
+"""``tagformer models`` and ``tagformer recipes``: the models and recipes that come with the package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def models(
         first = (kind.__doc__ or "").strip().splitlines()[0]
         options = ", ".join(f"{option}={default}" for option, default in kind.options().items())
         echo(f"{name}: {first}\n  options: {options}\n  uses known labels: {'yes' if kind.uses_known else 'no'}")
-    echo("\nBackbones of mltr, which serve the other models too:")
+    echo("\nBackbones of mltr, which the other models can use too:")
     for size, millions in mltr_sizes().items():
         echo(f"  {size}: {VARIANTS[size]['image_size']} pixels, {millions:.1f} M parameters with {LABELS} labels")
     echo("\n'tagformer models NAME' explains one.")
@@ -34,14 +34,14 @@ def models(
 
 
 def mltr_sizes() -> dict[str, float]:
-    """Parameters of each variant of MlTr in millions, with as many labels as COCO has (Table 2 of the paper)."""
+    """Millions of parameters of each variant of MlTr, with the 80 labels of COCO (Table 2 of the paper)."""
     import torch
 
     from tagformer.backbones.mltr.variants import VARIANTS
     from tagformer.models.registry import create_model
 
     sizes = {}
-    with torch.device("meta"):  # shapes without numbers
+    with torch.device("meta"):  # shapes without values
         for name in VARIANTS:
             model = create_model("mltr", LABELS, name, pretrained=False)
             sizes[name] = sum(parameter.numel() for parameter in model.parameters()) / 1e6
@@ -57,6 +57,6 @@ def recipes(
     if name is not None:
         print(load_recipe(name).to_yaml(), end="")
         return
-    for known, recipe in list_recipes().items():
+    for recipe_name, recipe in list_recipes().items():
         model, backbone = recipe.model.name, recipe.model.backbone.name
-        echo(f"{known}: {model} on {backbone}, {recipe.training.epochs} epochs; {recipe.source}")
+        echo(f"{recipe_name}: {model} on {backbone}, {recipe.training.epochs} epochs; {recipe.source}")

@@ -8,13 +8,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import echo, errors, progress_bar
+from tagformer.cli.console import BatchSize, Feedback, OnBadImage, RunFolder, Workers, echo, errors, progress_bar
 from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
@@ -25,23 +26,24 @@ WRITERS = (".csv", ".jsonl")
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: RunFolder,
     images: Annotated[
         list[str], typer.Argument(help="Files, folders, globs, or - for a list of paths on standard input.")
     ],
     known: Annotated[list[str] | None, typer.Option(help="Labels that are known: dog=yes,cat=no.")] = None,
-    feedback: Annotated[
-        bool, typer.Option("--feedback", help="Tell what is known by feedback propagation, which works with any model.")
-    ] = False,
-    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the run's thresholds.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="The most probable labels, whatever the threshold.")] = None,
+    feedback: Feedback = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Used instead of the run's thresholds."),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="So many labels per image, whatever the threshold.")] = None,
     out: Annotated[Path | None, typer.Option(help="A .csv or .jsonl file to write, instead of a table.")] = None,
     sheet: Annotated[
         Path | None, typer.Option(help=f"A .png file: the first {SHEET_LIMIT} pictures with their tags.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    workers: Annotated[int, typer.Option(min=0)] = 2,
-    on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
+    batch_size: BatchSize = 32,
+    workers: Workers = 2,
+    on_bad_image: OnBadImage = "error",
 ) -> None:
     """Tag images."""
     from tagformer.files import check_output_file
@@ -55,18 +57,18 @@ def predict(
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     check_output_file(out)
     check_output_file(sheet)
-    told = parse_known(known or ())
+    states = parse_known(known or ())
     tagger = Tagger.load(run, feedback=feedback)
     if threshold is not None:
         tagger.thresholds.fill_(threshold)
-    tagger.known(told)  # refuse before the images are looked for
+    tagger.known(states)  # report wrong labels before looking for images
     paths = find_images(images)
 
     pictured: list[Prediction] = []
     bad: list[str] = []
     done = 0
     with _output(out, single=len(paths) == 1, top=top) as write, progress_bar("Tagging", len(paths)) as bar:
-        for predictions, problems in tagger.stream(paths, told, batch_size, workers, on_bad_image):
+        for predictions, problems in tagger.stream(paths, states, batch_size, workers, on_bad_image):
             for prediction in predictions:
                 write(prediction)
             pictured += predictions[: SHEET_LIMIT - len(pictured)] if sheet else []
@@ -83,40 +85,44 @@ def predict(
 
 
 def find_images(arguments: Sequence[str]) -> list[Path]:
-    """The image files that the arguments name: files, folders (searched throughout), globs, or ``-`` for a list of
-    paths on standard input. Each is taken once, in order; a file named outright is taken whatever its name ends in.
+    """The image files that the arguments name, each once, in order.
+
+    Args:
+        arguments: files, folders (with all their subfolders), globs, or ``-`` for a list of paths on standard input. A
+            file that is named itself is taken whatever its extension.
 
     Raises:
-        TagformerError: nothing there, a folder without images, or no images at all.
+        TagformerError: a file that does not exist, a folder without images, or no images at all.
     """
     from tagformer.images.reading import EXTENSIONS
 
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for argument in arguments:
         if argument == "-":
-            found.update((Path(line.strip()), None) for line in sys.stdin if line.strip())
+            files.update((Path(line.strip()), None) for line in sys.stdin if line.strip())
             continue
         path = Path(argument).expanduser()
-        if os.path.isdir(path):  # unlike Path.is_dir, it takes any text
+        if os.path.isdir(path):  # unlike Path.is_dir, it accepts any text
             inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
             if not inside:
                 raise TagformerError(f"folder {path} has no images ({', '.join(sorted(EXTENSIONS))}).")
-            found.update(dict.fromkeys(inside))
+            files.update(dict.fromkeys(inside))
         elif os.path.exists(path):
-            found[path] = None
+            files[path] = None
         else:
             matched = [Path(name) for name in sorted(glob(str(path), recursive=True))]
             if not matched:
                 raise TagformerError(
                     f"no image {argument}: there is no such file, and no file matches it as a pattern."
                 )
-            found.update(dict.fromkeys(file for file in matched if file.is_file()))
-    if not found:
+            files.update(dict.fromkeys(file for file in matched if file.is_file()))
+    if not files:
         raise TagformerError("no images: name files, folders or patterns.")
-    return list(found)
+    return list(files)
 
 
-def _chosen(prediction: Prediction, top: int | None) -> list[Tag]:
+def _tags(prediction: Prediction, top: int | None) -> list[Tag]:
+    """The most probable labels, or those above their thresholds."""
     return prediction.tags if top is None else prediction.ranked[:top]
 
 
@@ -126,33 +132,33 @@ def _output(out: Path | None, single: bool, top: int | None) -> Iterator[Callabl
     from tagformer.files import atomic_write
 
     if out is None:
-        yield ((lambda prediction: _print_whole(prediction, top)) if single else (lambda p: _print_line(p, top)))
+        yield partial(_print_whole if single else _print_line, top=top)
         return
     with atomic_write(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         if out.suffix == ".jsonl":
-            yield lambda prediction: _write_json(stream, prediction, top)
+            yield partial(_write_json, stream, top=top)
         else:
             writer = csv.writer(stream)
             writer.writerow(("path", "tags", "probabilities"))
-            yield lambda prediction: _write_row(writer, prediction, top)
+            yield partial(_write_row, writer, top=top)
 
 
 def _write_json(stream: Any, prediction: Prediction, top: int | None) -> None:
-    value = {**prediction.to_dict(), "tags": [tag.name for tag in _chosen(prediction, top)]}
+    value = {**prediction.to_dict(), "tags": [tag.name for tag in _tags(prediction, top)]}
     stream.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def _write_row(writer: Any, prediction: Prediction, top: int | None) -> None:
     from tagformer.data.formats.csv import join_tags
 
-    tags = _chosen(prediction, top)
+    tags = _tags(prediction, top)
     probabilities = ";".join(f"{tag.probability:.4f}" for tag in tags)
     writer.writerow((prediction.image, join_tags([tag.name for tag in tags]), probabilities))
 
 
 def _print_whole(prediction: Prediction, top: int | None) -> None:
     echo(prediction.image)
-    tags = _chosen(prediction, top)
+    tags = _tags(prediction, top)
     width = max((len(tag.name) for tag in tags), default=0)
     for tag in tags:
         note = "known" if tag.known else f"threshold {tag.threshold:.2f}"
@@ -163,7 +169,7 @@ def _print_whole(prediction: Prediction, top: int | None) -> None:
 
 
 def _print_line(prediction: Prediction, top: int | None) -> None:
-    tags = ", ".join(f"{tag.name} {tag.probability:.0%}" for tag in _chosen(prediction, top))
+    tags = ", ".join(f"{tag.name} {tag.probability:.0%}" for tag in _tags(prediction, top))
     if not tags:
         tags = "below the threshold: " + ", ".join(f"{t.name} {t.probability:.0%}" for t in prediction.below())
     echo(f"{prediction.image}  {tags}")
@@ -175,8 +181,8 @@ def _write_sheet(sheet: Path, predictions: Sequence[Prediction], top: int | None
 
     pictures, lines = [], []
     for prediction in predictions:
-        tags = _chosen(prediction, top)
+        tags = _tags(prediction, top)
         pictures.append(load_image(Path(prediction.image)))
-        told = [tag.name for tag in tags if tag.known]
-        lines.append(tag_lines([(tag.name, tag.probability) for tag in tags], None, told))
+        known = [tag.name for tag in tags if tag.known]
+        lines.append(tag_lines([(tag.name, tag.probability) for tag in tags], None, known))
     write_contact_sheet(sheet, pictures, lines)

@@ -1,74 +1,133 @@
-"""``tagformer similar``: which images and which labels a model finds alike."""
+"""``tagformer similar``: images and labels that are similar for a model."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tagformer.cli.console import echo, progress_bar, split_to_score
+from tagformer.cli.console import BatchSize, OnBadImage, RunFolder, Workers, echo, progress_bar, split_to_score
 from tagformer.errors import check_choice
 
 if TYPE_CHECKING:
+    from tagformer.data.dataset import MultiLabelDataset
     from tagformer.report.sheets.similar import Row
+    from tagformer.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched for, and how the images are read.
+
+    Attributes:
+        images: the images to find similar ones for.
+        count: how many similar images for each.
+        batch_size, workers, on_bad_image: of `similarity.embed`.
+    """
+
+    images: list[Path]
+    count: int
+    batch_size: int
+    workers: int
+    on_bad_image: str
+
+
+@dataclass
+class Found:
+    """The most similar images, and the maps of the labels.
+
+    Attributes:
+        rows: of the sheet, by (image, run).
+        table: lines of the CSV.
+        charts: a map of the labels per run, as SVG.
+    """
+
+    rows: dict[tuple[int, int], Row] = field(default_factory=dict)
+    table: list[list[str]] = field(default_factory=list)
+    charts: dict[Path, str] = field(default_factory=dict)
 
 
 def similar(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: RunFolder,
     out: Annotated[Path, typer.Option(help="A folder for the pictures and tables.")],
-    images: Annotated[list[Path] | None, typer.Argument(help="Images to find others like them for.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Images to find similar ones for.")] = None,
     beside: Annotated[list[Path] | None, typer.Option(help="Another run, shown below the first.")] = None,
-    data: Annotated[str | None, typer.Option("--in", help="FORMAT:PATH to look in; the run's own by default.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--in", help="FORMAT:PATH to search in; the run's own data by default.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="The test split by default.")] = None,
-    count: Annotated[int, typer.Option(min=1, max=20, help="How many images for each.")] = 5,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    workers: Annotated[int, typer.Option(min=0)] = 2,
-    on_bad_image: Annotated[str, typer.Option(help="error or skip.")] = "error",
+    count: Annotated[int, typer.Option(min=1, max=20, help="How many similar images for each.")] = 5,
+    batch_size: BatchSize = 32,
+    workers: Workers = 2,
+    on_bad_image: OnBadImage = "error",
 ) -> None:
-    """Find the images most like some others, and draw how a model places the labels.
+    """Find the images most similar to some others, and draw which labels are similar.
 
     similar.png has a row for each image and run, similar.csv the same as a table. labels.svg (a file for each run)
-    shows what stands for each label, the mean feature of the images with it, in the plane (t-SNE), with the pairs that
-    are most alike and those that most often go together.
+    shows a prototype of each label, the mean feature of its images, in the plane (t-SNE), with the pairs that are most
+    similar and those that most often occur together.
     """
-    from tagformer.files import atomic_write, check_output_folder, write_text
-    from tagformer.report.sheets.similar import FEWEST, label_map, write_similar_sheet
-    from tagformer.runs.run import Run, default_device
-    from tagformer.tagging.similarity import embed, nearest
-    from tagformer.tagging.tagger import Tagger
+    from tagformer.files import check_output_folder
+    from tagformer.runs.run import Run
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     check_output_folder(out)
-    folders = list(dict.fromkeys([run, *(beside or [])]))
-    table: list[list[str]] = []
-    rows: dict[tuple[int, int], Row] = {}  # by image and run
-    charts: dict[Path, str] = {}
-    for number, folder in enumerate(folders):
+    search, found = Search(images or [], count, batch_size, workers, on_bad_image), Found()
+    for number, folder in enumerate(dict.fromkeys([run, *(beside or [])])):
         loaded = Run.load(folder)
         dataset = split_to_score(loaded, data, split, on_bad_image).dataset
-        tagger = Tagger(loaded.model(), loaded.recipe.image, loaded.thresholds, default_device())
-        queries = [tagger.embed(image) for image in images or ()]  # a wrong name is found before the others are read
-        with progress_bar(f"Looking at {len(dataset)} images", len(dataset)) as bar:
-            found = embed(tagger.model, dataset, tagger.image, batch_size, workers, on_bad_image, bar)
-        for place, (image, query) in enumerate(zip(images or (), queries, strict=True)):
-            near = nearest(found, query, count)
-            rows[place, number] = (image, folder, [(dataset.images[row], dataset.ids[row], c) for row, c in near])
-            table += [[str(image), str(folder), dataset.ids[row], f"{cosine:.4f}"] for row, cosine in near]
-        if (chart := label_map(dataset, found)) is not None:
-            charts[out / ("labels.svg" if number == 0 else f"labels-{number + 1}.svg")] = chart
-    if images:
-        write_similar_sheet(out / "similar.png", [rows[key] for key in sorted(rows)], count)
+        chart = _search(search, loaded, dataset, number, found)
+        if chart is not None:
+            found.charts[out / ("labels.svg" if number == 0 else f"labels-{number + 1}.svg")] = chart
+    _write(out, found, search)
+
+
+def _search(search: Search, run: Run, dataset: MultiLabelDataset, number: int, found: Found) -> str | None:
+    """Add the images that are most similar for a run to `found`; the map of the run's labels, if there is one."""
+    from tagformer.report.sheets.similar import label_map
+    from tagformer.tagging.similarity import embed, nearest
+    from tagformer.tagging.tagger import Tagger
+
+    model = run.model()
+    tagger = Tagger(model, run.preprocessing(model.backbone), run.thresholds)
+    queries = [tagger.embed(image) for image in search.images]  # first, so that a wrong file name is reported at once
+    with progress_bar(f"Reading {len(dataset)} images", len(dataset)) as bar:
+        embedded = embed(
+            tagger.model,
+            dataset,
+            tagger.preprocessing,
+            search.batch_size,
+            search.workers,
+            search.on_bad_image,
+            bar,
+        )
+    for place, (image, query) in enumerate(zip(search.images, queries, strict=True)):
+        near = nearest(embedded, query, search.count)
+        similar_images = [(dataset.images[row], dataset.ids[row], cosine) for row, cosine in near]
+        found.rows[place, number] = (image, run.folder, similar_images)
+        found.table += [[str(image), str(run.folder), dataset.ids[row], f"{cosine:.4f}"] for row, cosine in near]
+    return label_map(dataset, embedded)
+
+
+def _write(out: Path, found: Found, search: Search) -> None:
+    """Write the sheet, the table and the maps, and print where they are."""
+    from tagformer.files import atomic_write, write_text
+    from tagformer.report.sheets.similar import FEWEST, write_similar_sheet
+
+    if search.images:
+        write_similar_sheet(out / "similar.png", [found.rows[key] for key in sorted(found.rows)], search.count)
         with (
             atomic_write(out / "similar.csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as stream,
         ):
-            csv.writer(stream).writerows([["image", "run", "similar", "cosine"], *table])
-        echo(f"{len(images)} images: {out / 'similar.png'} and {out / 'similar.csv'}")
-    for file, chart in charts.items():
+            csv.writer(stream).writerows([["image", "run", "similar", "cosine"], *found.table])
+        echo(f"{len(search.images)} images: {out / 'similar.png'} and {out / 'similar.csv'}")
+    for file, chart in found.charts.items():
         write_text(file, chart)
-    if charts:
-        echo(f"Labels in the plane: {', '.join(map(str, charts))}")
+    if found.charts:
+        echo(f"Labels in the plane: {', '.join(map(str, found.charts))}")
     else:
-        echo(f"No map of the labels: fewer than {FEWEST} are shown by images that the model tells apart.")
+        echo(f"No map of the labels: fewer than {FEWEST} labels have images that the model can distinguish.")

@@ -17,29 +17,35 @@ if TYPE_CHECKING:
     from tagformer.runs.run import Run
     from tagformer.training.fit import Fitted
 
-FEW = 10  # positives below which a label is warned of
+FEW = 10  # positives below which a warning names the label
 
 
 def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     data: Annotated[str | None, typer.Option(help="FORMAT:PATH, for example csv:my.csv; see 'tagformer data'.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe's name or file; without one it is chosen from the data.")
+        str | None, typer.Option(help="A recipe's name or file; without one the settings are chosen from the data.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A name of 'tagformer models', or MODULE:CLASS, your own.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Any timm network, 'tiny', or MODULE:CLASS, your own.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model's name (see 'tagformer models'), or your own as package.module:Class.")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Any timm network, 'tiny', or your own as package.module:Class.")
+    ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="A local file of backbone weights, instead of a download.")
+        Path | None, typer.Option(help="A local file of backbone weights to load instead of a download.")
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="A run to start from, all but its heads, or a file of backbone weights.")
+        Path | None,
+        typer.Option(help="A run to start from, without its heads, or a file of backbone weights."),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example optimizer.lr=1e-4.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     on_bad_image: Annotated[str | None, typer.Option(help="error (default) or skip.")] = None,
 ) -> None:
     """Train a tagger into a run folder."""
-    from tagformer.training.fit import Listener, fit
+    from tagformer.training.fit import fit
+    from tagformer.training.prepare import Reporter
 
     given = {
         "--data": data,
@@ -50,7 +56,7 @@ def train(
         "--init": init,
     }
     if resume:
-        chosen = _resumed(out, [name for name, value in {**given, "--set": set_}.items() if value], on_bad_image)
+        settings = _resumed(out, [name for name, value in {**given, "--set": set_}.items() if value], on_bad_image)
     else:
         overrides = list(set_ or ())
         overrides += [f"data.on_bad_image={on_bad_image}"] if on_bad_image else []
@@ -58,10 +64,9 @@ def train(
             weights = init
         elif init is not None:
             overrides.append(f"model.init={init.expanduser().resolve()}")
-        chosen = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
-        _describe(chosen)
-    listener = Listener(echo, _say_epoch, bars=console.is_terminal)
-    fitted = fit(chosen, out, resume, listener)
+        settings = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
+        _describe(settings)
+    fitted = fit(settings, out, resume, Reporter(echo, _print_epoch, bars=console.is_terminal))
     if fitted.bad_images:
         echo(f"{len(fitted.bad_images)} bad images were left out, the first: {min(fitted.bad_images)}")
     _finish(fitted)
@@ -76,7 +81,7 @@ def _resumed(out: Path, given: list[str], on_bad_image: str | None) -> Recipe:
     if given:
         raise TagformerError(f"--resume takes every setting from {out / RECIPE}: leave {', '.join(given)} out.")
     recipe = load_recipe(out / RECIPE)
-    if on_bad_image is not None:  # a run that a bad image stopped may go on without it
+    if on_bad_image is not None:  # a run that was stopped by a bad image may go on without it
         recipe = recipe.overridden([f"data.on_bad_image={on_bad_image}"])
         recipe.save(out / RECIPE)
     return recipe
@@ -91,7 +96,7 @@ def _recipe(
     overrides: list[str],
     on_bad_image: str,
 ) -> Recipe:
-    """The recipe that the options ask for, with everything in it that the run needs."""
+    """The recipe of these options, complete with the data and the model."""
     from tagformer.data.load import load_dataset
     from tagformer.data.registry import Spec
     from tagformer.models.registry import model_class
@@ -122,7 +127,7 @@ def _recipe(
 
 
 def _of_model(recipe: Recipe, model: str) -> dict[str, Any]:
-    """The recipe's model options that another model has too; say which it does not."""
+    """The recipe's model options that another model has too; the others are reported."""
     from tagformer.models.registry import model_class
 
     allowed, options = model_class(model).options(), recipe.model.options
@@ -133,17 +138,17 @@ def _of_model(recipe: Recipe, model: str) -> dict[str, Any]:
 
 
 def _describe(recipe: Recipe) -> None:
-    """Say what will be trained, and with which settings."""
+    """Print what will be trained, and with which settings."""
     image, training, backbone = recipe.image, recipe.training, recipe.model.backbone
     source = backbone.weights or ("timm's weights" if backbone.pretrained else "random weights")
     echo(f"Recipe {recipe.name} ({recipe.source}): {recipe.model.name} on {backbone.name} ({source}),")
     echo(
         f"  {image.size} pixels, {training.epochs} epochs, batches of {recipe.data.batch_size}, "
-        f"learning rate {recipe.optimizer.lr:g}, seed {training.seed}; change any of it with --set KEY=VALUE."
+        f"learning rate {recipe.optimizer.lr:g}, seed {training.seed}; change any setting with --set KEY=VALUE."
     )
 
 
-def _say_epoch(row: dict[str, Any]) -> None:
+def _print_epoch(row: dict[str, Any]) -> None:
     echo(
         f"epoch {row['epoch']:>3}  step {row['step']:>6}  loss {row['loss']:.4f}  val loss {row['val_loss']:.4f}  "
         f"val mAP {percent(row['val_mAP'])}  {row['seconds']:.0f} s"
@@ -151,7 +156,8 @@ def _say_epoch(row: dict[str, Any]) -> None:
 
 
 def _finish(fitted: Fitted) -> None:
-    """Score the run on its test split (or validation), warn of rare labels, and say what to do next."""
+    """Score the run on its test split (or validation), warn of rare labels, and print what to do next."""
+    from tagformer.evaluation.options import EvaluationOptions
     from tagformer.evaluation.run_evaluation import evaluate_run, load_split
     from tagformer.files import write_json
     from tagformer.metrics.scores import label_frequency_baseline
@@ -160,30 +166,25 @@ def _finish(fitted: Fitted) -> None:
     run = Run.load(fitted.folder)
     settings = run.recipe.data
     data = load_split(run, on_bad_image=settings.on_bad_image)
+    options = EvaluationOptions(
+        batch_size=settings.batch_size, workers=settings.workers, on_bad_image=settings.on_bad_image
+    )
     with progress_bar(f"Evaluating on {data.split}", len(data.dataset)) as bar:
-        evaluation = evaluate_run(
-            run,
-            data,
-            reuse=False,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-            on_bad_image=settings.on_bad_image,
-            progress=bar,
-        )
+        evaluation = evaluate_run(run, data, options, reuse=False, progress=bar)
     write_json(fitted.folder / METRICS, {"data": data.spec, "split": data.split, **evaluation.to_dict()})
     print_scores(evaluation)
     baseline = label_frequency_baseline(evaluation.labels)
-    reached = f"mAP {percent(evaluation.regular.mAP)} on the {data.split} split"
-    echo(f"{reached}; label frequencies alone give {percent(baseline)}.")
+    figures = f"mAP {percent(evaluation.regular.mAP)} on the {data.split} split"
+    echo(f"{figures}; label frequencies alone give {percent(baseline)}.")
     _warn_of_rare_labels(fitted.train)
-    _say_what_next(run)
+    _print_next_commands(run)
 
 
-def _say_what_next(run: Run) -> None:
-    """Three commands that work as they stand."""
+def _print_next_commands(run: Run) -> None:
+    """Print three commands that can be copied and run."""
     folder, data = shlex.quote(str(run.folder)), shlex.quote(str(run.recipe.data.spec))
     echo("\nNext:")
-    echo(f"  tagformer evaluate {folder}{' --known 0,25,50,75' if run.uses_known else ''}")
+    echo(f"  tagformer evaluate {folder}{' --known-share 0,25,50,75' if run.uses_known else ''}")
     echo(f"  tagformer predict {folder} IMAGES... --sheet tags.png")
     if run.uses_known:
         name = run.label_space.names[0].replace("\\", "\\\\").replace(",", "\\,")
@@ -196,6 +197,7 @@ def _say_what_next(run: Run) -> None:
 
 
 def _warn_of_rare_labels(train: MultiLabelDataset) -> None:
+    """Print how many labels have few training images."""
     from tagformer.labels.space import PRESENT
 
     counts = train.label_rows.count(PRESENT)[train.label_space.is_target]

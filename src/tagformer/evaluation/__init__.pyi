@@ -2,6 +2,7 @@ from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .evaluate import Evaluation as Evaluation
 from .evaluate import evaluate_model as evaluate_model
+from .options import EvaluationOptions as EvaluationOptions
 from .run_evaluation import SplitOfRun as SplitOfRun
 from .run_evaluation import evaluate_run as evaluate_run
 from .run_evaluation import load_split as load_split

@@ -1,10 +1,10 @@
-"""A run's evaluation on a split: made once, kept in the run folder, and read back by whoever needs it again."""
+"""A run's evaluation on a split: computed once, kept in the run folder, and read back for reports and comparisons."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tagformer.data.load import load_dataset, load_training_data
 from tagformer.data.registry import Spec
 from tagformer.errors import TagformerError
 from tagformer.evaluation.evaluate import Evaluation, KnownPoint, evaluate_model
+from tagformer.evaluation.options import EvaluationOptions
 from tagformer.files import atomic_write
 from tagformer.metrics.scores import evaluate
 from tagformer.models.feedback import FeedbackPropagation
@@ -31,8 +32,11 @@ class SplitOfRun:
     """A split of a data set with the columns of a run's labels.
 
     Attributes:
+        spec: the data, ``format:path``.
+        split: the split's name.
+        dataset: the images, with the run's labels as columns.
         missing: labels of the run that the data does not have.
-        exhaustive: they count as absent; otherwise as unknown.
+        exhaustive: whether the missing labels count as absent; otherwise they are unknown.
     """
 
     spec: str
@@ -43,11 +47,13 @@ class SplitOfRun:
 
 
 def load_split(run: Run, spec: str | None = None, split: str | None = None, on_bad_image: str = "error") -> SplitOfRun:
-    """The split that a run is scored on. A validation split that training drew from the run's own data is drawn again.
+    """Load the split that a run is scored on; a validation split that training drew is drawn again, image for image.
 
     Args:
+        run: the run.
         spec: the data; the run's own when None.
         split: None: test, or val where the data has no test.
+        on_bad_image: ``error`` or ``skip``.
 
     Raises:
         TagformerError: no data, no such split, or data that has none of the run's labels.
@@ -55,7 +61,7 @@ def load_split(run: Run, spec: str | None = None, split: str | None = None, on_b
     settings = run.recipe.data
     spec = spec or settings.spec
     if spec is None:
-        raise TagformerError(f"no data: {run.folder} names none; name it with --data FORMAT:PATH.")
+        raise TagformerError(f"no data: the recipe of {run.folder} names none; name it with --data FORMAT:PATH.")
     on_bad_image = on_bad_image if run.uses_image else "keep"
     parsed = Spec.parse(spec)
     split = split or parsed.evaluation_split
@@ -70,81 +76,67 @@ def load_split(run: Run, spec: str | None = None, split: str | None = None, on_b
 def evaluate_run(
     run: Run,
     data: SplitOfRun,
+    options: EvaluationOptions | None = None,
     *,
     reuse: bool = True,
-    fractions: Sequence[float] = (),
-    draws: int = 3,
-    scored: str = "fixed",
-    known_groups: Sequence[int] = (),
-    tell_extra: bool = False,
     feedback: bool = False,
-    protocol: str = "tagformer",
-    threshold: float | torch.Tensor | None = None,
-    top_k: int = 3,
-    batch_size: int = 32,
-    workers: int = 2,
-    on_bad_image: str = "error",
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate a run on a split, and keep what the model said in ``RUN/predictions/SPLIT.npz``.
+    """Evaluate a run on a split, and keep the logits in ``RUN/predictions/SPLIT.npz``.
 
     Args:
-        reuse: take what was kept, where the weights, the images and the labels are still the same and the known-label
-            curve has the fractions asked for.
-        feedback: tell the model what is known by `FeedbackPropagation`, whatever it does with known labels itself.
-        others: of `evaluate_model`.
+        run: the run.
+        data: of `load_split`.
+        options: None: the defaults of `EvaluationOptions`.
+        reuse: read the kept logits back, where the weights, the images and the labels are unchanged and the known-label
+            curve is the one requested.
+        feedback: give the model known labels by `FeedbackPropagation`, even if it has an input for them.
+        progress: called with the number of images done.
 
     Raises:
         TagformerError, BadImageError: as `evaluate_model`.
     """
+    options = options or EvaluationOptions()
     path = run.folder / FOLDER / f"{data.split}.npz"
-    key = _key(run, data, tell_extra, feedback)
-    setting = {"fractions": list(fractions), "draws": draws, "scored": scored} if fractions else None
+    key = _key(run, data, options.extra_known, feedback)
+    curve = _curve_setting(options)
     if reuse and path.is_file():
-        kept = _read(path, key, setting)
+        kept = _read(path, key, curve)
         if kept is not None:
-            own = kept.logits, kept.labels
-            return replace(kept, regular=evaluate(*own, protocol=protocol, threshold=threshold, top_k=top_k))
+            return replace(kept, regular=evaluate(kept.logits, kept.labels, **options.metrics))
     model = run.model().to(default_device())
-    evaluation = evaluate_model(
-        FeedbackPropagation(model) if feedback else model,
-        data.dataset,
-        run.recipe.image,
-        fractions=fractions,
-        draws=draws,
-        scored=scored,
-        known_groups=known_groups,
-        tell_extra=tell_extra,
-        protocol=protocol,
-        threshold=threshold,
-        top_k=top_k,
-        batch_size=batch_size,
-        workers=workers,
-        on_bad_image=on_bad_image,
-        progress=progress,
-    )
-    _write(path, evaluation, key, setting)
+    preprocessing = run.preprocessing(model.backbone)
+    evaluated = FeedbackPropagation(model) if feedback else model
+    evaluation = evaluate_model(evaluated, data.dataset, preprocessing, options, progress)
+    _write(path, evaluation, key, curve)
     return evaluation
 
 
-def _key(run: Run, data: SplitOfRun, tell_extra: bool, feedback: bool) -> str:
-    """A hash of everything that the predictions depend on."""
+def _curve_setting(options: EvaluationOptions) -> dict[str, Any] | None:
+    """How the known-label curve was drawn, as the file keeps it; None without a curve."""
+    if not options.known_shares:
+        return None
+    return {"fractions": list(options.known_shares), "draws": options.draws, "scored": options.scored}
+
+
+def _key(run: Run, data: SplitOfRun, extra_known: bool, feedback: bool) -> str:
+    """A hash of everything that the logits depend on."""
     content = hashlib.blake2b(digest_size=16)
     with run.weights.open("rb") as stream:
         while block := stream.read(1 << 20):
             content.update(block)
-    dataset = data.dataset
-    told = [run.recipe.image.model_dump(mode="json"), run.recipe.model.model_dump(mode="json"), tell_extra, feedback]
-    content.update(json.dumps([data.spec, list(dataset.ids), *told]).encode())
+    dataset, recipe = data.dataset, run.recipe
+    settings = [recipe.image.model_dump(mode="json"), recipe.model.model_dump(mode="json"), extra_known, feedback]
+    content.update(json.dumps([data.spec, list(dataset.ids), *settings]).encode())
     content.update(dataset.labels.numpy().tobytes())
     return content.hexdigest()
 
 
-def _write(path: Path, evaluation: Evaluation, key: str, setting: dict[str, Any] | None) -> None:
+def _write(path: Path, evaluation: Evaluation, key: str, curve: dict[str, Any] | None) -> None:
     about = {
         "key": key,
-        "setting": setting,
-        "known": [[point.fraction, point.mAPs] for point in evaluation.known],
+        "setting": curve,
+        "known": [[point.known_share, point.mAPs] for point in evaluation.known],
         "scored": evaluation.scored,
         "bad": evaluation.bad,
         "names": evaluation.names,
@@ -158,19 +150,19 @@ def _write(path: Path, evaluation: Evaluation, key: str, setting: dict[str, Any]
         np.savez_compressed(temporary, about=np.array(json.dumps(about)), allow_pickle=False, **arrays)
 
 
-def _read(path: Path, key: str, setting: dict[str, Any] | None) -> Evaluation | None:
-    """What was kept, or None where it is of something else."""
+def _read(path: Path, key: str, curve: dict[str, Any] | None) -> Evaluation | None:
+    """The kept evaluation, or None where it is of other weights, images, labels or another curve."""
     try:
         with np.load(path, allow_pickle=False) as content:
             about = json.loads(str(content["about"]))
             arrays = {name: torch.from_numpy(content[name]) for name in content.files if name != "about"}
     except (OSError, ValueError, KeyError) as error:
-        raise TagformerError(f"{path} cannot be read ({error}): delete it, and it will be made again.") from error
-    if about["key"] != key or (setting is not None and about["setting"] != setting):
+        raise TagformerError(f"{path} cannot be read ({error}): delete it, and it is computed again.") from error
+    if about["key"] != key or (curve is not None and about["setting"] != curve):
         return None
     return Evaluation(
         regular=evaluate(arrays["logits"], arrays["labels"]),
-        known=tuple(KnownPoint(fraction, tuple(maps)) for fraction, maps in about["known"]) if setting else (),
+        known=tuple(KnownPoint(share, tuple(mAPs)) for share, mAPs in about["known"]) if curve else (),
         scored=about["scored"],
         bad=tuple(about["bad"]),
         names=tuple(about["names"]),

@@ -1,4 +1,4 @@
-"""Thresholds and temperature of a run, from data that it was not trained on."""
+"""Choosing a run's thresholds and temperature on data that it was not trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tagformer.metrics.thresholds import Thresholds, tune_thresholds
 
 @dataclass(frozen=True)
 class Quality:
-    """How good the decisions and the probabilities are."""
+    """How good the decisions (precision and recall) and the probabilities (calibration) are."""
 
     decisions: PrecisionRecall
     calibration_error: float
@@ -24,13 +24,14 @@ class Quality:
 
 @dataclass(frozen=True)
 class Tuned:
-    """
+    """Thresholds and temperature chosen by `tune`, with their quality.
+
     Attributes:
-        thresholds: of the calibrated probabilities, for the T target labels, from all images.
-        temperature: from all images.
-        before: at 0.5 and temperature 1.
-        after: each half of the images at the thresholds and the temperature chosen on the other half, so that the
-            figures are what new images can expect.
+        thresholds: of the calibrated probabilities, for the T target labels, chosen on all images.
+        temperature: chosen on all images.
+        before: the quality at threshold 0.5 and temperature 1.
+        after: the quality of each half of the images at the thresholds and the temperature chosen on the other half,
+            which is what to expect on new images.
     """
 
     thresholds: Thresholds
@@ -40,33 +41,45 @@ class Tuned:
 
 
 def tune(evaluation: Evaluation, beta: float = 1.0, precision_floor: float | None = None) -> Tuned:
-    """Choose a temperature, then a threshold for each label, on what a model said of held-out images.
+    """Choose a temperature, then a threshold for each label, on a model's logits of held-out images.
 
     Args:
-        evaluation: of images that the model was not trained on, best the validation split.
+        evaluation: of images that the model was not trained on, preferably the validation split.
         beta, precision_floor: of `metrics.tune_thresholds`.
+
+    >>> import tagformer
+    >>> from tagformer.evaluation import EvaluationOptions, tune
+    >>> from tagformer.images import Preprocessing
+    >>> dataset = tagformer.load_dataset("scenes?images=48", split="test")
+    >>> model = tagformer.create_model("linear", dataset.label_space, "tiny")
+    >>> evaluation = tagformer.evaluate_model(model, dataset, Preprocessing(size=32), EvaluationOptions(workers=0))
+    >>> tune(evaluation).thresholds.values.shape
+    torch.Size([12])
     """
     logits, labels = evaluation.logits, evaluation.labels
     first = torch.tensor([_is_in_first_half(image_id) for image_id in evaluation.ids])
     predicted = torch.zeros_like(labels, dtype=torch.bool)
     probabilities = torch.zeros_like(logits)
-    for own, other in ((first, ~first), (~first, first)):
-        temperature, thresholds = _chosen(logits[other], labels[other], beta, precision_floor)
-        probabilities[own] = torch.sigmoid(logits[own] / temperature)
-        predicted[own] = probabilities[own] >= thresholds.values
-    temperature, thresholds = _chosen(logits, labels, beta, precision_floor)
-    plain = torch.sigmoid(logits)
+    for scored, chosen_on in ((first, ~first), (~first, first)):
+        temperature, thresholds = _choose(logits[chosen_on], labels[chosen_on], beta, precision_floor)
+        probabilities[scored] = torch.sigmoid(logits[scored] / temperature)
+        predicted[scored] = probabilities[scored] >= thresholds.values
+    temperature, thresholds = _choose(logits, labels, beta, precision_floor)
+    uncalibrated = torch.sigmoid(logits)
     return Tuned(
         thresholds,
         temperature,
-        before=Quality(precision_recall(plain >= 0.5, labels), reliability(plain, labels).expected_calibration_error),
-        after=Quality(
-            precision_recall(predicted, labels), reliability(probabilities, labels).expected_calibration_error
-        ),
+        before=_quality(uncalibrated >= 0.5, uncalibrated, labels),
+        after=_quality(predicted, probabilities, labels),
     )
 
 
-def _chosen(logits: Tensor, labels: Tensor, beta: float, precision_floor: float | None) -> tuple[float, Thresholds]:
+def _quality(predicted: Tensor, probabilities: Tensor, labels: Tensor) -> Quality:
+    error = reliability(probabilities, labels).expected_calibration_error
+    return Quality(precision_recall(predicted, labels), error)
+
+
+def _choose(logits: Tensor, labels: Tensor, beta: float, precision_floor: float | None) -> tuple[float, Thresholds]:
     temperature = fit_temperature(logits, labels)
     return temperature, tune_thresholds(torch.sigmoid(logits / temperature), labels, beta, precision_floor)
 

@@ -1,3 +1,4 @@
+from .preprocessing import Preprocessing as Preprocessing
 from .reading import EXTENSIONS as EXTENSIONS
 from .reading import Picture as Picture
 from .reading import load_image as load_image

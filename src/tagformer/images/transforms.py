@@ -1,4 +1,4 @@
-"""From a picture to uint8 tensors of one size. Normalisation comes later, on the device: see `normalise`."""
+"""From a picture to a uint8 tensor of one size; normalisation comes later, on the device (`normalise`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tagformer.images.reading import Picture
 
 
 class ImageTransform(Protocol):
-    """Makes a uint8 tensor (3, size, size) from a picture."""
+    """A function that makes a uint8 tensor (3, size, size) from a picture."""
 
     size: int
 
@@ -32,11 +32,20 @@ CROPS: dict[str, Callable[[], crops.Crop]] = {"multi_scale": crops.multi_scale, 
 
 
 def evaluation_transform(size: int, resize: str = "squash") -> ImageTransform:
-    """Picture to uint8 (3, size, size).
+    """The transform of evaluation: a picture to uint8 (3, size, size), without augmentation.
 
     Args:
+        size: pixels per side.
         resize: ``squash`` stretches the whole image to the square; ``crop`` takes the largest square in the middle;
             ``ctran`` takes the middle nine tenths of each side, as C-Tran does in its tests, and stretches them.
+
+    Raises:
+        ValueError: an unknown `resize`.
+
+    >>> from PIL import Image
+    >>> from tagformer.images import Picture, evaluation_transform
+    >>> evaluation_transform(32, "crop")(Picture.of(Image.new("RGB", (80, 60)))).shape
+    torch.Size([3, 32, 32])
     """
     if resize not in RESIZES:
         raise ValueError(f"resize must be one of {', '.join(RESIZES)}, not {resize!r}")
@@ -52,33 +61,39 @@ def training_transform(
     rand_augment: int | None = None,
     cutout: float = 0.0,
 ) -> ImageTransform:
-    """As `evaluation_transform`, with augmentation drawn from torch's generator.
+    """The transform of training: as `evaluation_transform`, with augmentation drawn from torch's generator.
 
     Args:
+        size, resize: as `evaluation_transform`.
         crop: ``multi_scale`` (ML-GCN, CAT) or ``ctran``, see `crops`.
-        crop_scale: (least, largest) share of the image's area that a random crop keeps, where `crop` is None. With
-            neither the image is taken as in evaluation.
+        crop_scale: (least, largest) share of the image's area that a random crop keeps, where `crop` is None. Without
+            `crop` and `crop_scale` the crop is that of evaluation.
         flip: probability of a horizontal flip.
         rand_augment: magnitude of RandAugment (2 operations) in 0..30, or None.
         cutout: side of a grey square that hides part of the image, as a share of the size.
+
+    >>> from PIL import Image
+    >>> from tagformer.images import Picture, training_transform
+    >>> training_transform(32, crop_scale=(0.6, 1.0), cutout=0.5)(Picture.of(Image.new("RGB", (80, 60)))).shape
+    torch.Size([3, 32, 32])
     """
-    chosen = RESIZES[resize]
+    box = RESIZES[resize]
     if crop is not None:
-        chosen = CROPS[crop]()
+        box = CROPS[crop]()
     elif crop_scale is not None:
-        chosen = crops.random_area(crop_scale)
+        box = crops.random_area(crop_scale)
     steps: list[Callable[[Tensor], Tensor]] = []
     if flip:
-        steps.append(lambda image: image.flip(2) if torch.rand(()) < flip else image)
+        steps.append(HorizontalFlip(flip))
     if rand_augment is not None:
         steps.append(v2.RandAugment(num_ops=2, magnitude=rand_augment))
     if cutout:
         steps.append(Cutout(round(cutout * size)))
-    return _Transform(size, chosen, steps)
+    return _Transform(size, box, steps)
 
 
 class _Transform:
-    """Draw the crop, decode no more than it needs, stretch it to the square, then change the square."""
+    """Draw the crop, decode at the smallest sufficient scale, stretch the crop to the square, then augment it."""
 
     def __init__(self, size: int, crop: crops.Crop, steps: Sequence[Callable[[Tensor], Tensor]]) -> None:
         self.size, self.crop, self.steps = size, crop, steps
@@ -96,6 +111,17 @@ class _Transform:
         for step in self.steps:
             image = step(image)
         return image
+
+
+class HorizontalFlip(torch.nn.Module):
+    """Mirror an image left to right with a probability."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.flip(2) if torch.rand(()) < self.probability else image
 
 
 class Cutout(torch.nn.Module):
@@ -118,18 +144,25 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float], out: 
     """uint8 images (B, 3, H, W) to float32 ``(value / 255 - mean) / std``, in the channels-last memory format.
 
     Args:
-        out: float32 memory of an earlier batch to write to, where it has the right shape; fresh memory costs a CPU
-            more time than the arithmetic.
+        images: uint8 (B, 3, H, W).
+        mean, std: per channel, of values between 0 and 1.
+        out: float32 memory of an earlier batch to write to, where it has the right shape; on a CPU allocating new
+            memory takes longer than the arithmetic.
+
+    >>> import torch
+    >>> from tagformer.images import normalise
+    >>> normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), (0.5, 0.5, 0.0), (0.5, 0.25, 1.0)).flatten()
+    tensor([1., 2., 1.])
     """
     device, width = images.device, images.shape[3]
-    scale = torch.tensor([1 / (255 * part) for part in std], device=device).repeat(width)
+    scale = torch.tensor([1 / (255 * value) for value in std], device=device).repeat(width)
     offset = torch.tensor([-a / b for a, b in zip(mean, std, strict=True)], device=device).repeat(width)
     if out is None or out.shape != images.shape or out.device != device:
         out = torch.empty(images.shape, device=device, memory_format=torch.channels_last)
-    # (B, H, 3 W): factors for whole rows, for a CPU is slow on runs of three. There it takes one image at a time, which
-    # stays in its cache; and an operation of mixed types would make a copy first.
-    rows, pixels = out.permute(0, 2, 3, 1).flatten(2), images.permute(0, 2, 3, 1).flatten(2)
-    parts = [(rows, pixels)] if device.type == "cuda" else zip(rows, pixels, strict=True)
-    for written, part in parts:
-        written.copy_(part).mul_(scale).add_(offset)
+    # As (B, H, 3 W), with the factors repeated over a row: a CPU is slow on runs of three values. On a CPU image by
+    # image, because one image fits its cache; in place, because an operation of mixed types makes a copy first.
+    target, source = out.permute(0, 2, 3, 1).flatten(2), images.permute(0, 2, 3, 1).flatten(2)
+    chunks = [(target, source)] if device.type == "cuda" else zip(target, source, strict=True)
+    for written, pixels in chunks:
+        written.copy_(pixels).mul_(scale).add_(offset)
     return out

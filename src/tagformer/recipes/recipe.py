@@ -1,4 +1,4 @@
-"""A recipe: read from YAML, overridden by dotted keys, refused where a key is unknown."""
+"""A recipe: read from YAML, overridden by dotted keys, rejected where a key is unknown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.files import write_text
+from tagformer.models.renamed import OPTIONS
 from tagformer.recipes.settings import (
     DataSettings,
     ImageSettings,
@@ -35,9 +36,16 @@ class Recipe(Section):
     """Everything that decides a training run.
 
     Attributes:
-        name, source: what it is, and where its settings come from (a paper, a code base, our own measurements).
+        name: the recipe's name.
+        source: where its settings come from: a paper, a code base, or measurements.
         sources: where single values come from, by dotted key (``optimizer.lr: "paper, section 4.1"``).
-        figures: what the source reports for it, in its own words (``mAP, nothing known: 85.1``).
+        figures: what the source reports for it, name -> value (``mAP, 0 % known: 85.1``).
+        data, image, model, loss, known, optimizer, schedule, training: the settings, see `recipes.settings`.
+
+    >>> from tagformer.recipes import Recipe
+    >>> recipe = Recipe().overridden(["training.epochs=3", "model.backbone.name=resnet18"])
+    >>> recipe.training.epochs, recipe.value("model.backbone.name")
+    (3, 'resnet18')
     """
 
     name: str = "custom"
@@ -57,8 +65,12 @@ class Recipe(Section):
     def checked(cls, values: Mapping[str, Any], origin: str) -> Recipe:
         """A recipe from plain values.
 
+        Args:
+            values: section -> key -> value.
+            origin: what the values are from, for messages.
+
         Raises:
-            TagformerError: an unknown key (the message offers the nearest) or a value out of range; names `origin`.
+            TagformerError: an unknown key (the message offers the nearest one) or a value out of range.
         """
         try:
             recipe = cls.model_validate(values)
@@ -73,14 +85,15 @@ class Recipe(Section):
 
     @property
     def uses_image(self) -> bool:
-        """Whether the model looks at images (``model.options.image``, for models that can do without)."""
+        """Whether the model takes images as an input (``model.options.image``, for models that can do without)."""
         return bool(self.model.options.get("image", True))
 
     @property
     def known_share_in_validation(self) -> float:
-        """The share of the labels that the model is told in validation; without an image it needs some."""
-        share = self.known.validation
-        return share if share is not None else 0.0 if self.uses_image else 0.5
+        """The share of the labels that is known in validation; a model without an image needs some."""
+        if self.known.validation is not None:
+            return self.known.validation
+        return 0.0 if self.uses_image else 0.5
 
     def overridden(self, assignments: Sequence[str]) -> Recipe:
         """The recipe with ``dotted.key=value`` assignments; values are read as YAML.
@@ -93,24 +106,28 @@ class Recipe(Section):
             key, equals, text = assignment.partition("=")
             if not equals:
                 raise TagformerError(f"--set {assignment}: write KEY=VALUE, for example optimizer.lr=1e-4.")
-            *sections, last = key.strip().split(".")
-            place = values
+            *sections, setting = key.strip().split(".")
+            section_values = values
             for section in sections:
-                place = place.setdefault(section, {})
-                if not isinstance(place, dict):
+                section_values = section_values.setdefault(section, {})
+                if not isinstance(section_values, dict):
                     raise TagformerError(f"--set {key}: '{section}' is a value, not a section.")
-            place[last] = parse_value(text)
+            section_values[setting] = parse_value(text)
             if key == "sources" or key.startswith("sources."):
                 raise TagformerError(f"--set {key}: the sources are for recipe files only.")
             values["sources"] = {k: v for k, v in values["sources"].items() if k != key and not k.startswith(f"{key}.")}
         return self.checked(values, "--set" if assignments else self.name)
 
     def value(self, key: str) -> Any:
-        """The setting at a dotted key."""
-        place: Any = self
-        for part in key.split("."):
-            place = place[part] if isinstance(place, dict) else getattr(place, part)
-        return place
+        """The setting at a dotted key.
+
+        Raises:
+            AttributeError, KeyError: there is none.
+        """
+        value: Any = self
+        for name in key.split("."):
+            value = value[name] if isinstance(value, dict) else getattr(value, name)
+        return value
 
     def save(self, path: Path) -> None:
         """Write the recipe, with every default spelled out, as YAML."""
@@ -136,7 +153,11 @@ for _reader in (_Loader, _Dumper):
 
 
 def parse_value(text: str) -> Any:
-    """A value as YAML reads it."""
+    """Read a value as YAML.
+
+    Raises:
+        TagformerError: not YAML.
+    """
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
@@ -144,17 +165,27 @@ def parse_value(text: str) -> Any:
 
 
 def list_recipes() -> dict[str, Recipe]:
-    """The recipes that come with the package, by name."""
+    """The recipes that come with the package, by name.
+
+    >>> from tagformer.recipes import list_recipes
+    >>> list_recipes()["ctran-coco80"].figures["mAP, 0 % known"]
+    85.1
+    """
     return {name: load_recipe(name) for name in sorted(_built_in())}
 
 
 def load_recipe(name_or_file: str | Path) -> Recipe:
     """Read a built-in recipe by name, or any recipe from a YAML file.
 
-    A file may say ``base: NAME``, a built-in recipe: its own settings are laid over that one's.
+    A file may name a built-in recipe as its base (``base: NAME``) and then holds only the settings that differ. Names
+    that model options had in earlier versions are replaced by those of today.
 
     Raises:
         TagformerError: no such recipe, not YAML, an unknown key, or a value out of range.
+
+    >>> from tagformer.recipes import load_recipe
+    >>> load_recipe("mltr-coco80").loss.name
+    'asl'
     """
     return Recipe.checked(_read(name_or_file), f"recipe {name_or_file}")
 
@@ -162,7 +193,7 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
 def _built_in() -> dict[str, Traversable]:
     """The files of the recipes that come with the package, by name."""
     folder = resources.files("tagformer.recipes")
-    files = [file for part in FOLDERS for file in (folder / part).iterdir()]
+    files = [file for name in FOLDERS for file in (folder / name).iterdir()]
     return {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
 
 
@@ -191,32 +222,47 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise TagformerError(f"recipe {name_or_file}: it must be a mapping of settings.")
     base = values.pop("base", None)
-    if base is None:
-        return values
-    inherited = _read(str(base))
+    inherited = {} if base is None else _read(str(base))
     inherited.pop("figures", None)
-    return _laid_over(inherited, values)
+    return _merged(inherited, _with_current_options(values, inherited))
 
 
-def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """The values of both, those above where both have one."""
-    merged = {**below, **above}
-    for key in below.keys() & above.keys():
-        if isinstance(below[key], dict) and isinstance(above[key], dict):
-            merged[key] = _laid_over(below[key], above[key])
+def _with_current_options(values: dict[str, Any], inherited: dict[str, Any]) -> dict[str, Any]:
+    """The values of a recipe file, with the names that model options have today."""
+    settings = values.get("model")
+    if not isinstance(settings, dict) or not isinstance(settings.get("options"), dict):
+        return values
+    name = str(settings.get("name") or inherited.get("model", {}).get("name"))
+    renamed = OPTIONS.get(name, {})
+    if not renamed.keys() & settings["options"].keys():
+        return values
+    from tagformer.models.registry import MODELS
+
+    options = MODELS[name].options()
+    renamed = {old: new for old, new in renamed.items() if old not in options}
+    current = {renamed.get(option, option): value for option, value in settings["options"].items()}
+    return {**values, "model": {**settings, "options": current}}
+
+
+def _merged(inherited: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of both, section by section; `values` replace inherited ones."""
+    merged = {**inherited, **values}
+    for key in inherited.keys() & values.keys():
+        if isinstance(inherited[key], dict) and isinstance(values[key], dict):
+            merged[key] = _merged(inherited[key], values[key])
     return merged
 
 
 def _sentence(cls: type[BaseModel], error: ValidationError) -> str:
     """The first problem that pydantic found, in one sentence."""
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    path = [str(name) for name in first["loc"]]
     key = ".".join(path)
     if first["type"] != "extra_forbidden":
         given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
         return f"{key}: {first['msg'].lower()}{given}."
     section: Any = cls
-    for part in path[:-1]:
-        section = section.model_fields[part].annotation
+    for name in path[:-1]:
+        section = section.model_fields[name].annotation
         section = section if isinstance(section, type) else get_args(section)[0]
     return f"unknown key '{key}'{did_you_mean(path[-1], section.model_fields)}."

@@ -169,7 +169,7 @@ def _sizes_table(evaluation: Evaluation) -> Table | None:
 def _known_table(evaluation: Evaluation) -> Table | None:
     if not evaluation.known:
         return None
-    header = ("labels known", *(f"{point.fraction:.0%}" for point in evaluation.known))
+    header = ("labels known", *(f"{point.known_share:.0%}" for point in evaluation.known))
     return Table("Known labels", header, [("mAP", *(point.mAP for point in evaluation.known))])
 
 
@@ -213,7 +213,7 @@ def _known_chart(evaluation: Evaluation) -> str:
     points = evaluation.known
     if not points:
         return ""
-    return charts.known_chart([p.fraction for p in points], [p.mAP for p in points], [p.mAPs for p in points])
+    return charts.known_chart([p.known_share for p in points], [p.mAP for p in points], [p.mAPs for p in points])
 
 
 def _training_charts(history: Path) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Where in an image a model sees its labels, and how well that points at the objects."""
+"""Where in an image a model sees its labels, and how well the maps point at the objects."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tagformer.images.preprocessing import Corners
 from tagformer.tagging.prediction import Tag
-
-Corners = tuple[float, float, float, float]  # left, top, right, bottom, as fractions of the width and height
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,16 @@ class Explanation:
 
     Attributes:
         tags: K labels with their probabilities.
-        maps: float32 (K, h, w), the higher the more; comparable within a map, not between maps.
+        maps: float32 (K, h, w), high where a label is seen; comparable within a map, not between maps.
         region: the part of the image that the maps cover.
+
+    >>> import torch
+    >>> from tagformer.tagging import Explanation, Tag
+    >>> heat = torch.zeros(1, 4, 4)
+    >>> heat[0, 3, 1] = 1.0
+    >>> explanation = Explanation((Tag("dog", 0.9, 0.5, known=False),), heat, region=(0, 0, 1, 1))
+    >>> explanation.peak(0), explanation.hits(0, [(0.0, 0.5, 0.5, 1.0)])
+    ((0.375, 0.875), True)
     """
 
     tags: tuple[Tag, ...]
@@ -28,7 +35,7 @@ class Explanation:
     region: Corners
 
     def peak(self, number: int) -> tuple[float, float]:
-        """The middle of the position where a label's map is highest: x and y as fractions of the image."""
+        """Where a label's map is highest, the middle of that position: x and y as fractions of the image."""
         heat = self.maps[number]
         row, column = divmod(int(heat.argmax()), heat.shape[1])
         left, top, right, bottom = self.region
@@ -38,17 +45,25 @@ class Explanation:
         )
 
     def hits(self, number: int, boxes: Sequence[Corners]) -> bool:
-        """The pointing game (Zhang et al., ECCV 2016): whether a label's peak lies in one of its boxes, with no pixel
-        of tolerance around them."""
+        """Whether a label's peak lies in one of its boxes, without a margin around them.
+
+        This is the pointing game (Zhang et al., ECCV 2016).
+        """
         x, y = self.peak(number)
         return any(left <= x <= right and top <= y <= bottom for left, top, right, bottom in boxes)
 
 
 def chance(boxes: Sequence[Corners], region: Corners = (0.0, 0.0, 1.0, 1.0), grid: int = 200) -> float:
-    """How often a point anywhere in a region of the image lies in one of the boxes: their joint share of its area.
+    """How often a random point in a region of the image lies in one of the boxes: the share of the area they cover.
 
     Args:
-        grid: points a side that are counted.
+        boxes: as fractions of the image.
+        region: of the image.
+        grid: how many points per side are counted.
+
+    >>> from tagformer.tagging.explanation import chance
+    >>> chance([(0.0, 0.0, 0.5, 0.5)])
+    0.25
     """
     ticks = (torch.arange(grid) + 0.5) / grid
     x, y = region[0] + ticks * (region[2] - region[0]), region[1] + ticks * (region[3] - region[1])

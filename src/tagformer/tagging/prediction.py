@@ -1,4 +1,4 @@
-"""What a tagger says: tags, predictions, and labels to ask about."""
+"""What a tagger returns: tags, predictions, and labels to ask about."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 
 @dataclass(frozen=True)
 class Tag:
-    """One label of one image. Where `known`, the probability is 1 or 0, as it was told."""
+    """One label of one image.
+
+    Attributes:
+        name: the label.
+        probability: 1 or 0 where the label is known.
+        threshold: the probability from which it is predicted.
+        known: whether it was given as known.
+
+    >>> from tagformer.tagging import Tag
+    >>> Tag("dog", probability=0.7, threshold=0.5, known=False).predicted
+    True
+    """
 
     name: str
     probability: float
@@ -22,18 +33,27 @@ class Tag:
 
     @property
     def predicted(self) -> bool:
+        """Whether the probability reaches the threshold."""
         return self.probability >= self.threshold
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a tagger says of one image.
+    """The labels of one image with their probabilities.
 
     Attributes:
         image: its path, or an empty text for an image in memory.
-        probabilities: float32 (L,), 1 or 0 where told; extra labels included.
-        known: int8 (L,), what was told.
+        label_space: the L labels.
+        probabilities: float32 (L,), 1 or 0 where known; extra labels included.
+        known: int8 (L,), the labels that were given as known.
         thresholds: float32 (L,).
+
+    >>> import tagformer, torch
+    >>> labels = tagformer.LabelSpace(("boat", "dog", "sea"))
+    >>> probabilities, known = torch.tensor([0.9, 0.2, 1.0]), labels.known({"sea": True})
+    >>> prediction = tagformer.Prediction("photo.jpg", labels, probabilities, known, torch.full((3,), 0.5))
+    >>> [tag.name for tag in prediction.tags], [tag.name for tag in prediction.below()]
+    (['sea', 'boat'], ['dog'])
     """
 
     image: str
@@ -63,18 +83,18 @@ class Prediction:
         return [tag for tag in self.ranked if tag.predicted]
 
     def below(self, count: int = 3) -> list[Tag]:
-        """The most probable labels below their thresholds that nobody ruled out."""
+        """The most probable labels below their thresholds, without those known to be absent."""
         return [tag for tag in self.ranked if not tag.predicted and not tag.known][:count]
 
     def to_dict(self) -> dict[str, Any]:
-        """A form for JSON: the image, its tags, every probability, and what was told."""
-        told = {PRESENT: True, ABSENT: False}
+        """A form for JSON: the image, its tags, every probability, and the known labels."""
+        values = {PRESENT: True, ABSENT: False}
         names = self.label_space.names
         return {
             "image": self.image,
             "tags": [tag.name for tag in self.tags],
             "probabilities": {tag.name: round(tag.probability, 6) for tag in self.ranked},
-            "known": {names[i]: told[s] for i, s in enumerate(self.known.tolist()) if s != UNKNOWN},
+            "known": {names[i]: values[s] for i, s in enumerate(self.known.tolist()) if s != UNKNOWN},
         }
 
 
@@ -83,9 +103,9 @@ class Suggestion:
     """A label to ask about.
 
     Attributes:
-        gain: how many bits the answer is expected to tell about the unknown labels; a bit about a rare label counts
-            more, see `asking.label_weights`.
-        probability: of the label, by what is known so far.
+        name: the label.
+        gain: the expected information gain of the answer, in weighted bits, see `questions`.
+        probability: of the label, given the labels known so far.
     """
 
     name: str

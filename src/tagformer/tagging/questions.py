@@ -1,16 +1,20 @@
-"""Which label to ask about next: the one whose answer is expected to say most about all that is still unknown.
+"""Which label to ask about next: the one whose answer is expected to tell most about the labels still unknown.
 
-An entropy h(p) is in bits. What an answer to label j says about a label i is their mutual information under the model,
-I(i; j) = h(m_i) - [p_j h(p_i given j present) + (1 - p_j) h(p_i given j absent)], where the mean m_i weighs the two
-probabilities of i as the answers are likely. The expected information gain of asking j is the sum of I(i; j) over the
-unknown target labels i, with I(j; j) = h(p_j).
+h(p) is the entropy of a yes or no of probability p, in bits. The information that the answer to label j gives about
+label i is their mutual information under the model,
 
-A mean over labels, as mAP is, asks as much of a rare label as of a common one, though rare labels have few bits to
-give. `label_weights` evens that out: the more images have a label, the less one bit about it counts.
+    I(i; j) = h(m_i) - [p_j h(p_i given j present) + (1 - p_j) h(p_i given j absent)],
+    m_i = p_j (p_i given j present) + (1 - p_j) (p_i given j absent),
 
-For a consistent model m_i is p_i, what the model says before the question, and the gain is how much of the uncertainty
-an answer takes away on average. A network told more is often surer of everything, whatever the answer was; measured
-against p_i that would count as information, measured against m_i it does not.
+and I(j; j) = h(p_j). The expected information gain of asking about j is the sum of I(i; j) over the unknown target
+labels i, each multiplied by its weight.
+
+Why m_i and not p_i, the model's probability before the question: the two are equal in a model that follows the rules
+of probability, but in practice any extra input makes the model more confident, right or wrong; confidence alone is not
+information. Measured against p_i this confidence would count as a gain, measured against m_i it does not.
+
+Why weights: mAP is a mean over labels, so a rare label counts as much as a common one, although its entropy is small.
+`label_weights` gives the entropy of rare labels a larger weight.
 """
 
 from __future__ import annotations
@@ -21,18 +25,30 @@ from torch import Tensor
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 from tagformer.models.base import MultiLabelModel
 
-SHORTLIST = 16  # where every label of many images would take too long: those that tell most about themselves
-RARE = 0.02  # below this frequency rarer labels count hardly more
+SHORTLIST = 16  # labels per image whose gain is computed, where all of them would take too long
+RARE = 0.02  # labels rarer than this have nearly the same weight
 DECODED = 256  # sets of known labels that are decoded at a time
 
 
 def entropy_bits(probabilities: Tensor) -> Tensor:
-    """The entropy of a yes or no of these probabilities, in bits; same shape."""
+    """The entropy of a yes or no of these probabilities, in bits; same shape.
+
+    >>> import torch
+    >>> from tagformer.tagging.questions import entropy_bits
+    >>> entropy_bits(torch.tensor([0.0, 0.5, 1.0]))
+    tensor([0., 1., 0.])
+    """
     return (torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)) / torch.log(torch.tensor(2.0))
 
 
 def label_weights(frequencies: Tensor) -> Tensor:
-    """What a bit about each label is worth, (L,) with mean 1: in inverse proportion to its frequency + 2 %."""
+    """The weight of a bit about each label, (L,) with mean 1: inversely proportional to its frequency + 2 %.
+
+    >>> import torch
+    >>> from tagformer.tagging.questions import label_weights
+    >>> label_weights(torch.tensor([0.08, 0.48]))
+    tensor([1.6667, 0.3333])
+    """
     weights = 1 / (frequencies + RARE)
     return weights / weights.mean()
 
@@ -47,50 +63,58 @@ def expected_information_gain(
     temperature: float = 1.0,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """The gain of asking each label, in bits of that worth; see the module's text.
+    """The expected information gain of asking about each label, in weighted bits; see the module's text.
 
     Args:
+        model: a model that uses known labels.
         features: (B, ...) of the model's `encode`.
-        known: int8 (B, L), what is known already.
+        known: int8 (B, L), the labels known so far.
         askable: bool (B, L), the labels that may be asked about; None: all that are unknown.
-        shortlist: of each image only so many labels are worked out, those that tell most about themselves; a surer
-            label that many others hang on is missed. None: all.
+        shortlist: only so many labels per image are computed, those with the largest weighted entropy of their own; a
+            label that the model is sure of is then left out, even if many others depend on it. None: all labels.
         temperature: the probabilities are sigmoid(logits / temperature).
-        weights: (L,) of `label_weights`; None: all alike.
+        weights: (L,) of `label_weights`; None: all labels count alike.
 
     Returns:
-        (B, L); -inf for labels that are known, may not be asked or are off the shortlist.
+        (B, L); -inf for labels that are known, may not be asked about, or are not on the shortlist.
+
+    >>> import tagformer, torch
+    >>> from tagformer.tagging import expected_information_gain
+    >>> model = tagformer.create_model("ctran", ["boat", "dog", "sea"], "tiny", width=16).eval()
+    >>> known = torch.tensor([[1, -1, -1]], dtype=torch.int8)
+    >>> gain = expected_information_gain(model, model.encode(torch.zeros(1, 3, 32, 32)), known)
+    >>> torch.isfinite(gain)
+    tensor([[False,  True,  True]])
     """
-    worth = torch.ones(known.shape[1], device=known.device) if weights is None else weights.to(known.device)
+    device, count = known.device, known.shape[1]
+    weights = torch.ones(count, device=device) if weights is None else weights.to(device)
 
-    def probabilities(rows: Tensor, told: Tensor) -> Tensor:
-        parts = [
-            torch.sigmoid(model.decode(features[some], own).logits.float() / temperature)
-            for some, own in zip(rows.split(DECODED), told.split(DECODED), strict=True)
+    def probabilities(rows: Tensor, states: Tensor) -> Tensor:
+        decoded = [
+            torch.sigmoid(model.decode(features[chunk], chunk_states).logits.float() / temperature)
+            for chunk, chunk_states in zip(rows.split(DECODED), states.split(DECODED), strict=True)
         ]
-        return torch.cat(parts)
+        return torch.cat(decoded)
 
-    rows = torch.arange(len(features), device=known.device)
-    found = probabilities(rows, known)
-    asked = known == UNKNOWN if askable is None else askable & (known == UNKNOWN)
-    own = entropy_bits(found)
-    count = min(shortlist or known.shape[1], known.shape[1])
-    uncertain, columns = (own * worth).masked_fill(~asked, -1.0).topk(count, dim=1)
-    row, place = torch.nonzero(uncertain >= 0, as_tuple=True)
-    column, each = columns[row, place], torch.arange(len(row), device=known.device)
-    gain = torch.full(known.shape, -torch.inf, device=known.device)
+    before = probabilities(torch.arange(len(features), device=device), known)
+    entropy = entropy_bits(before)
+    candidates = known == UNKNOWN if askable is None else askable & (known == UNKNOWN)
+    ranked, columns = (entropy * weights).masked_fill(~candidates, -1.0).topk(min(shortlist or count, count), dim=1)
+    row, place = torch.nonzero(ranked >= 0, as_tuple=True)  # Q questions: the image and the label of each
+    column, question = columns[row, place], torch.arange(len(row), device=device)
+    gain = torch.full(known.shape, -torch.inf, device=device)
     if not len(row):
         return gain
-    mean = torch.zeros(len(row), known.shape[1], device=known.device)
-    left = torch.zeros_like(mean)
+    mean = torch.zeros(len(row), count, device=device)  # (Q, L), m_i
+    entropy_left = torch.zeros_like(mean)
     for state in (PRESENT, ABSENT):
-        told = known[row].clone()
-        told[each, column] = state
-        chance = found[row, column] if state == PRESENT else 1 - found[row, column]
-        given = probabilities(row, told)
-        mean += chance[:, None] * given
-        left += chance[:, None] * entropy_bits(given)
-    tells = (entropy_bits(mean.clamp(max=1)) - left) * (known[row] == UNKNOWN)
-    tells[each, column] = own[row, column]
-    gain[row, column] = (tells * worth * model.label_space.is_target.to(known.device)).sum(1)
+        answered = known[row].clone()
+        answered[question, column] = state
+        chance = before[row, column] if state == PRESENT else 1 - before[row, column]
+        after = probabilities(row, answered)
+        mean += chance[:, None] * after
+        entropy_left += chance[:, None] * entropy_bits(after)
+    information = (entropy_bits(mean.clamp(max=1)) - entropy_left) * (known[row] == UNKNOWN)  # I(i; j)
+    information[question, column] = entropy[row, column]
+    gain[row, column] = (information * weights * model.label_space.is_target.to(device)).sum(1)
     return gain

@@ -1,4 +1,4 @@
-"""Images and labels that a model finds alike (MlTr, Fig. 5)."""
+"""Images and labels whose features are similar (MlTr, Fig. 5)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from torch.nn import functional as F  # noqa: N812
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.loader.loader import evaluation_loader, raise_on_bad_images
 from tagformer.errors import TagformerError
-from tagformer.images.transforms import evaluation_transform, normalise
+from tagformer.images.preprocessing import Preprocessing
 from tagformer.labels.space import PRESENT
 from tagformer.models.base import MultiLabelModel
-from tagformer.recipes.settings import ImageSettings
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A data set as a model sees it.
+    """One feature per image of a data set, to compare images by.
 
     Attributes:
         features: (N, D), of length 1.
-        rows: of each feature the image's row in the data set; images that cannot be read are left out.
+        rows: each feature's row in the data set; images that cannot be read are left out.
     """
 
     features: Tensor
@@ -35,7 +34,7 @@ class Embedded:
 def embed(
     model: MultiLabelModel,
     dataset: MultiLabelDataset,
-    image: ImageSettings,
+    preprocessing: Preprocessing,
     batch_size: int = 32,
     workers: int = 2,
     on_bad_image: str = "error",
@@ -43,20 +42,37 @@ def embed(
 ) -> Embedded:
     """The model's `embed` of every image, scaled to length 1.
 
+    Args:
+        model: on the device to use.
+        dataset: the images.
+        preprocessing: how an image becomes the model's input.
+        batch_size: images per batch.
+        workers: loader processes.
+        on_bad_image: ``error`` or ``skip``.
+        progress: called with the number of images done.
+
     Raises:
-        TagformerError: the model does not look at images, or not one of them can be read.
-        BadImageError: an image cannot be read, unless `on_bad_image` is "skip".
+        TagformerError: the model does not use images, or none of them can be read.
+        BadImageError: an image cannot be read, and `on_bad_image` is ``error``.
+
+    >>> import tagformer
+    >>> from tagformer.images import Preprocessing
+    >>> from tagformer.tagging import embed
+    >>> dataset = tagformer.load_dataset("scenes?images=24", split="test")
+    >>> model = tagformer.create_model("linear", dataset.label_space, "tiny").eval()
+    >>> embed(model, dataset, Preprocessing(size=32), workers=0).features.shape
+    torch.Size([4, 128])
     """
     if not model.uses_image:
-        raise TagformerError("this model does not look at images: it finds none alike.")
+        raise TagformerError("this model does not use images: it cannot compare them.")
     device = next(model.parameters()).device
     features: list[Tensor] = []
     rows: list[int] = []
-    for batch in evaluation_loader(dataset, evaluation_transform(image.size, image.resize), batch_size, workers):
+    for batch in evaluation_loader(dataset, preprocessing.transform, batch_size, workers):
         raise_on_bad_images(batch.bad, on_bad_image)
         if len(batch):
-            found = model.embed(normalise(batch.images.to(device), *image.statistics(model.backbone)))
-            features.append(F.normalize(found.float()).cpu())
+            embedded = model.embed(preprocessing.normalise(batch.images.to(device)))
+            features.append(F.normalize(embedded.float()).cpu())
             rows += batch.indices
         if progress:
             progress(len(rows))
@@ -66,14 +82,14 @@ def embed(
 
 
 def nearest(embedded: Embedded, query: Tensor, count: int) -> list[tuple[int, float]]:
-    """The rows of the `count` images most like a feature (D,), the most similar first, with the cosine of the angle."""
+    """The `count` images most similar to a feature (D,), the most similar first: (row, cosine of the angle)."""
     cosines = embedded.features @ F.normalize(query.float(), dim=0)
     values, places = cosines.topk(min(count, len(cosines)))
     return [(embedded.rows[i], value) for i, value in zip(places.tolist(), values.tolist(), strict=True)]
 
 
 def prototypes(features: Tensor, labels: Tensor) -> Tensor:
-    """What stands for each label: the mean feature of the images that show it, of length 1; NaN where none does.
+    """A prototype (L, D) of each label: the mean feature of its images, scaled to length 1; NaN without images.
 
     Args:
         features: (N, D).
@@ -84,21 +100,21 @@ def prototypes(features: Tensor, labels: Tensor) -> Tensor:
     return F.normalize(mean, dim=1)
 
 
-def similar_pairs(found: Tensor, count: int) -> list[tuple[int, int]]:
-    """The `count` pairs of labels whose prototypes (L, D) are most alike."""
-    return _highest(found @ found.T, count)
+def similar_pairs(label_prototypes: Tensor, count: int) -> list[tuple[int, int]]:
+    """The `count` pairs of labels whose prototypes (L, D) are most similar."""
+    return _highest(label_prototypes @ label_prototypes.T, count)
 
 
 def co_occurring_pairs(labels: Tensor, count: int) -> list[tuple[int, int]]:
-    """The `count` pairs of labels that most often go together: images with both over images with either.
+    """The `count` pairs of labels that most often occur together: images with both over images with either.
 
     Args:
         labels: (N, L) in {1, 0, -1}.
     """
     present = (labels == PRESENT).float()
     both = present.T @ present
-    each = both.diagonal()
-    return _highest(both / (each[:, None] + each[None, :] - both), count)
+    counts = both.diagonal()
+    return _highest(both / (counts[:, None] + counts[None, :] - both), count)
 
 
 def _highest(square: Tensor, count: int) -> list[tuple[int, int]]:
@@ -106,5 +122,5 @@ def _highest(square: Tensor, count: int) -> list[tuple[int, int]]:
     upper = torch.triu(square.nan_to_num(0.0), diagonal=1)
     values, places = upper.flatten().topk(min(count, upper.numel()))
     side = len(square)
-    found = zip(places.tolist(), values.tolist(), strict=True)
-    return [(place // side, place % side) for place, value in found if value > 0]
+    highest = zip(places.tolist(), values.tolist(), strict=True)
+    return [divmod(place, side) for place, value in highest if value > 0]

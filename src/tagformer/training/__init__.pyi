@@ -1,3 +1,3 @@
 from .fit import Fitted as Fitted
-from .fit import Listener as Listener
 from .fit import fit as fit
+from .prepare import Reporter as Reporter

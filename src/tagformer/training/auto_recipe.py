@@ -1,4 +1,4 @@
-"""Settings for somebody who brings a data set and no recipe, and how long a run will take."""
+"""A recipe chosen from the data, for those who have none, and an estimate of the training time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tagformer.recipes.recipe import Recipe
 from tagformer.recipes.settings import WITHOUT_WEIGHTS
 from tagformer.runs.run import default_device
 
-VISITS = 40_000  # images that training looks at, all epochs together
-SAMPLE = 64  # images whose size is looked at
-MANY_TOKENS = 150  # from here on C-Tran gets one layer on a CPU
+VISITS = 40_000  # training images in all epochs together
+SAMPLE = 64  # images whose size is measured
+MANY_TOKENS = 150  # from this number on C-Tran has one layer on a CPU
 
 
 def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str | None = None) -> Recipe:
-    """A recipe for a training set: image size, epochs, batch size and network follow the data and the machine.
+    """Choose a recipe for a training set: image size, epochs, batch size and network follow the data and the machine.
 
     Args:
         dataset: the training split.
@@ -53,14 +53,14 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
             "layers": layers,
             "feedforward": width // 4,
             "dropout": 0.1,
-            "attention_dropout": 0.0,  # torch's fused attention has none on a CPU
+            "attention_dropout": 0.0,  # torch's fused attention does not support it on a CPU
             "state_embedding": "per_label",
             "image_dropout": 0.15,
-            "image_share": 0.8 if tokens >= MANY_TOKENS else 0.5,  # hundreds of labels drown the image's tokens
+            "image_share": 0.8 if tokens >= MANY_TOKENS else 0.5,  # attention on the image, despite many labels
             "attention_gain": 4.0,
         }
     elif model in ("cat", "fpn"):
-        options = {"width": 512 if gpu else 128}  # 1024 as in the paper takes forty times as long as the backbone
+        options = {"width": 512 if gpu else 128}  # the paper's 1024 takes forty times as long as the backbone
     values = {
         "name": f"{model}-auto",
         "source": "chosen from the data by tagformer train",
@@ -73,7 +73,8 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
                 "name": network,
                 "pretrained": pretrained,
                 "freeze_norm": pretrained,
-                # The fine maps cost most of a step's time; of MlTr's they hold blocks that are new to a Swin's weights.
+                # The fine maps cost most of a step's time. MlTr's contain blocks that are not in a Swin transformer's
+                # weights, and have to be trained.
                 "frozen_maps": 2 if pretrained and not gpu and network not in VARIANTS else 0,
             },
         },
@@ -99,7 +100,7 @@ def typical_size(dataset: MultiLabelDataset) -> float:
     """Median over a sample of images of the square root of width times height, in pixels.
 
     Raises:
-        TagformerError: not one image of the sample can be opened.
+        TagformerError: no image of the sample can be opened.
     """
     step = max(1, len(dataset) // SAMPLE)
     sizes = []
@@ -115,10 +116,15 @@ def typical_size(dataset: MultiLabelDataset) -> float:
 
 
 def seconds_per_image(model: MultiLabelModel, items: ImageItems, size: int, batch_size: int) -> float:
-    """Time of training for one image on this machine: reading it, and its share of a step.
+    """Training time per image on this machine: reading it, and its share of a step, both measured.
 
-    Both are measured, the step on a copy of the model with empty images. On a CPU the readers take their time from the
-    step's cores; beside a GPU the slower of the two counts.
+    On a CPU reading and training use the same cores, so the times are added; with a GPU the slower one counts.
+
+    Args:
+        model: it is copied; the step is measured on images of zeros.
+        items: the training images.
+        size: pixels per side.
+        batch_size: images per step.
     """
     began = time.monotonic()
     count = min(batch_size, len(items))
@@ -135,7 +141,7 @@ def seconds_per_image(model: MultiLabelModel, items: ImageItems, size: int, batc
             began = time.monotonic()
             loss = trial(images).logits.sum()
             loss.backward()
-            loss.item()  # wait for a GPU to finish
+            loss.item()  # waits for a GPU
             times.append(time.monotonic() - began)
     step = min(times) / batch_size
     return max(step, reading) if device.type == "cuda" else step + reading

@@ -1,4 +1,7 @@
-"""Callbacks: where the run is written down, and how it can be stopped."""
+"""Callbacks: what is written during training, and how training can be stopped.
+
+Checkpoints keep a callback's state under the name of its class, so the classes must keep their names.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ COLUMNS = ("epoch", "step", "lr", "loss", "val_loss", "val_mAP", "val_CF1", "val
 
 
 class Position(Callback):
-    """Tells the training loader which epoch it is in, and how far, for the checkpoints."""
+    """Gives the training loader its epoch, and its position in the epoch for the checkpoints."""
 
     def __init__(self, loader: TrainingLoader) -> None:
         self.loader = loader
@@ -40,19 +43,25 @@ class Position(Callback):
 
 
 class History(Callback):
-    """Writes ``history.csv``, a line an epoch, and says each line, and where a resumed run starts."""
+    """Writes ``history.csv``, one row per epoch, and reports each row, and where a resumed run starts.
 
-    def __init__(self, path: Path, say: Callable[[str], None], say_epoch: Callable[[dict[str, Any]], None]) -> None:
+    Args:
+        path: of the file.
+        message: called with lines of text.
+        epoch: called with each row.
+    """
+
+    def __init__(self, path: Path, message: Callable[[str], None], epoch: Callable[[dict[str, Any]], None]) -> None:
         self.path = path
-        self.say = say
-        self.say_epoch = say_epoch
+        self.message = message
+        self.epoch = epoch
         self.rows: list[dict[str, Any]] = []
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began = time.monotonic()
         if trainer.global_step:
-            self.say(f"Resuming at epoch {trainer.current_epoch + 1}, step {trainer.global_step}.")
+            self.message(f"Resuming at epoch {trainer.current_epoch + 1}, step {trainer.global_step}.")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began = time.monotonic()
@@ -72,10 +81,10 @@ class History(Callback):
             writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
             writer.writeheader()
             writer.writerows(
-                {name: round(value, 6) if isinstance(value, float) else value for name, value in line.items()}
-                for line in self.rows
+                {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
+                for row in self.rows
             )
-        self.say_epoch(row)
+        self.epoch(row)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -85,12 +94,12 @@ class History(Callback):
 
 
 class BestCheckpoint(Checkpoint):
-    """Writes ``best.ckpt`` and the weights in it, the averaged ones with EMA, whenever the validation mAP is better.
+    """Writes ``best.ckpt`` and its weights, the averaged ones with EMA, whenever the validation mAP improves.
 
     Args:
         path: of the checkpoint.
         weights: called with the state dict to keep.
-        always: take each epoch for better than those before it, whatever its mAP.
+        always: keep every epoch's weights, whatever its mAP.
     """
 
     def __init__(self, path: Path, weights: Callable[[dict[str, Tensor]], None], always: bool = False) -> None:
@@ -115,7 +124,7 @@ class BestCheckpoint(Checkpoint):
 
 
 class Patience(EarlyStopping):
-    """Lightning's early stopping on the validation mAP; a run that it stopped stays stopped when it is resumed."""
+    """Lightning's early stopping on the validation mAP; a run that was stopped early does not go on when resumed."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__(MONITOR, mode="max", patience=epochs)
@@ -126,13 +135,13 @@ class Patience(EarlyStopping):
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` at the end of every epoch, every so often within one, and when a signal asks to stop.
+    """Writes ``last.ckpt`` after every epoch, at intervals within an epoch, and when a signal stops training.
 
-    Within an epoch it writes only where no gradient is half accumulated. Signals are heard within `listening`.
+    Within an epoch it writes only between optimizer steps, when no gradient is partly accumulated.
 
     Args:
         path: of the checkpoint; it is replaced in one step.
-        minutes, steps: how often to write within an epoch, by the clock or by optimizer steps.
+        minutes, steps: how often to write within an epoch, in minutes or in optimizer steps.
     """
 
     def __init__(self, path: Path, minutes: float, steps: int | None) -> None:
@@ -144,8 +153,8 @@ class LastCheckpoint(Checkpoint):
         self._written = time.monotonic()
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take Ctrl-C and SIGTERM as a wish to stop at the next batch."""
+    def handle_signals(self) -> Iterator[None]:
+        """Within this context Ctrl-C and SIGTERM stop training after the current batch, with a checkpoint."""
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -155,7 +164,7 @@ class LastCheckpoint(Checkpoint):
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.stopping:
-            raise KeyboardInterrupt  # the second time, at once
+            raise KeyboardInterrupt  # a second signal stops at once
         self.stopping = True
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
@@ -176,7 +185,7 @@ class LastCheckpoint(Checkpoint):
         self._written = time.monotonic()
         if self.stopping:
             raise TrainingInterruptedError(
-                f"stopped at epoch {trainer.current_epoch + 1}, step {trainer.global_step}; everything so far is in "
+                f"stopped at epoch {trainer.current_epoch + 1}, step {trainer.global_step}; the checkpoint is "
                 f"{self.path}. Go on with: tagformer train --resume --out {shlex.quote(str(self.path.parent.parent))}"
             )
 

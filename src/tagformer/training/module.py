@@ -1,4 +1,4 @@
-"""The Lightning module: what happens to a batch."""
+"""The Lightning module: what is computed from a batch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tagformer.backbones.base import batch_norms
 from tagformer.data.loader.loader import Batch, raise_on_bad_images
 from tagformer.data.loader.sampler import derive_seed
 from tagformer.errors import TagformerError
-from tagformer.images.transforms import normalise
 from tagformer.labels.masking import draw_known, draw_order, extra_mask_training, label_mask_training, without_known
 from tagformer.labels.space import without_extra
 from tagformer.losses import count_loss, get_loss
 from tagformer.metrics.accumulator import MultiLabelScores
 from tagformer.models.base import ModelOutput, MultiLabelModel
 from tagformer.recipes.recipe import Recipe
+from tagformer.runs.migration import with_current_names
 from tagformer.training.mixup import agreed, mix
 from tagformer.training.optim import create_optimizer, create_schedule
 
@@ -27,12 +27,14 @@ MONITOR = "val_mAP"
 
 
 class TrainingModule(LightningModule):
-    """Trains a model as a recipe says.
+    """Trains a model by the settings of a recipe.
 
-    Every random draw of a step comes from the seed and the step's number, so that a resumed run repeats an
+    Every random draw of a step depends only on the seed and the step's number, so that a resumed run repeats an
     uninterrupted one.
 
     Args:
+        model: the model.
+        recipe: the settings.
         steps_per_epoch: optimizer steps in an epoch, for the schedule.
     """
 
@@ -47,11 +49,12 @@ class TrainingModule(LightningModule):
         self._plateau_state: dict[str, Any] = {}
         self._epoch_losses: list[Tensor] = []
         self.validation = MultiLabelScores()
-        self._pixels: Tensor | None = None
+        self.preprocessing = recipe.image.preprocessing(model.backbone)
+        self._images: Tensor | None = None  # memory of the last batch
         model.backbone.freeze(None if recipe.optimizer.backbone_lr_factor == 0 else recipe.model.backbone.frozen_maps)
 
     def train(self, mode: bool = True) -> TrainingModule:
-        """As in torch, but batch norms keep their statistics where the recipe or their own frozen weights say so."""
+        """As in torch, except that frozen batch norms, by the recipe or by their weights, keep their statistics."""
         super().train(mode)
         for norm in batch_norms(self.model.backbone) if mode else ():
             if self.recipe.model.backbone.freeze_norm or not norm.weight.requires_grad:
@@ -59,7 +62,7 @@ class TrainingModule(LightningModule):
         return self
 
     def on_train_start(self) -> None:
-        self.train()  # Lightning leaves the modes as they are
+        self.train()  # Lightning does not call it
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         torch.manual_seed(derive_seed(self.recipe.training.seed, "step", self.current_epoch, batch_idx))
@@ -77,10 +80,16 @@ class TrainingModule(LightningModule):
             labels = agreed(labels, labels[partner])
         known = None
         if self.model.uses_known and self.recipe.known.label_mask_training:
-            known = self.told(labels)
+            known = self.draw_training_known(labels)
         output = self.model(images, known)
-        loss = sum(weight * self.output_loss(output, own, known) for weight, own in weighted)
+        loss = sum(weight * self.output_loss(output, mixed, known) for weight, mixed in weighted)
         assert isinstance(loss, Tensor)
+        self._raise_if_diverged(loss)
+        self._epoch_losses.append(loss.detach())
+        self.log("loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def _raise_if_diverged(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
             raise TagformerError(
                 f"training diverged: the loss is {loss.item()} at epoch {self.current_epoch + 1}, "
@@ -88,12 +97,9 @@ class TrainingModule(LightningModule):
                 f"try a lower learning rate (--set optimizer.lr={self.recipe.optimizer.lr / 10:g}), "
                 "gradient clipping (--set training.clip=1) or --set training.precision=32-true."
             )
-        self._epoch_losses.append(loss.detach())
-        self.log("loss", loss.detach(), prog_bar=True)
-        return loss
 
-    def told(self, labels: Tensor) -> Tensor:
-        """What the model is told of a batch, int8 (B, L); where several maskings are asked for, one is drawn."""
+    def draw_training_known(self, labels: Tensor) -> Tensor:
+        """The known labels of a training batch, int8 (B, L); where the recipe has several maskings, one is drawn."""
         settings, label_space = self.recipe.known, self.model.label_space
         count = len(settings.masking)
         masking = settings.masking[int(torch.randint(count, ())) if count > 1 else 0]
@@ -103,17 +109,17 @@ class TrainingModule(LightningModule):
         return label_mask_training(labels, settings.min_unknown, groups=groups)
 
     def normalised(self, batch: Batch) -> Tensor:
-        """The batch's images as float32, normalised for the backbone; the next call writes to the same memory."""
-        self._pixels = normalise(batch.images, *self.recipe.image.statistics(self.model.backbone), out=self._pixels)
-        return self._pixels
+        """The batch's images as the network's input; the next call writes to the same memory."""
+        self._images = self.preprocessing.normalise(batch.images, out=self._images)
+        return self._images
 
     def targets(self, labels: Tensor, known: Tensor | None) -> Tensor:
-        """What is left to be predicted: neither told, nor an extra label."""
+        """The labels that the model has to predict: neither known nor extra labels; the others are unknown (-1)."""
         targets = without_extra(labels, self.model.label_space)
         return targets if known is None else without_known(targets, known)
 
     def output_loss(self, output: ModelOutput, labels: Tensor, known: Tensor | None) -> Tensor:
-        """The recipe's loss of what the model said of a batch with labels (B, L), some of them known to it."""
+        """The recipe's loss of a batch: of the logits against the labels (B, L) not known, and of the count."""
         settings = self.recipe.loss
         loss = self.loss(output.logits, self.targets(labels, known), settings.reduction)
         if output.count_logits is None:
@@ -168,7 +174,7 @@ class TrainingModule(LightningModule):
         optimizer = create_optimizer(self.model, self.recipe.optimizer)
         schedule = create_schedule(optimizer, self.recipe.schedule, self.steps_per_epoch, training.epochs)
         if isinstance(schedule, ReduceLROnPlateau):
-            # Stepped by us when the epoch's figure is there: Lightning steps it after the epoch's checkpoint is saved.
+            # Stepped in on_validation_epoch_end: Lightning would step it only after the epoch's checkpoint is saved.
             self.plateau = schedule
             if self._plateau_state:
                 schedule.load_state_dict(self._plateau_state)
@@ -181,6 +187,11 @@ class TrainingModule(LightningModule):
             checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for part in ("state_dict", "current_model_state"):  # the latter with averaged weights
+            if part in checkpoint:
+                checkpoint[part] = with_current_names(
+                    checkpoint[part], self.recipe.model.name, self.state_dict(), prefix="model."
+                )
         self._epoch_losses = [torch.tensor(loss, device=self.device) for loss in checkpoint["epoch_losses"]]
         if "plateau" in checkpoint:
             self._plateau_state = checkpoint["plateau"]
@@ -189,5 +200,5 @@ class TrainingModule(LightningModule):
 
 
 def model_state(checkpoint_state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The model's own state dict from that of a `TrainingModule`."""
+    """The state dict of the model from that of a `TrainingModule`."""
     return {name.removeprefix("model."): value for name, value in checkpoint_state.items()}

@@ -1,0 +1,110 @@
+"""The first step of training: the settings and the data, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+from tagformer.data.dataset import MultiLabelDataset
+from tagformer.data.load import load_training_data
+from tagformer.errors import TagformerError
+from tagformer.recipes.recipe import Recipe
+from tagformer.runs.run import CHECKPOINTS, LABELS, LAST, RECIPE, Run, write_labels
+
+
+def _ignore(value: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Where training reports what it does.
+
+    Attributes:
+        message: called with lines of text.
+        epoch: called with each row of the history.
+        bars: show Lightning's rich progress bars.
+
+    >>> from tagformer.training import Reporter
+    >>> Reporter(message=print).message("96 images to train on")
+    96 images to train on
+    """
+
+    message: Callable[[str], None] = _ignore
+    epoch: Callable[[dict[str, Any]], None] = _ignore
+    bars: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What training starts from.
+
+    Attributes:
+        recipe: the settings; `build` completes them with what it finds out about the backbone.
+        folder: the run folder.
+        train, val: the data.
+        resume: whether the run may go on from its last checkpoint.
+        fresh: whether it starts from its first step, because there is no checkpoint.
+    """
+
+    recipe: Recipe
+    folder: Path
+    train: MultiLabelDataset
+    val: MultiLabelDataset
+    resume: bool
+    fresh: bool
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the last checkpoint."""
+        return self.folder / CHECKPOINTS / LAST
+
+
+def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> Prepared:
+    """Check the run folder and load the data.
+
+    Raises:
+        TagformerError: the folder is in use, its checkpoint is damaged, or the data cannot be loaded.
+    """
+    _check_folder(folder, resume)
+    recipe = recipe.model_copy(deep=True)
+    data = recipe.data
+    if data.spec is None:
+        raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
+    on_bad_image = data.on_bad_image if recipe.uses_image else "keep"
+    train, val = load_training_data(data.spec, data.val_fraction, recipe.training.seed, on_bad_image)
+    reporter.message(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
+    checkpoint = folder / CHECKPOINTS / LAST
+    fresh = not checkpoint.is_file()
+    if not fresh and not is_zipfile(checkpoint):
+        raise TagformerError(
+            f"{checkpoint} is damaged and the run cannot go on: delete it, and the same command trains from the start."
+        )
+    return Prepared(recipe, folder, train, val, resume, fresh)
+
+
+def save_settings(prepared: Prepared) -> None:
+    """Write the recipe and the labels to the run folder, or check the labels of a resumed run.
+
+    Raises:
+        TagformerError: the run was started with other labels.
+    """
+    folder, train = prepared.folder, prepared.train
+    if not prepared.resume or not (folder / RECIPE).is_file():
+        prepared.recipe.save(folder / RECIPE)
+    if not (folder / LABELS).is_file():
+        write_labels(folder, train.label_space, frequencies=train.frequencies)
+    elif Run.load(folder).label_space != train.label_space:
+        raise TagformerError(f"{folder} was started with other labels than its data has now: train into another --out.")
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise TagformerError(f"{folder} is a file: choose another --out.")
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise TagformerError(
+            f"{folder} is not empty: choose another --out, or go on with 'tagformer train --resume --out {folder}'."
+        )

@@ -1,0 +1,60 @@
+"""What the commands have in common: help, version, completion, and imports that wait."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import tagformer as package
+from tests.helpers import CommandLine
+
+COMMAND = "import sys; sys.argv = ['tagformer', *sys.argv[1:]]; from tagformer.cli import main; main()"
+
+
+def test_the_version_is_printed(tagformer: CommandLine) -> None:
+    code, printed, _ = tagformer("--version")
+    assert (code, printed) == (0, f"tagformer {package.__version__}\n")
+
+
+def test_without_a_command_the_help_lists_them(tagformer: CommandLine) -> None:
+    _, printed, _ = tagformer("--help")
+    for name in ("train", "evaluate", "predict", "--version", "--install-completion"):
+        assert name in printed
+
+
+def complete(words: str) -> list[str]:
+    """What bash offers for the last of the words."""
+    environment = {
+        **os.environ,
+        "_TAGFORMER_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    done = subprocess.run([sys.executable, "-c", COMMAND], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    assert complete("tagformer ev") == ["evaluate"]
+    assert set(complete("tagformer evaluate --known")) >= {"--known-share", "--known-groups"}
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, tagformer.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_only_training_imports_lightning() -> None:
+    modules = "sys, tagformer.tagging.tagger, tagformer.evaluation.evaluate, tagformer.models.registry"
+    code = f"import {modules}; print('lightning' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_inference_does_not_import_recipes() -> None:
+    modules = "tagformer.evaluation.evaluate", "tagformer.tagging.simulation", "tagformer.tagging.similarity"
+    code = f"import sys, {', '.join(modules)}; print('tagformer.recipes.settings' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

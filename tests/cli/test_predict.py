@@ -1,0 +1,90 @@
+"""``tagformer predict``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from tests.helpers import COLOURS, CommandLine
+
+ODD = ("red, white; blue", "a=b", "back\\slash", "plain name")
+
+
+def test_names_with_separators_survive_csv_and_known(tmp_path: Path, tagformer: CommandLine) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with (folder / "my.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("path", *ODD))
+        for number in range(40):
+            name = list(COLOURS)[number % 3]
+            Image.new("RGB", (32, 32), COLOURS[name]).save(folder / f"{number}.png")
+            writer.writerow((f"{number}.png", *(int(number % 4 == k) for k in range(4))))
+    arguments = ["--backbone", "tiny", "--set", "training.epochs=1", "--set", "data.workers=0"]
+    assert tagformer("train", "--data", folder / "my.csv", "--out", tmp_path / "run", *arguments)[0] == 0
+    known = [r"red\, white; blue=yes,a=b=no", "--known", r"back\\slash=yes"]
+    code, _, _ = tagformer(
+        "predict", tmp_path / "run", folder / "0.png", "--known", *known, "--out", tmp_path / "tags.csv", "--top", 4
+    )
+    assert code == 0
+    rows = list(csv.DictReader((tmp_path / "tags.csv").open(newline="")))
+    from tagformer.data.formats.csv import split_tags
+
+    assert set(split_tags(rows[0]["tags"])[:2]) == {ODD[0], ODD[2]}
+    assert set(split_tags(rows[0]["tags"])) == set(ODD)
+    assert tagformer("data", f"csv:{tmp_path / 'tags.csv'}", "--no-read-images")[0] == 0, "what predict writes is data"
+
+
+def test_predict_on_one_image_prints_the_labels_below_the_threshold(
+    small_run: Path, tmp_path: Path, tagformer: CommandLine
+) -> None:
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (64, 64), "white").save(picture)
+    code, printed, _ = tagformer("predict", small_run, picture, "--threshold", 1)
+    assert code == 0
+    assert re.search(r"below the threshold: \w+ \d+\.\d%, \w+ \d+\.\d%, \w+ \d+\.\d%", printed)
+    code, printed, _ = tagformer("predict", small_run, picture, "--threshold", 0.01, "--known", "disc=yes,ring=no")
+    assert re.search(r"disc\s+100\.0%  \(known\)", printed)
+    assert re.search(r"square\s+\d+\.\d%  \(threshold 0\.01\)", printed)
+    assert not re.search(r"ring", printed), "what was ruled out is not offered"
+
+
+def test_predict_takes_folders_patterns_and_standard_input(
+    small_run: Path, tmp_path: Path, tagformer: CommandLine
+) -> None:
+    for name in ("x/1.png", "x/deep/2.PNG", "x/3.jpg", "x/notes.txt", "4.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".txt":
+            path.write_text("no picture")
+        else:
+            Image.new("RGB", (64, 64), "grey").save(path)
+    out = tmp_path / "tags.jsonl"
+    arguments = [tmp_path / "x", tmp_path / "x" / "*.png", "-"]
+    code, printed, _ = tagformer("predict", small_run, *arguments, "--out", out, standard_input=f"{tmp_path}/4.png\n")
+    assert code == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sorted(Path(line["image"]).name for line in lines) == ["1.png", "2.PNG", "3.jpg", "4.png"]
+    assert all(len(line["probabilities"]) == 12 for line in lines), "extra labels are not predicted"
+    assert "4 images tagged, 0 left out" in printed
+
+
+def test_predict_skips_bad_images_on_request(small_run: Path, tmp_path: Path, tagformer: CommandLine) -> None:
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    out = tmp_path / "tags.csv"
+    assert tagformer("predict", small_run, tmp_path, "--out", out)[0] == 2
+    assert not out.exists(), "nothing half written is left"
+    sheet = tmp_path / "sheet.png"
+    code, printed, problems = tagformer(
+        "predict", small_run, tmp_path, "--out", out, "--sheet", sheet, "--on-bad-image", "skip"
+    )
+    assert code == 0
+    assert "bad.png is not an image" in problems
+    assert "1 images tagged, 1 left out" in printed
+    assert [Path(row["path"]).name for row in csv.DictReader(out.open())] == ["good.png"]
+    assert Image.open(sheet).size[0] > 150
