@@ -151,9 +151,7 @@ def test_the_labels_of_an_imported_run_are_matched_by_name(checkpoint: Path, tmp
         assert torch.equal(run.model().decode(features, known).logits, direct)
 
 
-def test_an_imported_run_has_the_options_of_the_checkpoint_not_of_the_recipe(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_the_weights_of_a_checkpoint_override_a_recipe(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     options = "{state_embedding: per_label, image_share: 0.5, dropout: 0.2}"
     recipe = f"base: ctran-coco80\nname: mine\nmodel: {{options: {options}}}\n"
