@@ -108,7 +108,7 @@ def checkpoint(state: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_the_full_size_model_has_the_paper_s_number_of_weights() -> None:
+def test_the_full_size_model_has_as_many_weights_as_in_the_paper() -> None:
     model = create_model("ctran", 80, "resnet101", pretrained=False)
     count = sum(parameter.numel() for parameter in model.parameters())
     assert round(count / 1e6, 1) == 118.4
@@ -116,7 +116,7 @@ def test_the_full_size_model_has_the_paper_s_number_of_weights() -> None:
     assert round((count + sum(p.numel() for p in dead.parameters())) / 1e6, 1) == 120.4  # the official file
 
 
-def test_an_official_checkpoint_gives_the_logits_of_the_encoder_written_out(checkpoint: Path, state: State) -> None:
+def test_a_converted_checkpoint_computes_the_equations(checkpoint: Path, state: State) -> None:
     model = convert_checkpoint("ctran", checkpoint, NAMES)
     assert isinstance(model, CTran)
     assert model.label_space == LabelSpace(tuple(NAMES))
@@ -135,7 +135,7 @@ def test_an_official_checkpoint_gives_the_logits_of_the_encoder_written_out(chec
         assert torch.equal(model.encode(images), maps.flatten(2).transpose(1, 2))
 
 
-def test_a_run_folder_is_made_whose_labels_are_found_by_name(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_labels_of_an_imported_run_are_matched_by_name(checkpoint: Path, tmp_path: Path) -> None:
     labels = tmp_path / "names.txt"
     labels.write_text("\n".join(NAMES) + "\n")
     arguments = ["import", "ctran", str(checkpoint), "--labels", str(labels), "--out", str(tmp_path / "run")]
@@ -151,9 +151,7 @@ def test_a_run_folder_is_made_whose_labels_are_found_by_name(checkpoint: Path, t
         assert torch.equal(run.model().decode(features, known).logits, direct)
 
 
-def test_what_a_recipe_says_of_the_model_s_weights_gives_way_to_the_checkpoint(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_the_weights_of_a_checkpoint_override_a_recipe(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     options = "{state_embedding: per_label, image_share: 0.5, dropout: 0.2}"
     recipe = f"base: ctran-coco80\nname: mine\nmodel: {{options: {options}}}\n"
@@ -188,7 +186,7 @@ def without(key: str) -> Callable[[State], State]:
         (lambda state: {"label_lt.weight": torch.zeros(2)}, NAMES, r"no weights for 'label_embedding"),
     ],
 )
-def test_what_does_not_fit_is_said(
+def test_a_checkpoint_that_does_not_fit_is_rejected(
     state: State, tmp_path: Path, change: Callable[[State], State], names: list[str], message: str
 ) -> None:
     small = {key: value for key, value in state.items() if "layer3" not in key and "layer4" not in key}
@@ -198,13 +196,13 @@ def test_what_does_not_fit_is_said(
         convert_checkpoint("ctran", tmp_path / "file.pt", names)
 
 
-def test_a_name_that_stands_twice_in_the_list_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_duplicate_name_in_the_list_is_rejected_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("dog\ncat\ndog\n")
     with pytest.raises(TagformerError, match=r"names\.txt, line 3: 'dog' is a duplicate of .*names\.txt, line 1"):
         read_label_space(tmp_path / "names.txt")
 
 
-def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
+def test_files_without_a_state_dict_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TagformerError, match=r"gone\.pt does not exist"):
         convert_checkpoint("ctran", tmp_path / "gone.pt", NAMES)
     (tmp_path / "empty.pt").touch()
