@@ -11,10 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tagformer.errors import TagformerError
-from tagformer.runs.warm_start import start_from_run
 from tagformer.labels import LabelSpace
 from tagformer.recipes import Recipe
 from tagformer.runs.run import model_from_recipe, write_labels, write_weights
+from tagformer.runs.warm_start import start_from_run
 from tests.helpers import CommandLine
 
 

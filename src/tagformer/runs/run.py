@@ -22,13 +22,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from tagformer.backbones.registry import create_backbone
 from tagformer.backbones.folding import fold_batch_norms
+from tagformer.backbones.registry import create_backbone
 from tagformer.errors import TagformerError
-from tagformer.files import read_json, atomic_write, write_json
+from tagformer.files import atomic_write, read_json, write_json
 from tagformer.labels.space import LabelSpace
-from tagformer.models.registry import MODELS, create_model
 from tagformer.models.base import MultiLabelModel
+from tagformer.models.registry import MODELS, create_model
 from tagformer.recipes.recipe import Recipe, load_recipe
 
 RECIPE, LABELS, WEIGHTS, METRICS = "recipe.yaml", "labels.json", "model.safetensors", "metrics.json"
