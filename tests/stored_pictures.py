@@ -1,4 +1,4 @@
-"""Small pictures of noise, and a check that a data set gives them back pixel by pixel."""
+"""Small pictures of noise, and a check that the images of a data set are these pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIDE = 12
 
 
 def picture(number: int) -> Image.Image:
-    """Noise of 12 x 12 pixels that no other number has."""
+    """Noise of 12 x 12 pixels, different for each number."""
     pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
@@ -31,7 +31,7 @@ def png(number: int) -> bytes:
 
 
 def assert_shows(dataset: MultiLabelDataset, numbers: Sequence[int]) -> None:
-    """The images of `dataset` are these pictures, read here (last one first) and in two loader processes."""
+    """Check that the images of `dataset` are these pictures, read here (last one first) and in two loader processes."""
     expected = torch.stack([torch.from_numpy(np.array(picture(number))).permute(2, 0, 1) for number in numbers])
     assert len(dataset) == len(numbers)
     for row in reversed(range(len(numbers))):

@@ -22,6 +22,7 @@ class Format(ABC):
     - Every split has the same labels in the same order, and ids are unique over all the splits.
     - Labels are int8: 1 present, 0 absent, -1 unknown.
     - Image files need not exist: the caller checks that.
+    - The data set's `origins` ("my.csv, line 7" for each image) are optional; messages about an image begin with them.
     - Whatever is wrong with the files or with an option raises a `TagformerError` of one sentence: what is wrong, where
       (file and line, row or entry), and what to do.
 
