@@ -193,11 +193,11 @@ def draw_known(labels: Tensor, order: Tensor, known_share: float, scored: str = 
     first_scored = math.floor(FIXED_SHARE * count) if scored == "fixed" else known_count
     if not 0 <= known_share < 1 or known_count > first_scored or first_scored >= count:
         limit = (
-            f"at most {FIXED_SHARE:.0%}: the last quarter is kept for scoring"
+            f"at most {FIXED_SHARE:.0%}, because the last quarter is kept for scoring"
             if scored == "fixed"
-            else "any share below 100%: some labels must be left to score"
+            else "a share below 100%, because some labels must be left to score"
         )
-        raise TagformerError(f"with scored={scored}, the known share can be {limit}; it is {known_share:.0%}.")
+        raise TagformerError(f"{known_share:.0%} of the labels cannot be known: with scored={scored}, use {limit}.")
     known = torch.full_like(labels, UNKNOWN)
     targets = torch.full_like(labels, UNKNOWN)
     known_columns, scored_columns = order[:, :known_count], order[:, first_scored:]
