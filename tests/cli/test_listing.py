@@ -17,9 +17,9 @@ def test_data_describes_and_counts(tmp_path: Path, tagformer: CommandLine) -> No
     code, printed, _ = tagformer("data", f"csv:{table}")
     assert code == 0
     assert "9 images, 3 labels" in printed
-    assert "labels an image  0.89 (none on 1)" in printed
-    assert "unknown cells    11.1%" in printed
-    assert "bad images       2" in printed
+    assert "labels per image  0.89 (none on 1)" in printed
+    assert "unknown cells     11.1%" in printed
+    assert "bad images        2" in printed
     assert "image-04.png does not exist" in printed
     assert re.search(r"red\s+│?\s+3 ", printed)
     assert "coco:" in tagformer("data")[1]

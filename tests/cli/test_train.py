@@ -65,7 +65,7 @@ def test_an_official_coco_file_is_described_trained_on_and_evaluated(
     assert code == 0
     assert "split train: 126 images, 80 labels" in printed
     assert "split test: 128 images, 80 labels" in printed
-    assert "bad images       0" in printed
+    assert "bad images        0" in printed
     small = ["--set", "training.epochs=1", "--set", "image.size=64", "--set", "data.workers=0"]
     assert tagformer("train", "--data", spec, "--out", tmp_path / "run", "--backbone", "tiny", *small)[0] == 0
     code, printed, _ = tagformer("evaluate", tmp_path / "run", "--workers", 0)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tagformer.data.columns import Rows, SparseRows, take
+from tagformer.data.columns import Rows, take
+from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.images.source import ImageSource
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace

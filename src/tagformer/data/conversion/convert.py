@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tagformer
+from tagformer._version import __version__
 from tagformer.data.conversion.progress import State
 from tagformer.data.conversion.worker import PART_BYTES, ConversionPass, Options, Progress
 from tagformer.data.dataset import MultiLabelDataset
@@ -176,7 +176,7 @@ def _write(
         "part_bytes": options.part_bytes,
         "image_folders": folders if _writes_image_files(writer, options) else [],
         "data": _fingerprint(datasets),
-        "version": tagformer.__version__,
+        "version": __version__,
     }
     state = State(writer.job.target)
     try:

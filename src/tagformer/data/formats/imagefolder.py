@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tagformer.data.columns import Files, RowsBuilder, Strings
+from tagformer.data.columns import Files, Strings
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.format import Format
+from tagformer.data.sparse_rows import RowsBuilder
 from tagformer.errors import TagformerError
 from tagformer.images.reading import EXTENSIONS
 from tagformer.labels.space import ABSENT, PRESENT, LabelSpace

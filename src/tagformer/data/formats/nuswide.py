@@ -20,11 +20,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from tagformer.data.columns import Files, SparseRows
+from tagformer.data.columns import Files
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.lists import join_lists, read_label_space, read_names
 from tagformer.data.formats._common.options import choose
+from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.files import first_existing
 from tagformer.labels.space import ABSENT, PRESENT

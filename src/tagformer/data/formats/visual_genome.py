@@ -18,10 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tagformer.data.columns import Files, Origins, SparseRows, Strings
+from tagformer.data.columns import Files, Origins, Strings
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.lists import join_lists, read_label_space, read_names
+from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.files import read_json
 from tagformer.labels.space import ABSENT, PRESENT, LabelSpace

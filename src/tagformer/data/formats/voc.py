@@ -27,12 +27,13 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 from xml.etree import ElementTree
 
-from tagformer.data.columns import Files, SparseRows
+from tagformer.data.columns import Files
 from tagformer.data.dataset import NO_SIZE, Box, MultiLabelDataset
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.lists import join_lists, read_names, read_pairs
 from tagformer.data.formats._common.options import choose
 from tagformer.data.formats.coco.sizes import size_class
+from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 

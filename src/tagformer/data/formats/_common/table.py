@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tagformer.data.columns import Files, Origins, RowsBuilder, Strings
+from tagformer.data.columns import Files, Origins, Strings
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar
+from tagformer.data.sparse_rows import RowsBuilder
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.images.source import ImageSource
 from tagformer.labels.space import LabelSpace

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tagformer.data.columns import Files, SparseRows, Strings
+from tagformer.data.columns import Files, Strings
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.options import choose
@@ -38,6 +38,7 @@ from tagformer.data.formats.coco.json_file import (
     read_lists,
     reported_entries,
 )
+from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, LabelSpace
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tagformer.data.columns import Files, SparseRows, Strings
+from tagformer.data.columns import Files, Strings
 from tagformer.data.dataset import NO_SIZE, SPLITS, Box, MultiLabelDataset
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats.coco.json_file import (
@@ -32,6 +32,7 @@ from tagformer.data.formats.coco.json_file import (
 )
 from tagformer.data.formats.coco.sizes import size_class
 from tagformer.data.formats.coco.writer import UNSPLIT, CocoWriter
+from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tagformer.data.columns import Files, SparseRows, Strings
+from tagformer.data.columns import Files, Strings
 from tagformer.data.dataset import MultiLabelDataset
+from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.files import read_json
 from tagformer.labels.space import LabelSpace

@@ -24,12 +24,13 @@ from typing import ClassVar, TypeVar
 import numpy as np
 import torch
 
-from tagformer.data.columns import Files, Origins, SparseRows, Strings
+from tagformer.data.columns import Files, Origins, Strings
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.lists import read_pairs
 from tagformer.data.formats._common.options import choose
 from tagformer.data.formats.cub.attributes import read_class_attributes, read_image_attributes, select_concepts
+from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.files import first_existing
 from tagformer.labels.space import LabelSpace
