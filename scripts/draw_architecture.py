@@ -49,7 +49,7 @@ LANES = [  # colour, title, (room, what happens) for each step
         "a label",
         [
             ("data/formats", "1, 0 or -1"),
-            ("data/columns", "sparse (N, L)"),
+            ("data/sparse_rows", "int8 (N, L)"),
             ("data/loader", "int8 (B, L)"),
             ("labels/masking", "known: int8 (B, L)"),
             ("models", "decode(features, known)"),
