@@ -100,7 +100,7 @@ def test_the_parts_of_extending_train_and_predict(tmp_path: Path) -> None:
             run(sys.executable, "-c", block)
         else:
             for line in block.splitlines():
-                run(sys.executable, "-m", *shlex.split(line))
+                run(sys.executable, "-m", *shlex.split(line, comments=True))
 
 
 @pytest.fixture(scope="module")
