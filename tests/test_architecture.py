@@ -167,6 +167,16 @@ def test_what_a_package_hands_on_is_there_and_documented(package: str) -> None:
             assert summary.rstrip().endswith((".", ":")), f"{package}.{name} needs a summary line"
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_public_name_hides_a_module(package: str) -> None:
+    modules = {name.rpartition(".")[2] for name in MODULES if name.rpartition(".")[0] == package}
+    public = importlib.import_module(package)
+    hiding = {
+        name for name in modules & set(getattr(public, "__all__", ())) if not inspect.ismodule(getattr(public, name))
+    }
+    assert not hiding
+
+
 def test_packages_import_nothing_heavy() -> None:
     heavy = ["torch", "numpy", "PIL", "matplotlib"]
     code = f"import sys, {', '.join(PACKAGES)}; print([name for name in {heavy} if name in sys.modules])"

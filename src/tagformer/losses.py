@@ -139,8 +139,8 @@ def count_loss(count_logits: Tensor, labels: Tensor, *, reduction: str) -> Tenso
     """
     counts = (labels == PRESENT).sum(dim=1)
     loss = F.cross_entropy(count_logits.float(), counts, reduction="none")
-    known_counts = torch.where((labels == UNKNOWN).any(dim=1), UNKNOWN, counts)
-    return reduce(loss, known_counts, reduction)
+    certain_counts = torch.where((labels == UNKNOWN).any(dim=1), UNKNOWN, counts)
+    return reduce(loss, certain_counts, reduction)
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {

@@ -162,6 +162,7 @@ class ModelContract:
 
     def test_head_prefixes_are_those_of_weights(self) -> None:
         model = small(self.name)
+        assert model.head_prefixes
         assert all(any(name.startswith(prefix) for name in model.state_dict()) for prefix in model.head_prefixes)
 
     def test_labels_are_a_number_or_names_or_a_label_space(self) -> None:

@@ -14,8 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tagformer import Tagger
+from tagformer.backbones import create_backbone
 from tagformer.errors import TagformerError
-from tagformer.models import MODELS
+from tagformer.models import MODELS, create_model
 from tagformer.models.renamed import KEYS, OPTIONS
 from tagformer.recipes import Recipe, load_recipe
 from tagformer.runs.migration import FORMAT_VERSION, with_current_names
@@ -146,3 +147,11 @@ def test_recipe_files_with_old_names_of_options_are_read(tmp_path: Path) -> None
     assert options["arc_sigmoid"] == 4
     assert [value for name, value in options.items() if name.startswith("object_")] == [False]
     assert set(options) <= set(MODELS["mltr"].options())
+
+
+def test_old_names_of_options_work_wherever_they_are_given() -> None:
+    recipe = load_recipe("mltr-coco80").overridden(["model.options.object_token=false"])
+    assert recipe.model.options["object_aware_token"] is False
+    assert "object_token" not in recipe.model.options
+    backbone = create_backbone("mltr_tiny", False, image_size=32, patch=2)
+    assert create_model("mltr", 3, backbone, object_token=False).object_aware_token is None

@@ -94,7 +94,7 @@ def convert(
     overwrite: Annotated[bool, typer.Option(help="Replace what another conversion wrote to the folder.")] = False,
 ) -> None:
     """Write a data set in another format. After an interruption, the same command continues where it stopped."""
-    from tagformer.data.conversion.convert import convert
+    from tagformer.data.conversion.converter import convert
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     bars: list[Bar] = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tagformer.data.dataset import MultiLabelDataset
     from tagformer.recipes.recipe import Recipe
     from tagformer.runs.run import Run
-    from tagformer.training.fit import Fitted
+    from tagformer.training.train import Fitted
 
 FEW = 10  # positives below which a warning names the label
 
@@ -44,8 +44,8 @@ def train(
     on_bad_image: Annotated[str | None, typer.Option(help="error (default) or skip.")] = None,
 ) -> None:
     """Train a tagger into a run folder."""
-    from tagformer.training.fit import fit
     from tagformer.training.prepare import Reporter
+    from tagformer.training.train import fit
 
     given = {
         "--data": data,

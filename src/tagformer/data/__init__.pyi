@@ -1,6 +1,6 @@
-from .conversion.convert import Conversion as Conversion
-from .conversion.convert import convert as convert
-from .conversion.convert import write_dataset as write_dataset
+from .conversion.converter import Conversion as Conversion
+from .conversion.converter import convert as convert
+from .conversion.converter import write_dataset as write_dataset
 from .dataset import Box as Box
 from .dataset import MultiLabelDataset as MultiLabelDataset
 from .dataset import Record as Record

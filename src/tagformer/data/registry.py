@@ -159,7 +159,8 @@ def split_address(address: str) -> tuple[str, str]:
         return next(by_suffix, name), address
     class_name, second_colon, class_path = path.partition(":")
     reference = f"{name}:{class_name}"
-    if is_reference(reference) and (second_colon or _has_module(name)):
+    mistyped = did_you_mean(name, FORMATS) and not _has_module(name)
+    if is_reference(reference) and not mistyped and (second_colon or _has_module(name)):
         return reference, class_path
     return name, path  # a mistyped name of a format, as in jsnl:data
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tagformer.evaluation.evaluate import Evaluation
 from tagformer.metrics.calibration import fit_temperature, reliability
-from tagformer.metrics.precision_recall import PrecisionRecall, precision_recall
+from tagformer.metrics.precision_recall_f1 import PrecisionRecall, precision_recall
 from tagformer.metrics.thresholds import Thresholds, tune_thresholds
 
 

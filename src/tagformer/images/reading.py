@@ -188,7 +188,7 @@ def load_image(source: ImageSource) -> Image.Image:
     ('RGB', (6, 4))
     """
     if isinstance(source, Rendered):
-        return source.render()
+        return to_rgb(source.render())
     with _bad_image_errors(source):
         return load_image_bytes(source.read_bytes() if isinstance(source, Path) else source.read())
 

@@ -178,6 +178,7 @@ def draw_known(labels: Tensor, order: Tensor, known_share: float, scored: str = 
 
     Raises:
         TagformerError: the known share leaves nothing to score.
+        ValueError: `scored` is neither of the two.
 
     >>> import torch
     >>> from tagformer.labels import draw_known

@@ -6,11 +6,11 @@ from .calibration import Reliability as Reliability
 from .calibration import fit_temperature as fit_temperature
 from .calibration import reliability as reliability
 from .groups import group_accuracy as group_accuracy
-from .precision_recall import ImageScores as ImageScores
-from .precision_recall import PrecisionRecall as PrecisionRecall
-from .precision_recall import image_scores as image_scores
-from .precision_recall import precision_recall as precision_recall
-from .precision_recall import top_k as top_k
+from .precision_recall_f1 import ImageScores as ImageScores
+from .precision_recall_f1 import PrecisionRecall as PrecisionRecall
+from .precision_recall_f1 import image_scores as image_scores
+from .precision_recall_f1 import precision_recall as precision_recall
+from .precision_recall_f1 import top_k as top_k
 from .protocols import PROTOCOLS as PROTOCOLS
 from .protocols import Protocol as Protocol
 from .ranking import area_under_roc as area_under_roc

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tagformer.metrics.precision_recall import Empty
+from tagformer.metrics.precision_recall_f1 import Empty
 from tagformer.metrics.ranking import Interpolation, Ties
 
 

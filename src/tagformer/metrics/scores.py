@@ -10,8 +10,14 @@ import torch
 from torch import Tensor
 
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
-from tagformer.metrics.precision_recall import UNDEFINED, ImageScores, PrecisionRecall, image_scores, precision_recall
-from tagformer.metrics.precision_recall import top_k as highest_labels
+from tagformer.metrics.precision_recall_f1 import (
+    UNDEFINED,
+    ImageScores,
+    PrecisionRecall,
+    image_scores,
+    precision_recall,
+)
+from tagformer.metrics.precision_recall_f1 import top_k as highest_labels
 from tagformer.metrics.protocols import PROTOCOLS, Protocol
 from tagformer.metrics.ranking import area_under_roc, average_precision
 

@@ -19,6 +19,7 @@ from tagformer.models.ctran import CTran
 from tagformer.models.fpn import FPN
 from tagformer.models.linear import Linear
 from tagformer.models.mltr import MlTr
+from tagformer.models.renamed import current_options
 
 MODELS: dict[str, type[MultiLabelModel]] = {"cat": CAT, "ctran": CTran, "fpn": FPN, "linear": Linear, "mltr": MlTr}
 
@@ -80,7 +81,7 @@ def create_model(
     torch.Size([1, 2])
     """
     kind = model_class(name)
-    options = _validated(name, kind, options)
+    options = _validated(name, kind, current_options(name, options))
     if not isinstance(backbone, Backbone):
         from_file = not isinstance(pretrained, bool)
         backbone = create_backbone(

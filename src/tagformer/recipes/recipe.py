@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.files import write_text
-from tagformer.models.renamed import OPTIONS
 from tagformer.recipes.settings import (
     DataSettings,
     ImageSettings,
@@ -224,24 +223,7 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
     base = values.pop("base", None)
     inherited = {} if base is None else _read(str(base))
     inherited.pop("figures", None)
-    return _merged(inherited, _with_current_options(values, inherited))
-
-
-def _with_current_options(values: dict[str, Any], inherited: dict[str, Any]) -> dict[str, Any]:
-    """The values of a recipe file, with the names that model options have today."""
-    settings = values.get("model")
-    if not isinstance(settings, dict) or not isinstance(settings.get("options"), dict):
-        return values
-    name = str(settings.get("name") or inherited.get("model", {}).get("name"))
-    renamed = OPTIONS.get(name, {})
-    if not renamed.keys() & settings["options"].keys():
-        return values
-    from tagformer.models.registry import MODELS
-
-    options = MODELS[name].options()
-    renamed = {old: new for old, new in renamed.items() if old not in options}
-    current = {renamed.get(option, option): value for option, value in settings["options"].items()}
-    return {**values, "model": {**settings, "options": current}}
+    return _merged(inherited, values)
 
 
 def _merged(inherited: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

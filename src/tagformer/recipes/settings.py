@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
 from tagformer.extensions import is_reference
+from tagformer.models.renamed import current_options
 
 if TYPE_CHECKING:
     from tagformer.backbones.base import Backbone
@@ -49,6 +50,13 @@ class ModelSettings(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     init: str | None = None  # a run folder whose weights training starts from, without the heads
     start_from_frequencies: bool = False  # set the logits' bias to the labels' frequencies before training
+
+    @model_validator(mode="before")
+    @classmethod
+    def _current_names_of_options(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("options"), dict):
+            return values
+        return {**values, "options": current_options(str(values.get("name")), values["options"])}
 
 
 class DataSettings(Section):
@@ -105,7 +113,7 @@ class LossSettings(Section):
 
     @field_validator("name")
     @classmethod
-    def _known_loss(cls, value: str) -> str:
+    def _valid_loss(cls, value: str) -> str:
         if value not in LOSS_NAMES and not is_reference(value):
             raise ValueError(f"must be {' or '.join(LOSS_NAMES)}, or your own, package.module:function")
         return value

@@ -24,7 +24,7 @@ from tagformer.images.source import ImageSource
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 from tagformer.metrics.bootstrap import bootstrap_mAP, interval
 from tagformer.metrics.calibration import reliability
-from tagformer.metrics.precision_recall import Counts
+from tagformer.metrics.precision_recall_f1 import Counts
 from tagformer.metrics.ranking import precision_recall_curve
 from tagformer.metrics.scores import evaluate
 from tagformer.report import charts

@@ -5,9 +5,9 @@ version 0  before November 2026; ``labels.json`` has no ``format_version``
 version 1  model options and weights have the names that `models.renamed` gives for them now
 =========  ==================================================================================
 
-Old option names are replaced when a recipe is read (`recipes.load_recipe`), old names of weights when they are loaded
-into a model. Both are replaced name by name, so that a run begun by an old version and resumed by a new one, whose
-files have names of both, is read correctly.
+Old option names are replaced wherever a recipe is validated (`models.renamed.current_options`), old names of weights
+when they are loaded into a model. Both are replaced name by name, so that a run begun by an old version and resumed by
+a new one, whose files have names of both, is read correctly.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 from tagformer.models.base import MultiLabelModel
 
 SHORTLIST = 16  # labels per image whose gain is computed, where all of them would take too long
-RARE = 0.02  # labels rarer than this have nearly the same weight
+RARE = 0.02  # added to each frequency, so that the weight of the rarest labels is bounded
 DECODED = 256  # sets of known labels that are decoded at a time
 
 

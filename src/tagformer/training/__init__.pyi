@@ -1,3 +1,3 @@
-from .fit import Fitted as Fitted
-from .fit import fit as fit
 from .prepare import Reporter as Reporter
+from .train import Fitted as Fitted
+from .train import fit as fit

@@ -187,10 +187,11 @@ class TrainingModule(LightningModule):
             checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for part in ("state_dict", "current_model_state"):  # the latter with averaged weights
-            if part in checkpoint:
-                checkpoint[part] = with_current_names(
-                    checkpoint[part], self.recipe.model.name, self.state_dict(), prefix="model."
+        # With EMA the first has the averaged weights and the second the others; without it there is no second.
+        for key in ("state_dict", "current_model_state"):
+            if key in checkpoint:
+                checkpoint[key] = with_current_names(
+                    checkpoint[key], self.recipe.model.name, self.state_dict(), prefix="model."
                 )
         self._epoch_losses = [torch.tensor(loss, device=self.device) for loss in checkpoint["epoch_losses"]]
         if "plateau" in checkpoint:

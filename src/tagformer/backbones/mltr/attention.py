@@ -174,7 +174,7 @@ class CrossWindowAttention(nn.Module):
 
     A token is one window in one channel: its w_s^2 values. There is one head, the scale is 1 / w_s, and there is no
     position bias between windows. The w_s^2 x w_s^2 projections are shared by all channels, so cost and parameters are
-    those of Eqs. 9 and 10.
+    those of Eqs. 9 and 10 (the printed Eq. 9 has lost a factor w: it is 4 h w w_s^2 C).
 
     Args:
         side: positions w_s along the side of a window.

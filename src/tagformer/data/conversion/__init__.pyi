@@ -1,3 +1,3 @@
-from .convert import Conversion as Conversion
-from .convert import convert as convert
-from .convert import write_dataset as write_dataset
+from .converter import Conversion as Conversion
+from .converter import convert as convert
+from .converter import write_dataset as write_dataset
