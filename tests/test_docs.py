@@ -72,6 +72,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.startswith("http") or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_code_and_pages_use_the_words_of_the_field() -> None:
+    private = re.compile(r"\b(told|heard|hears|unhear|mend|mends|mended|twins?|deaf)\b", re.IGNORECASE)
+    files = [*PAGES, *(file for name in ("src", "benchmarks", "examples") for file in (ROOT / name).rglob("*.py"))]
+    found = {str(file.relative_to(ROOT)): private.findall(file.read_text(encoding="utf-8")) for file in files}
+    assert {file: words for file, words in found.items() if words} == {}
+
+
 def test_the_files_that_the_pages_name_exist() -> None:
     for page in PAGES:
         for name in re.findall(

@@ -57,11 +57,11 @@ def test_evaluation_tells_groups_and_scores_the_targets() -> None:
     model = create_model("ctran", dataset.label_space, "tiny", width=16, layers=1)
     options = EvaluationOptions(known_groups=(0, 1, 2), draws=2, workers=0)
     plain = evaluate_model(model, dataset, Preprocessing(size=32), options)
-    told = evaluate_model(model, dataset, Preprocessing(size=32), EvaluationOptions(extra_known=True, workers=0))
+    extra_known = evaluate_model(model, dataset, Preprocessing(size=32), EvaluationOptions(extra_known=True, workers=0))
     assert [point.count for point in plain.by_groups] == [0, 1, 2]
     assert plain.by_groups[0].mAPs == (plain.regular.mAP,) * 2
-    assert plain.by_groups[2].mAPs == (told.regular.mAP,) * 2
-    assert plain.regular.mAP != told.regular.mAP
+    assert plain.by_groups[2].mAPs == (extra_known.regular.mAP,) * 2
+    assert plain.regular.mAP != extra_known.regular.mAP
     assert plain.groups == {"shape": tuple(plain.names.index(name) for name in groups["shape"])}
     written = plain.to_dict()["known_groups"]
     assert [point["count"] for point in written] == [0, 1, 2]
@@ -73,15 +73,15 @@ def test_training_tells_labels_groups_and_extra_groups_as_the_recipe_says() -> N
     labels = torch.randint(0, 2, (40, 7), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
 
     def kinds(masking: object) -> set[str]:
-        """What the told batches of 60 steps look like."""
+        """Which kinds of known labels 60 steps draw."""
         torch.manual_seed(0)
         settings = {"known": {"masking": masking, "min_unknown": 0}, "model": {"backbone": {"name": "tiny"}}}
         module = TrainingModule(model, Recipe.model_validate(settings), 1)
         found = set()
         for _ in range(60):
-            told = module.draw_training_known(labels) != UNKNOWN
-            whole = all((told[:, list(c)].all(1) == told[:, list(c)].any(1)).all() for c in GROUPS)
-            found.add("labels" if not whole else "groups" if told[:, :2].any() else "extra_groups")
+            is_known = module.draw_training_known(labels) != UNKNOWN
+            whole = all((is_known[:, list(c)].all(1) == is_known[:, list(c)].any(1)).all() for c in GROUPS)
+            found.add("labels" if not whole else "groups" if is_known[:, :2].any() else "extra_groups")
         return found
 
     assert kinds("labels") == {"labels"}

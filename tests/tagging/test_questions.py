@@ -22,7 +22,7 @@ WORLDS = list(itertools.product((0, 1), repeat=4))
 
 
 class Joint(MultiLabelModel):
-    """Says exactly what follows from a joint distribution over four labels; `features` (B, 16) are its 16 weights."""
+    """Predicts what follows from a joint distribution over four labels; `features` (B, 16) are its 16 weights."""
 
     uses_known = True
 

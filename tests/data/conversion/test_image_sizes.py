@@ -59,7 +59,7 @@ def test_pixels_are_those_of_pillows_own_resizing(tmp_path: Path, kind: str, siz
     assert difference.mean() < 2
     assert difference.max() < 30
     mirrored = np.asarray(theirs, dtype=float)[:, ::-1]
-    assert np.abs(np.asarray(ours, dtype=float) - mirrored).mean() > 10, "the picture tells its sides apart"
+    assert np.abs(np.asarray(ours, dtype=float) - mirrored).mean() > 10, "the two sides of the picture differ"
 
 
 def _written(folder: Path, data: bytes | None) -> Path:

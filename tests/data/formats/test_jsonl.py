@@ -52,7 +52,7 @@ def states(dataset: MultiLabelDataset, *names: str) -> dict[str, list[int]]:
     return dict(zip(dataset.ids, dataset.labels[:, columns].tolist(), strict=True))
 
 
-# What a line says
+# The content of a line
 
 
 def test_a_line_has_each_of_the_three_states_in_several_ways(tmp_path: Path) -> None:

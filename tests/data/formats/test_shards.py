@@ -21,7 +21,7 @@ from tests.stored_pictures import assert_shows, png
 FORMAT = ShardFormat()
 load, splits = FORMAT.load, FORMAT.splits
 
-SAID: list[dict[str, Any]] = [
+ANNOTATIONS: list[dict[str, Any]] = [
     {"tags": ["dog", "cat"]},
     {"tags": []},
     {"tags": None},
@@ -43,10 +43,10 @@ def write(file: Path, *members: tuple[str, bytes]) -> Path:
     return file
 
 
-def write_samples(file: Path, said: list[dict[str, Any]], first: int = 0) -> Path:
-    """Pictures from number `first` on, each with what is said of it."""
+def write_samples(file: Path, annotations: list[dict[str, Any]], first: int = 0) -> Path:
+    """Pictures from number `first` on, each with its annotation."""
     members = []
-    for number, own in enumerate(said, start=first):
+    for number, own in enumerate(annotations, start=first):
         members += [(f"{number:06d}.png", png(number)), (f"{number:06d}.json", json.dumps(own).encode())]
     return write(file, *members)
 
@@ -57,7 +57,7 @@ def states(dataset: MultiLabelDataset, *names: str) -> dict[str, list[int]]:
 
 
 def test_a_sample_has_each_of_the_three_states_in_several_ways(tmp_path: Path) -> None:
-    file = write_samples(tmp_path / "my.tar", SAID)
+    file = write_samples(tmp_path / "my.tar", ANNOTATIONS)
     dataset = load(file, "all", {})
     assert dataset.labels.dtype == torch.int8
     expected = {f"my/{number:06d}": own for number, own in enumerate(STATES)}
@@ -70,16 +70,16 @@ def test_a_sample_has_each_of_the_three_states_in_several_ways(tmp_path: Path) -
 
 
 def test_lists_of_tags_alone_are_exhaustive_and_their_labels_alphabetical(tmp_path: Path) -> None:
-    dataset = load(write_samples(tmp_path / "my.tar", SAID[:4]), "all", {})
+    dataset = load(write_samples(tmp_path / "my.tar", ANNOTATIONS[:4]), "all", {})
     assert dataset.label_space.names == ("ant", "cat", "dog")
     assert dataset.exhaustive
 
 
 @pytest.mark.parametrize("form", ["{}-{:06d}.tar", "{}/{:06d}.tar"])
 def test_the_splits_are_in_the_tars_names_or_folders(tmp_path: Path, form: str) -> None:
-    write_samples(tmp_path / form.format("train", 0), SAID[:2])
-    write_samples(tmp_path / form.format("train", 1), SAID[3:4], 3)
-    write_samples(tmp_path / form.format("test", 0), SAID[2:3], 2)
+    write_samples(tmp_path / form.format("train", 0), ANNOTATIONS[:2])
+    write_samples(tmp_path / form.format("train", 1), ANNOTATIONS[3:4], 3)
+    write_samples(tmp_path / form.format("test", 0), ANNOTATIONS[2:3], 2)
     assert splits(tmp_path, {}) == ("train", "test")
     train, test = load(tmp_path, "train", {}), load_dataset(f"shards:{tmp_path}", "test")
     own = [form.format("train", number).removesuffix(".tar") for number in (0, 1)]
@@ -94,15 +94,15 @@ def test_the_splits_are_in_the_tars_names_or_folders(tmp_path: Path, form: str) 
 
 
 def test_a_single_tar_may_be_called_after_its_split(tmp_path: Path) -> None:
-    assert splits(write_samples(tmp_path / "val-000.tar", SAID[:1]), {}) == ("val",)
+    assert splits(write_samples(tmp_path / "val-000.tar", ANNOTATIONS[:1]), {}) == ("val",)
     assert len(load(tmp_path / "val-000.tar", "val", {})) == 1
-    assert splits(write_samples(tmp_path / "other" / "mine-000.tar", SAID[:1]), {}) == ()
+    assert splits(write_samples(tmp_path / "other" / "mine-000.tar", ANNOTATIONS[:1]), {}) == ()
     assert splits(tmp_path / "other", {}) == ()
     assert len(load(tmp_path / "other", "all", {})) == 1
 
 
 def test_images_come_out_pixel_by_pixel_also_in_loader_processes(tmp_path: Path) -> None:
-    assert_shows(load_dataset(f"shards:{write_samples(tmp_path / 'my.tar', SAID)}", "all"), range(6))
+    assert_shows(load_dataset(f"shards:{write_samples(tmp_path / 'my.tar', ANNOTATIONS)}", "all"), range(6))
 
 
 def test_an_id_takes_precedence_over_the_key(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_other_members_are_skipped_and_keys_may_be_in_folders(tmp_path: Path) ->
 
 
 def test_labels_json_gives_the_labels_and_spares_the_other_splits(tmp_path: Path) -> None:
-    write_samples(tmp_path / "train-0.tar", SAID[:1])
+    write_samples(tmp_path / "train-0.tar", ANNOTATIONS[:1])
     (tmp_path / "test-0.tar").write_bytes(b"not to be read")
     content = {"names": ["dog", "wolf", "cat"], "groups": {"canids": ["dog", "wolf"]}, "extra": ["wolf"]}
     (tmp_path / "labels.json").write_text(json.dumps(content))
@@ -161,8 +161,8 @@ def test_tars_that_webdataset_wrote_are_read(tmp_path: Path, form: str, monkeypa
     monkeypatch.setattr(tarfile.TarFile, "format", forms[form])
     file = tmp_path / "train-000000.tar"
     with webdataset.TarWriter(str(file)) as writer:
-        for number, said in enumerate(SAID[:3]):
-            writer.write({"__key__": f"sample{number}", "png": png(number), "json": said, "cls": 5})
+        for number, annotation in enumerate(ANNOTATIONS[:3]):
+            writer.write({"__key__": f"sample{number}", "png": png(number), "json": annotation, "cls": 5})
     dataset = load(tmp_path, "train", {})
     assert states(dataset) == {f"train-000000/sample{i}": own for i, own in enumerate([[1, 1], [0, 0], [-1, -1]])}
     assert_shows(dataset, range(3))
@@ -170,7 +170,11 @@ def test_tars_that_webdataset_wrote_are_read(tmp_path: Path, form: str, monkeypa
 
 def test_shards_that_we_wrote_are_read_by_webdataset_and_by_us(tmp_path: Path) -> None:
     own = load(
-        write_samples(tmp_path / "my.tar", [{**said, "id": f"id {i}"} for i, said in enumerate(SAID)]), "all", {}
+        write_samples(
+            tmp_path / "my.tar", [{**annotation, "id": f"id {i}"} for i, annotation in enumerate(ANNOTATIONS)]
+        ),
+        "all",
+        {},
     )
     parts = {"train": own.subset(range(4)), "val": own.subset([5, 4])}
     write_dataset(parts, f"shards:{tmp_path / 'out'}", part_bytes=4000)
@@ -179,7 +183,7 @@ def test_shards_that_we_wrote_are_read_by_webdataset_and_by_us(tmp_path: Path) -
     theirs = webdataset.WebDataset([str(file) for file in tars], shardshuffle=False)
     samples = [(sample["png"], json.loads(sample["json"])) for sample in theirs]
     assert [image for image, _ in samples] == [png(number) for number in range(4)]
-    assert [said["id"] for _, said in samples] == [f"id {number}" for number in range(4)]
+    assert [annotation["id"] for _, annotation in samples] == [f"id {number}" for number in range(4)]
     assert samples[0][1]["tags"] == ["dog", "cat"] or samples[0][1]["tags"] == ["cat", "dog"]
     assert splits(tmp_path / "out", {}) == ("train", "val")
     ours = load(tmp_path / "out", "all", {})

@@ -28,9 +28,9 @@ def test_a_shard_is_a_tar_of_images_each_before_its_labels(tmp_path: Path) -> No
         ]
         contents = [tar.extractfile(member).read() for member in members]  # type: ignore[union-attr]
     assert contents[0::2] == [png(number) for number in range(6)]
-    said = [json.loads(content) for content in contents[1::2]]
-    assert said[0] == {"id": "id 0", "tags": ["zebra", "back\\slash"]}
-    assert said[3] == {"id": "id 3", "tags": ["zebra", "ant; big"], "unknown": ['say "cat"']}
+    annotations = [json.loads(content) for content in contents[1::2]]
+    assert annotations[0] == {"id": "id 0", "tags": ["zebra", "back\\slash"]}
+    assert annotations[3] == {"id": "id 3", "tags": ["zebra", "ant; big"], "unknown": ['say "cat"']}
     assert {member.mtime for member in members} == {0}
 
 

@@ -43,9 +43,9 @@ def images_of(numbers: list[int], stem: str) -> list[dict[str, Any]]:
 def write_split(root: Path, stem: str, captions: dict[int, list[str]], objects: list[tuple[int, int]]) -> None:
     """`objects`: (image, category) for each instance; captions are written round-robin, as the official ones are."""
     images = images_of(list(captions), stem)
-    said = sorted((turn, image) for image, own in captions.items() for turn in range(len(own)))
+    order = sorted((turn, image) for image, own in captions.items() for turn in range(len(own)))
     written = [
-        {"image_id": image, "id": 100 + i, "caption": captions[image][turn]} for i, (turn, image) in enumerate(said)
+        {"image_id": image, "id": 100 + i, "caption": captions[image][turn]} for i, (turn, image) in enumerate(order)
     ]
     write(root / "annotations" / f"captions_{stem}.json", {"info": {}, "images": images, "annotations": written})
     instances = [
@@ -83,7 +83,7 @@ def test_an_image_has_its_objects_and_the_words_of_any_caption(tree: Path) -> No
     assert dataset.labels.dtype == torch.int8
     assert names_of(dataset) == {
         "1": ["person", "dog", "beach", "dogs", "run", "two"],
-        "2": ["beach", "sunset"],  # "dog" is said, but no dog was annotated
+        "2": ["beach", "sunset"],  # "dog" is mentioned, but no dog was annotated
         "4": ["traffic light", "sunset", "light", "traffic"],
     }
     assert set(dataset.labels.flatten().tolist()) == {0, 1}
