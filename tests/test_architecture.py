@@ -165,6 +165,10 @@ def test_what_a_package_hands_on_is_there_and_documented(package: str) -> None:
         if inspect.isclass(value) or inspect.isfunction(value):
             summary = (inspect.getdoc(value) or "").split("\n\n")[0]
             assert summary.rstrip().endswith((".", ":")), f"{package}.{name} needs a summary line"
+            members = [value, *(vars(value).values() if inspect.isclass(value) else ())]
+            assert any(">>>" in (inspect.getdoc(member) or "") for member in members), (
+                f"{package}.{name} needs an example"
+            )
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -46,6 +46,14 @@ class Comparison:
         names: the labels that all runs share.
         images: how many images all runs share.
         left_out: how many images are in the evaluations of some runs but not of all.
+
+    >>> from tagformer.evaluation import compare, evaluate_run, load_split
+    >>> from tagformer.runs import Run
+    >>> run = Run.load("runs/mine")
+    >>> evaluation = evaluate_run(run, load_split(run))
+    >>> comparison = compare([evaluation, evaluation], ["one", "the same"], resamples=10)
+    >>> comparison.images, comparison.left_out, comparison.runs[1].difference.value
+    (16, 0, 0.0)
     """
 
     runs: tuple[Compared, ...]

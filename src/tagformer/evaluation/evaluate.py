@@ -73,6 +73,13 @@ class Evaluation:
         sizes: int8 (N, T), see `metrics.average_precision_by_size`; None where the data has none.
         groups: target groups, name -> columns.
         by_groups: figures with groups of extra labels known; empty where none were requested.
+
+    >>> from tagformer.evaluation import evaluate_run, load_split
+    >>> from tagformer.runs import Run
+    >>> run = Run.load("runs/mine")
+    >>> evaluation = evaluate_run(run, load_split(run))
+    >>> evaluation.logits.shape, evaluation.known, len(evaluation.names)
+    (torch.Size([16, 12]), (), 12)
     """
 
     regular: Scores

@@ -37,6 +37,12 @@ class SplitOfRun:
         dataset: the images, with the run's labels as columns.
         missing: labels of the run that the data does not have.
         exhaustive: whether the missing labels count as absent; otherwise they are unknown.
+
+    >>> from tagformer.evaluation import load_split
+    >>> from tagformer.runs import Run
+    >>> test = load_split(Run.load("runs/mine"))
+    >>> test.split, len(test.dataset), test.missing
+    ('test', 16, ())
     """
 
     spec: str
@@ -57,6 +63,11 @@ def load_split(run: Run, spec: str | None = None, split: str | None = None, on_b
 
     Raises:
         TagformerError: no data, no such split, or data that has none of the run's labels.
+
+    >>> from tagformer.evaluation import load_split
+    >>> from tagformer.runs import Run
+    >>> len(load_split(Run.load("runs/mine"), "scenes?images=60", "train").dataset)
+    60
     """
     settings = run.recipe.data
     spec = spec or settings.spec
@@ -95,6 +106,13 @@ def evaluate_run(
 
     Raises:
         TagformerError, BadImageError: as `evaluate_model`.
+
+    >>> from tagformer.evaluation import EvaluationOptions, evaluate_run, load_split
+    >>> from tagformer.runs import Run
+    >>> run = Run.load("runs/mine")
+    >>> evaluation = evaluate_run(run, load_split(run), EvaluationOptions(known_shares=(0, 0.5), draws=1))
+    >>> [point.known_share for point in evaluation.known], (run.folder / "predictions" / "test.npz").is_file()
+    ([0, 0.5], True)
     """
     options = options or EvaluationOptions()
     path = run.folder / FOLDER / f"{data.split}.npz"

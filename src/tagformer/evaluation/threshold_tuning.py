@@ -32,6 +32,13 @@ class Tuned:
         before: the quality at threshold 0.5 and temperature 1.
         after: the quality of each half of the images at the thresholds and the temperature chosen on the other half,
             which is what to expect on new images.
+
+    >>> from tagformer.evaluation import evaluate_run, load_split, tune
+    >>> from tagformer.runs import Run
+    >>> run = Run.load("runs/mine")
+    >>> tuned = tune(evaluate_run(run, load_split(run)))
+    >>> tuned.thresholds.values.shape, tuned.temperature > 0
+    (torch.Size([12]), True)
     """
 
     thresholds: Thresholds

@@ -16,7 +16,14 @@ from tagformer.images.reading import Picture
 
 
 class ImageTransform(Protocol):
-    """A function that makes a uint8 tensor (3, size, size) from a picture."""
+    """A function that makes a uint8 tensor (3, size, size) from a picture.
+
+    >>> from PIL import Image
+    >>> from tagformer.images import Picture, evaluation_transform
+    >>> transform = evaluation_transform(32)
+    >>> transform.size, transform(Picture.of(Image.new("RGB", (60, 40)))).shape
+    (32, torch.Size([3, 32, 32]))
+    """
 
     size: int
 

@@ -15,7 +15,12 @@ CHUNK = 4_000_000  # draws that are held in memory at once
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the two ends of its confidence interval, as fractions."""
+    """A figure and the two ends of its confidence interval, as fractions.
+
+    >>> from tagformer.metrics import Interval
+    >>> Interval(value=0.9, low=0.85, high=0.93)
+    Interval(value=0.9, low=0.85, high=0.93)
+    """
 
     value: float
     low: float

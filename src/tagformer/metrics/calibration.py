@@ -22,6 +22,12 @@ class Reliability:
         count: the number of entries, that is pairs of an image and a label, in each bin.
         confidence: mean probability, NaN in an empty bin.
         frequency: share of positives, NaN in an empty bin.
+
+    >>> import torch
+    >>> from tagformer.metrics import reliability
+    >>> bins = reliability(torch.tensor([[0.2], [0.2], [0.9]]), torch.tensor([[0], [1], [1]]), bins=2)
+    >>> bins.count.tolist(), bins.frequency.tolist()
+    ([2.0, 1.0], [0.5, 1.0])
     """
 
     count: Tensor

@@ -26,6 +26,13 @@ class PrecisionRecall:
         CP, CR, CF1: means over the labels ("per class").
         OP, OR, OF1: over all decisions together ("overall").
         macro_F1: mean of the labels' F1.
+
+    >>> import torch
+    >>> from tagformer.metrics import precision_recall
+    >>> predicted = torch.tensor([[True, True], [True, False]])
+    >>> figures = precision_recall(predicted, torch.tensor([[1, 1], [0, 0]]))
+    >>> figures.CP, figures.CR, figures.OP
+    (0.75, 1.0, 0.6666666666666666)
     """
 
     CP: float
@@ -135,7 +142,13 @@ def precision_recall(
 
 @dataclass(frozen=True)
 class ImageScores:
-    """Figures of whole images, as means over the images; fractions in [0, 1]."""
+    """Figures of whole images, as means over the images; fractions in [0, 1].
+
+    >>> import torch
+    >>> from tagformer.metrics import image_scores
+    >>> image_scores(torch.tensor([[True, False]]), torch.tensor([[1, 0]])).subset_accuracy
+    1.0
+    """
 
     subset_accuracy: float
     hamming_loss: float

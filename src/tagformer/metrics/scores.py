@@ -37,6 +37,12 @@ class Scores:
         threshold: a probability; the mean where each label has its own threshold.
         images: the number of scored images.
         labels_scored: the number of labels that have a positive.
+
+    >>> import torch
+    >>> from tagformer.metrics import evaluate
+    >>> scores = evaluate(torch.tensor([[3.0, -1.0], [-2.0, 4.0]]), torch.tensor([[1, 0], [0, 1]]))
+    >>> scores.mAP, scores.all.CF1, scores.labels_scored
+    (1.0, 1.0, 2)
     """
 
     mAP: float  # noqa: N815

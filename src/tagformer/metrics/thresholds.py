@@ -22,6 +22,12 @@ class Thresholds:
         values: float32 (L,), the probability from which each label counts as predicted.
         undefined: columns of labels without a positive or without a negative to choose by; they keep 0.5.
         unreachable: columns of labels that do not reach the required precision at any threshold; they get 1.
+
+    >>> import torch
+    >>> from tagformer.metrics import tune_thresholds
+    >>> thresholds = tune_thresholds(torch.tensor([[0.2, 0.1], [0.6, 0.3]]), torch.tensor([[0, 0], [1, 0]]))
+    >>> thresholds.values, thresholds.undefined
+    (tensor([0.4000, 0.5000]), (1,))
     """
 
     values: Tensor

@@ -53,6 +53,12 @@ def convert_checkpoint(
     Raises:
         TagformerError: the name is unknown, the file cannot be read or has other content, or the number of labels
             differs.
+
+    >>> from tagformer.models import convert_checkpoint
+    >>> convert_checkpoint("ctran", "best_model.pt", labels=["cat", "dog"])
+    Traceback (most recent call last):
+        ...
+    tagformer.errors.TagformerError: checkpoint best_model.pt does not exist.
     """
     return read_checkpoint(name, path, labels, **options)[0]
 

@@ -20,6 +20,11 @@ class Confusion:
         images: the number of such images.
         share: their share of all images with the present label and without the predicted one.
         missed: on how many of them the present label is not predicted, so the one was taken for the other.
+
+    >>> import torch
+    >>> from tagformer.report import confusions
+    >>> confusions(torch.tensor([[True, False]]), torch.tensor([[0, 1]]))
+    [Confusion(predicted=0, present=1, images=1, share=1.0, missed=1)]
     """
 
     predicted: int
@@ -90,6 +95,11 @@ class Mistakes:
         label: column of the label.
         absent: images without the label that have the highest probabilities.
         present: images with the label that have the lowest probabilities.
+
+    >>> import torch
+    >>> from tagformer.report import worst_images
+    >>> worst_images(torch.tensor([[0.9], [0.1]]), torch.tensor([[0], [1]]), label=0)
+    Mistakes(label=0, absent=(0,), present=(1,))
     """
 
     label: int

@@ -40,7 +40,16 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Report:
-    """A report: the page, and two of its tables for use elsewhere."""
+    """A report: the page, and two of its tables for use elsewhere.
+
+    >>> from tagformer.evaluation import evaluate_run, load_split
+    >>> from tagformer.report import build_report
+    >>> from tagformer.runs import Run
+    >>> run = Run.load("runs/mine")
+    >>> report = build_report(run, load_split(run), evaluate_run(run, load_split(run)), worst_labels=0, resamples=10)
+    >>> report.html.startswith("<!doctype html>"), report.labels.header[0]
+    (True, 'label')
+    """
 
     html: str
     scores: Table
@@ -64,6 +73,14 @@ def build_report(
         worst_labels: the number of labels to show with their worst images, those with the lowest average precision.
         resamples: number of bootstrap resamples for the confidence interval of mAP.
         progress: called with the number of labels whose images have been read.
+
+    >>> from tagformer.evaluation import evaluate_run, load_split
+    >>> from tagformer.report import build_report
+    >>> from tagformer.runs import Run
+    >>> run = Run.load("runs/mine")
+    >>> test = load_split(run)
+    >>> len(build_report(run, test, evaluate_run(run, test), worst_labels=1, resamples=10).labels.rows)
+    12
     """
     targets = run.label_space.is_target
     thresholds = run.thresholds[targets]

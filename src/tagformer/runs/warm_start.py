@@ -22,6 +22,13 @@ def start_from_run(model: MultiLabelModel, folder: Path) -> int:
 
     Raises:
         TagformerError: not a run with weights, or one with another backbone.
+
+    >>> from tagformer.labels import LabelSpace
+    >>> from tagformer.runs import Run, start_from_run
+    >>> from tagformer.runs.run import model_from_recipe
+    >>> model = model_from_recipe(Run.load("runs/mine").recipe, LabelSpace(("cat", "dog")), load_weights=False)
+    >>> start_from_run(model, Path("runs/mine")) > 10_000
+    True
     """
     run = Run.load(folder)
     current = model.state_dict()

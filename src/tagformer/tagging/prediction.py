@@ -106,6 +106,10 @@ class Suggestion:
         name: the label.
         gain: the expected information gain of the answer, in weighted bits, see `questions`.
         probability: of the label, given the labels known so far.
+
+    >>> from tagformer.tagging import Suggestion
+    >>> Suggestion(name="boat", gain=1.5, probability=0.4).name
+    'boat'
     """
 
     name: str

@@ -35,6 +35,13 @@ class Fitted:
         train, val: the data.
         bad_images: one sentence for each image left out.
         rows: the history, one row per epoch.
+
+    >>> from tagformer.recipes import load_recipe
+    >>> from tagformer.training import fit
+    >>> small = ["data.spec=scenes?images=24", "data.batch_size=8", "data.workers=0", "training.epochs=1"]
+    >>> fitted = fit(load_recipe("scenes-ctran").overridden(small), Path("runs/small"))
+    >>> len(fitted.train), len(fitted.rows)
+    (24, 1)
     """
 
     folder: Path
@@ -56,6 +63,13 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, reporter: Reporter | No
     Raises:
         TagformerError: the folder is in use, data or weights are missing, or training diverges.
         TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
+
+    >>> from tagformer.recipes import load_recipe
+    >>> from tagformer.training import fit
+    >>> small = ["data.spec=scenes?images=24", "data.batch_size=8", "data.workers=0", "training.epochs=1"]
+    >>> fitted = fit(load_recipe("scenes-ctran").overridden(small), Path("runs/small"))
+    >>> (fitted.folder / "model.safetensors").is_file()
+    True
     """
     reporter = reporter or Reporter()
     prepared = prepare(recipe, out, resume, reporter)

@@ -34,6 +34,10 @@ class Conversion:
         spec: the address of the data set that was written.
         images: split -> number of images.
         left_out: one sentence for each image that could not be read.
+
+    >>> from tagformer.data import convert
+    >>> convert("scenes?images=6", "jsonl:copy", split="test")
+    Conversion(spec='jsonl:copy', images={'test': 1}, left_out=())
     """
 
     spec: str

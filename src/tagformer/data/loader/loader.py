@@ -48,6 +48,14 @@ class Batch:
         ids: B ids.
         indices: B positions in the data set.
         bad: one sentence for each image that could not be read; such images are not among the B.
+
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.data.loader import evaluation_loader
+    >>> from tagformer.images import evaluation_transform
+    >>> dataset = load_dataset("scenes?images=24", "test")
+    >>> batch = next(iter(evaluation_loader(dataset, evaluation_transform(32), batch_size=3, workers=0)))
+    >>> len(batch), batch.images.shape, batch.images.dtype, batch.bad
+    (3, torch.Size([3, 3, 32, 32]), torch.uint8, [])
     """
 
     images: Tensor
@@ -133,6 +141,13 @@ class ImageLoader(DataLoader[Any]):
         workers: number of loader processes; 0 loads in the main process.
         pin_memory: put the batches in pinned memory, from which a GPU copies faster.
         persistent: keep the processes from one pass to the next.
+
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.data.loader import ImageItems, ImageLoader
+    >>> from tagformer.images import evaluation_transform
+    >>> items = ImageItems(load_dataset("scenes?images=24", "test"), evaluation_transform(32))
+    >>> [batch.indices for batch in ImageLoader(items, [[2, 0], [1]], batch_size=2, workers=0)]
+    [[2, 0], [1]]
     """
 
     def __init__(

@@ -36,6 +36,14 @@ class Item(NamedTuple):
         id: its id in the target.
         record: its labels, and its sizes and boxes where they are known.
         image: its encoded bytes or its file.
+
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.data.formats import Item
+    >>> from tagformer.images.encoding import as_it_is
+    >>> record = load_dataset("scenes?images=6")[0]
+    >>> item = Item(0, record.id, record, as_it_is(record.image, stored=True))
+    >>> item.row, item.image.extension
+    (0, '.png')
     """
 
     row: int
@@ -107,7 +115,20 @@ def checked_text(value: str, kind: str) -> str:
 
 
 class Part(ABC):
-    """One part of a split, open for writing."""
+    """One part of a split, open for writing.
+
+    >>> from tagformer.data.formats import Part
+    >>> class Ids(Part):
+    ...     full = False
+    ...     def __init__(self):
+    ...         self.ids = []
+    ...     def add(self, item):
+    ...         self.ids.append(item.id)
+    ...     def close(self):
+    ...         pass
+    >>> Ids().full
+    False
+    """
 
     @property
     @abstractmethod
