@@ -36,12 +36,11 @@ class Fitted:
         bad_images: one sentence for each image left out.
         rows: the history, one row per epoch.
 
-    >>> from tagformer.recipes import load_recipe
-    >>> from tagformer.training import fit
-    >>> small = ["data.spec=scenes?images=24", "data.batch_size=8", "data.workers=0", "training.epochs=1"]
-    >>> fitted = fit(load_recipe("scenes-ctran").overridden(small), Path("runs/small"))
-    >>> len(fitted.train), len(fitted.rows)
-    (24, 1)
+    >>> from tagformer.data import load_dataset
+    >>> from tagformer.training import Fitted
+    >>> fitted = Fitted(Path("runs/mine"), load_dataset("scenes?images=24"), load_dataset("scenes?images=24", "val"))
+    >>> len(fitted.train), fitted.bad_images
+    (24, frozenset())
     """
 
     folder: Path
@@ -66,8 +65,9 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, reporter: Reporter | No
 
     >>> from tagformer.recipes import load_recipe
     >>> from tagformer.training import fit
-    >>> small = ["data.spec=scenes?images=24", "data.batch_size=8", "data.workers=0", "training.epochs=1"]
-    >>> fitted = fit(load_recipe("scenes-ctran").overridden(small), Path("runs/small"))
+    >>> small = ["data.spec=scenes?images=12", "data.batch_size=6", "data.workers=0", "image.size=32"]
+    >>> recipe = load_recipe("scenes-ctran").overridden([*small, "training.epochs=1"])
+    >>> fitted = fit(recipe, Path("runs/small"))
     >>> (fitted.folder / "model.safetensors").is_file()
     True
     """
