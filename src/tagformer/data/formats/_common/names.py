@@ -17,6 +17,7 @@ from tagformer.labels.space import PRESENT, LabelSpace
 
 CLEAR = ("|", ";", "#", "\t", "\n", ",")  # separators that names of one label rarely contain
 DOUBTFUL = (" ", "/", "+", "&", ":")  # separators that such names often contain
+SEPARATORS = (*CLEAR, *DOUBTFUL)
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
 LIST_START = re.compile(r"""[\[({]\s*['"\[({]|\[""")
 NO_LABEL = re.compile(
@@ -74,7 +75,7 @@ class Composites:
 
 
 def check_names(
-    source: str, names: Sequence[str], place: Callable[[str], str], separator: str | None, advice: str
+    source: str, names: Sequence[str], place: Callable[[str], str], separators: Sequence[str], advice: str
 ) -> tuple[str, ...]:
     """Look for names that are not the name of one label.
 
@@ -82,7 +83,7 @@ def check_names(
         source: the data set, for messages.
         names: the names.
         place: where a name occurs first.
-        separator: the separator that the user gave, so that no other is looked for; None: none was given.
+        separators: what may separate names; empty where the separator was given.
         advice: what to do where the names are numbers.
 
     Returns:
@@ -108,19 +109,18 @@ def check_names(
     if missing := [name for name in names if is_missing(name)]:
         quoted = " and ".join(f"'{name}'" for name in missing[:3])
         warnings.append(f"{source}: a label is called {quoted}, as programs write a missing value: check the names")
-    if separator is None:
-        warnings += _separators(source, names, place)
+    warnings += _separators(source, names, place, separators)
     return tuple(warnings)
 
 
-def _separators(source: str, names: Sequence[str], place: Callable[[str], str]) -> list[str]:
+def _separators(source: str, names: Sequence[str], place: Callable[[str], str], separators: Sequence[str]) -> list[str]:
     """Warnings of separators within names.
 
     Raises:
         TagformerError: most names with a separator consist of parts that recur.
     """
     warnings = []
-    for separator in (*CLEAR, *DOUBTFUL):
+    for separator in separators:
         composites = Composites.find(names, separator)
         shown = {" ": "spaces", "\t": "tabs", "\n": "line breaks"}.get(separator, f"'{separator}'")
         if composites.are_lists(len(names)):

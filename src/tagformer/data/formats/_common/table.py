@@ -14,7 +14,7 @@ from tagformer.data.columns import Files, Origins, Strings
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.cells import is_missing, split_tags
 from tagformer.data.formats._common.merging import first_rows, merge_rows
-from tagformer.data.formats._common.names import CLEAR, check_names, lonely_label_warnings
+from tagformer.data.formats._common.names import CLEAR, SEPARATORS, check_names, lonely_label_warnings
 from tagformer.data.formats._common.options import TagOptions, separator_option
 from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar
 from tagformer.data.sparse_rows import RowsBuilder
@@ -75,7 +75,7 @@ class Table:
         names: the labels in their order, where no labels.json fixes them; None: the labels that rows name, in
             alphabetical order where all rows are lists of tags, otherwise in the order of the columns.
         options: how cells of tags are read.
-        merge: where every row has at most one tag, an image may be in several rows.
+        text: tags are cells of text, as in a CSV. Where every row has at most one, an image may be in several rows.
         advice: what to do where the names in a column of tags are numbers.
     """
 
@@ -86,16 +86,16 @@ class Table:
         names: Sequence[str] | None = None,
         options: TagOptions = TagOptions(),  # noqa: B008  # it is frozen
         advice: str = "write the names of the labels",
-        merge: bool = False,
+        text: bool = False,
     ) -> None:
         self._word, self._sidecar_file, self._fixed, self._options = word, sidecar, names, options
-        self._advice = advice
+        self._advice, self._text = advice, text
         self._sidecar: Sidecar | None = None
         self._files: list[Path] = []
         self._columns: dict[str, int] = {}  # every spelling of a name -> its label's column
         self._names: list[str] = []  # the name of each column
         self._first_rows: list[int] = []  # for each column the row that names it first
-        self._tagged, self._any_tagged, self._mergeable = True, False, merge
+        self._tagged, self._any_tagged, self._mergeable = True, False, text
         self._untagged = 0
         self._missing: Counter[str] = Counter()
         self._has_ids = False
@@ -252,8 +252,9 @@ class Table:
         warnings: tuple[str, ...] = ()
         if self._any_tagged and self._fixed is None:
             places = dict(zip(self._names, self._first_rows, strict=True))
-            separator = self._options.separator
-            warnings = check_names(name, self._names, lambda label: origins[places[label]], separator, self._advice)
+            separators = [text for text in SEPARATORS if not (self._text and text == ";")]
+            separators = [] if self._options.separator else separators
+            warnings = check_names(name, self._names, lambda label: origins[places[label]], separators, self._advice)
         if self._missing:
             spellings = ", ".join(f"'{spelling}' ({count})" for spelling, count in self._missing.most_common(5))
             warnings += (f"{name}: {spellings} among the tags count as missing values, not as labels",)

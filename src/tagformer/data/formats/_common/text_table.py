@@ -33,7 +33,7 @@ def load_table(
     images: str | None,
     options: TagOptions,
     advice: str = "write the names of the labels",
-    merge: bool = False,
+    text: bool = False,
 ) -> MultiLabelDataset:
     """Load a file, or a folder's split files, which share one label space.
 
@@ -41,12 +41,12 @@ def load_table(
         suffix: of the split files, with the dot.
         read: gives the rows of a file.
         images: folder that the paths are relative to; None: the folder of the files.
-        options, advice, merge: see `Table`.
+        options, advice, text: see `Table`.
 
     Raises:
         TagformerError: as `read`, `Table.read` and `Table.build`.
     """
-    table, path = Table(options=options, advice=advice, merge=merge), _whole(path, suffix)
+    table, path = Table(options=options, advice=advice, text=text), _whole(path, suffix)
     for file in _split_files(path, suffix):
         table.read(file, read(file), split=file.stem if path.is_dir() else "")
     folder = path if path.is_dir() else path.parent

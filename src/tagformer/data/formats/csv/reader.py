@@ -84,7 +84,7 @@ class CsvFormat(Format):
             options.get("images"),
             TagOptions.parse(options),
             NUMBERS_ADVICE,
-            merge=True,
+            text=True,
         )
         return dataset.replace(warnings=(*dict.fromkeys(notes), *dataset.warnings))
 

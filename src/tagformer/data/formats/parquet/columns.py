@@ -27,7 +27,7 @@ def open_parquet(file: Path) -> pq.ParquetFile:
     """
     try:
         return pq.ParquetFile(file, buffer_size=1 << 20)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # a damaged name is a UnicodeDecodeError
         reason = str(error).split("\n")[0].rstrip(".")
         raise TagformerError(f"{file} is not a whole Parquet file ({reason}): write or fetch it again.") from error
 

@@ -79,7 +79,7 @@ class ParquetFormat(Format):
         tables = [Columns.read(file, file_split, options) for file, file_split in files]
         tags, first = TagOptions.parse(options), tables[0]
         advice = "choose the column of names with ?tags=COLUMN"
-        table = Table("row", names=first.classes, options=tags, advice=advice, merge=first.text)
+        table = Table("row", names=first.classes, options=tags, advice=advice, text=first.text)
         for columns in tables:
             if columns.classes != first.classes or (columns.image is None) != (first.image is None):
                 raise TagformerError(
@@ -131,7 +131,7 @@ def _rows(columns: Columns, separator: str | None) -> Iterator[Row]:
                 for i in range(len(batch)):
                     number += 1
                     yield _row(columns, {name: values[i] for name, values in cells.items()}, number, separator)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise TagformerError(
             f"cannot read {columns.file} after row {number} ({reason}): write or fetch it again."
