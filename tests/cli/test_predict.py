@@ -32,7 +32,7 @@ def test_names_with_separators_survive_csv_and_known(tmp_path: Path, tagformer: 
     )
     assert code == 0
     rows = list(csv.DictReader((tmp_path / "tags.csv").open(newline="")))
-    from tagformer.data.formats.csv import split_tags
+    from tagformer.data.formats._common.cells import split_tags
 
     assert set(split_tags(rows[0]["tags"])[:2]) == {ODD[0], ODD[2]}
     assert set(split_tags(rows[0]["tags"])) == set(ODD)

@@ -63,7 +63,8 @@ def describe(
         echo(f"{spec}, split {name}: {figures.images} images, {figures.labels} labels")
         echo(f"  labels per image  {figures.labels_per_image:.2f} (none on {figures.without_labels})")
         echo(f"  unknown cells     {figures.unknown:.1%}")
-    warnings = label_warnings(splits)
+    warnings = [*dict.fromkeys(warning for dataset in splits.values() for warning in dataset.warnings)]
+    warnings += label_warnings(splits)
     if read_images:
         with progress_bar("Reading images", sum(map(len, splits.values()))) as bar:
             inspected = inspect_images(splits, bar)

@@ -149,7 +149,7 @@ def _write_json(stream: Any, prediction: Prediction, top: int | None) -> None:
 
 
 def _write_row(writer: Any, prediction: Prediction, top: int | None) -> None:
-    from tagformer.data.formats.csv import join_tags
+    from tagformer.data.formats._common.cells import join_tags
 
     tags = _tags(prediction, top)
     probabilities = ";".join(f"{tag.probability:.4f}" for tag in tags)

@@ -8,6 +8,7 @@ from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.registry import Spec, get_format
 from tagformer.data.splits import split_by_id
 from tagformer.errors import BadImageError, TagformerError, did_you_mean
+from tagformer.labels.names import similarity_warnings
 from tagformer.labels.space import PRESENT
 
 
@@ -39,6 +40,7 @@ def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -
     if splits and split not in (*splits, "all"):
         raise TagformerError(f"{spec} has no '{split}' split; it has {', '.join(splits)}.")
     dataset = format_.load(parsed.path, split if splits else "all", parsed.options)
+    dataset = dataset.replace(warnings=dataset.warnings + similarity_warnings(dataset.label_space.names))
     if not splits and split != "all":
         dataset = dataset.subset(split_by_id(dataset.ids, {"val": 0.1, "test": 0.1})[split])
     if not len(dataset):
@@ -83,7 +85,7 @@ def load_training_data(
 def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> MultiLabelDataset:
     if on_bad_image == "keep":
         return dataset
-    missing = [i for i, image in enumerate(dataset.images) if isinstance(image, Path) and not image.is_file()]
+    missing = [i for i, image in enumerate(dataset.images) if isinstance(image, Path) and not _is_file(image)]
     if not missing:
         return dataset
     if on_bad_image == "skip":
@@ -98,3 +100,10 @@ def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> Mul
         f"{where}image {dataset.images[missing[0]]} does not exist{more}: fix the path, or leave such images out "
         "with --on-bad-image skip."
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or with a NUL
+        return False

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote_plus
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats.coco.captions import Coco1000Format
 from tagformer.data.formats.coco.instances import CocoFormat
-from tagformer.data.formats.csv import CsvFormat
+from tagformer.data.formats.csv.reader import CsvFormat
 from tagformer.data.formats.cub.reader import CubFormat
 from tagformer.data.formats.huggingface import HuggingFaceFormat
 from tagformer.data.formats.imagefolder import ImageFolderFormat

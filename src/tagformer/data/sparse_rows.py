@@ -136,6 +136,17 @@ class SparseRows:
         by_default = np.where(self._default == value, self.width - counts, 0)
         return torch.from_numpy(by_default + by_entry)
 
+    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The row, the column and the value of each entry, and the default of each row.
+
+        >>> import torch
+        >>> rows = SparseRows.from_dense(torch.tensor([[0, 1, 0], [-1, -1, 0]], dtype=torch.int8))
+        >>> [values.tolist() for values in rows.entries()]
+        [[0, 1], [1, 2], [1, 0], [0, -1]]
+        """
+        rows = np.repeat(np.arange(len(self)), np.diff(self._starts))
+        return rows, self._columns, self._values, self._default
+
     def present_together(self, value: int = 1) -> Tensor:
         """int64 (L, L): the number of rows in which two columns both have `value`."""
         together = torch.zeros(self.width, self.width, dtype=torch.int64)

@@ -5,6 +5,8 @@ from .masking import extra_groups as extra_groups
 from .masking import extra_mask_training as extra_mask_training
 from .masking import label_mask_training as label_mask_training
 from .masking import without_known as without_known
+from .names import plain_name as plain_name
+from .names import similar_names as similar_names
 from .parsing import parse_known as parse_known
 from .space import ABSENT as ABSENT
 from .space import PRESENT as PRESENT

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tagformer.errors import TagformerError, did_you_mean
+from tagformer.labels.names import plain_name
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 
@@ -23,7 +24,7 @@ class LabelSpace:
     """The names of the labels, in the order of the columns.
 
     Args:
-        names: one unique name per label.
+        names: one unique name per label, stored as `plain_name` spells it, as are those of the groups and of `extra`.
         groups: group name -> names of its labels (for example the 28 concept groups of CUB). A label is in at most
             one group.
         extra: names of the labels that are an input only: a model can be given them as known, but they are never
@@ -46,9 +47,10 @@ class LabelSpace:
     extra: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(self, "extra", tuple(self.extra))
-        object.__setattr__(self, "groups", {group: tuple(members) for group, members in self.groups.items()})
+        object.__setattr__(self, "names", tuple(map(_plain, self.names)))
+        object.__setattr__(self, "extra", tuple(map(_plain, self.extra)))
+        groups = {group: tuple(map(_plain, members)) for group, members in self.groups.items()}
+        object.__setattr__(self, "groups", groups)
         if not self.names:
             raise TagformerError("no labels: a label space needs at least one name.")
         index: dict[str, int] = {}
@@ -74,12 +76,14 @@ class LabelSpace:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The column of the label `name`.
+        """The column of the label `name`, in any spelling that looks the same (see `plain_name`).
 
         Raises:
             TagformerError: there is no such label; the message suggests the closest name.
         """
         index: dict[str, int] = self._index  # type: ignore[attr-defined]
+        if name not in index:
+            name = _plain(name)
         if name not in index:
             raise TagformerError(
                 f"unknown label '{name}'{did_you_mean(name, self.names) or f': there are {len(self)} labels'}."
@@ -165,6 +169,10 @@ class LabelSpace:
         if isinstance(labels, int):
             return cls(tuple(f"label_{position}" for position in range(labels)))
         return cls(tuple(labels))
+
+
+def _plain(name: str) -> str:
+    return plain_name(name) if isinstance(name, str) else name
 
 
 def without_extra(labels: Tensor, label_space: LabelSpace) -> Tensor:

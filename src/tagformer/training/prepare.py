@@ -77,6 +77,8 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
     on_bad_image = data.on_bad_image if recipe.uses_image else "keep"
     train, val = load_training_data(data.spec, data.val_fraction, recipe.training.seed, on_bad_image)
     reporter.message(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
+    for warning in dict.fromkeys((*train.warnings, *val.warnings)):
+        reporter.message(f"Warning: {warning}.")
     checkpoint = folder / CHECKPOINTS / LAST
     fresh = not checkpoint.is_file()
     if not fresh and not is_zipfile(checkpoint):

@@ -22,7 +22,10 @@ load, splits = FORMAT.load, FORMAT.splits
         (["path,tags", "a.jpg,dog", "b.jpg,black,white"], "line 3: 3 cells where the header has 2"),
         (["path,tags", "a.jpg"], "line 2: 1 cells where the header has 2"),
         (["path,tags", ",dog"], "line 2: no image path"),
-        (["path,tags", "a.jpg,dog", "b.jpg,dog", "a.jpg,cat"], r"line 4: image 'a\.jpg' is a duplicate of .*line 2"),
+        (
+            ["path,tags", "a.jpg,dog;cow", "b.jpg,dog", "a.jpg,cat"],
+            r"line 4: image 'a\.jpg' is a duplicate of .*line 2",
+        ),
         (["path,tags,split", "a.jpg,dog,dev"], "line 2: split 'dev': use train, val or test"),
         (["path,tags,split", "a.jpg,dog,"], "line 2: split '': use train, val or test"),
         (["name,tags", "a.jpg,dog"], "line 1: no column of image paths among name, tags"),
@@ -30,7 +33,7 @@ load, splits = FORMAT.load, FORMAT.splits
         (["path,cat,cat", "a.jpg,1,1"], "line 1: duplicate column 'cat'"),
         (["id,path,tags", "x,a.jpg,dog", " ,b.jpg,dog"], "line 3: no id"),
         (["id,path,tags", "x,a.jpg,dog", "x,b.jpg,dog"], r"line 3: id 'x' is a duplicate of .*my\.csv, line 2"),
-        (["path,dog,", "a.jpg,1,1"], "label 2 has an empty name"),
+        (["path,dog,", "a.jpg,1,1"], "line 2: '1' in column 3, which has no name in line 1"),
         (["path,tags"], "has no images"),
         (["path,tags", "a.jpg,"], "has no labels"),
         (["path,tags", 'a.jpg,"dog"s'], "line 2: not a valid CSV line"),
@@ -65,10 +68,10 @@ def test_an_option_that_does_not_fit_the_table_is_rejected(
         load(file, "all", options)
 
 
-def test_a_table_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
+def test_damaged_utf8_is_rejected_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "my.csv"
-    file.write_bytes("path,tags\na.jpg,Ärger\n".encode("latin-1"))
-    with pytest.raises(TagformerError, match=r"my\.csv is not UTF-8 text"):
+    file.write_bytes("path,tags\na.jpg,Ärger;Öl\n".encode() + b"b.jpg,\xff\n")
+    with pytest.raises(TagformerError, match=r"my\.csv, line 3: not valid UTF-8, unlike other lines"):
         load(file, "all", {})
 
 

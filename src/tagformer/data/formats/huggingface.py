@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.annotation import checked_id, class_names, read_annotation
 from tagformer.data.formats._common.format import Format
+from tagformer.data.formats._common.options import TAG_OPTIONS, TagOptions
 from tagformer.data.formats._common.sidecar import SIDECAR
 from tagformer.data.formats._common.stored import Cells, read_cell
 from tagformer.data.formats._common.table import Row, Table
@@ -32,6 +33,7 @@ class HuggingFaceFormat(Format):
         "labels": "name of the column of labels (default: the only one with lists of class indices or of text)",
         "config": "name of the data set's configuration (default: its own default)",
         "id": "name of a column of ids (default: the split and the row)",
+        **TAG_OPTIONS,
     }
     hub_names = True
 
@@ -53,14 +55,16 @@ class HuggingFaceFormat(Format):
         """
         loaded = _load_splits(path, options)
         image, labels, classes = _find_columns(path, next(iter(loaded.values())).features, options)
-        table, sources = Table("row", sidecar=path / SIDECAR), []
+        tags = TagOptions.parse(options)
+        advice = "choose the column of names with ?labels=COLUMN"
+        table, sources = Table("row", path / SIDECAR, classes, tags, advice), []
         for name, rows in loaded.items():
             if _find_columns(path, rows.features, options) != (image, labels, classes):
                 raise TagformerError(f"{path}: the columns or class names of its splits differ.")
-            table.read(Path(f"{path}, {name}"), _rows(path, name, rows, labels, classes, options.get("id")))
+            table.read(Path(f"{path}, {name}"), _rows(path, name, rows, labels, classes, options))
             sources.append(_ImageColumn(f"{path}, {name}", rows, image))
         images = Cells.concatenated(sources, [len(rows) for rows in loaded.values()])
-        return table.build(str(path), path, split, classes, images)
+        return table.build(str(path), path, split, images)
 
 
 def _load_splits(path: Path, options: Mapping[str, str]) -> dict[str, Any]:
@@ -147,8 +151,9 @@ def _is_labels(feature: Any) -> bool:
 
 
 def _rows(
-    path: Path, split: str, rows: Any, labels: str, classes: tuple[str, ...] | None, id_column: str | None
+    path: Path, split: str, rows: Any, labels: str, classes: tuple[str, ...] | None, options: Mapping[str, str]
 ) -> Iterator[Row]:
+    id_column, separator = options.get("id"), TagOptions.parse(options).separator
     columns = [labels, *([id_column] if id_column else [])]
     number = 0
     for batch in rows.select_columns(columns).with_format("arrow").iter(4096):
@@ -157,7 +162,7 @@ def _rows(
             number += 1
             origin = f"{path}, {split}, row {number}"
             names = class_names(tags, classes, origin) if classes and tags is not None else tags
-            cells, rest, tagged = read_annotation({"tags": names}, origin)
+            cells, rest, tagged = read_annotation({"tags": names}, origin, None if classes else separator)
             yield Row("", cells, rest, tagged, split, number, checked_id(image_id, origin) or f"{split}/{number}")
 
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.annotation import checked_id, parse, read_annotation, write_annotation
 from tagformer.data.formats._common.format import Format
+from tagformer.data.formats._common.options import TAG_OPTIONS, TagOptions
 from tagformer.data.formats._common.table import PATH_COLUMNS, Row, row_split
 from tagformer.data.formats._common.text_table import load_table, table_splits
 from tagformer.data.formats._common.writer import Item, Part, Staged, TextPart, Writer, append
@@ -50,7 +51,8 @@ class JsonlFormat(Format):
         "perhaps labels.json beside it"
     )
     options: ClassVar[Mapping[str, str]] = {
-        "images": "folder that the paths are relative to (default: the folder of the JSON lines)"
+        **TAG_OPTIONS,
+        "images": "folder that the paths are relative to (default: the folder of the JSON lines)",
     }
     path_options = ("images",)
     suffixes = (SUFFIX,)
@@ -62,7 +64,7 @@ class JsonlFormat(Format):
         Raises:
             TagformerError: as `load`.
         """
-        return table_splits(path, SUFFIX, lambda file: (row.split for row in _read(file)))
+        return table_splits(path, SUFFIX, lambda file: (row.split for row in _read(file, None)))
 
     def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
         """Load a split.
@@ -71,21 +73,22 @@ class JsonlFormat(Format):
             TagformerError: a line that is not an object, has no path or malformed labels, a duplicate image, no
                 images; the message names the file and the line.
         """
-        return load_table(path, split, SUFFIX, _read, options.get("images"))
+        tags = TagOptions.parse(options)
+        return load_table(path, split, SUFFIX, lambda file: _read(file, tags.separator), options.get("images"), tags)
 
 
-def _read(file: Path) -> Iterator[Row]:
+def _read(file: Path, separator: str | None) -> Iterator[Row]:
     """The rows of one file."""
     try:
         with file.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
-                    yield _row(line, number, file)
+                    yield _row(line, number, file, separator)
     except OSError as error:
         raise TagformerError(f"cannot read {file}: {error.strerror or error}.") from error
 
 
-def _row(line: bytes, number: int, file: Path) -> Row:
+def _row(line: bytes, number: int, file: Path, separator: str | None) -> Row:
     origin = f"{file}, line {number}"
     entry = parse(line, origin)
     path = next((entry[key] for key in PATH_COLUMNS if key in entry), None)
@@ -94,6 +97,6 @@ def _row(line: bytes, number: int, file: Path) -> Row:
     split = entry.get("split")
     if split is not None and not isinstance(split, str):
         raise TagformerError(f"{origin}: split {split!r}: use train, val or test.")
-    cells, rest, tagged = read_annotation(entry, origin)
+    cells, rest, tagged = read_annotation(entry, origin, separator)
     image_id = checked_id(entry.get("id"), origin)
     return Row(path, cells, rest, tagged, row_split(split, file, origin), number, image_id)

@@ -23,6 +23,7 @@ from tagformer.data.columns import Column, Rows, Strings
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.annotation import checked_id, parse, read_annotation, write_annotation
 from tagformer.data.formats._common.format import Format
+from tagformer.data.formats._common.options import TAG_OPTIONS, TagOptions
 from tagformer.data.formats._common.sidecar import SIDECAR
 from tagformer.data.formats._common.table import Row, Table
 from tagformer.data.formats._common.writer import Item, Part, Staged, Writer, move
@@ -89,6 +90,7 @@ class ShardFormat(Format):
         "{train,val,test}-*.tar or {train,val,test}/*.tar, or *.tar without splits, of KEY.jpg and KEY.json; perhaps "
         "labels.json beside them"
     )
+    options: ClassVar[Mapping[str, str]] = TAG_OPTIONS
     writer = ShardWriter
 
     def splits(self, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
@@ -108,10 +110,11 @@ class ShardFormat(Format):
                 round, a malformed .json; the message names the tar and the member.
         """
         root = path if path.is_dir() else path.parent
-        table, index = Table("sample", sidecar=root / SIDECAR), _Index()
+        tags = TagOptions.parse(options)
+        table, index = Table("sample", sidecar=root / SIDECAR, options=tags), _Index()
         for tar, tar_split in self._tars(path):
             if split in (tar_split, "all") or not (root / SIDECAR).is_file():
-                table.read(tar, index.read(tar, tar_split, root))
+                table.read(tar, index.read(tar, tar_split, root, tags.separator))
         return table.build(str(path), root, split, images=index.images())
 
     def _tars(self, path: Path) -> list[tuple[Path, str]]:
@@ -192,7 +195,7 @@ class _Index:
         """The images, in the order of the rows."""
         return Members(self._tars, self._which, self._names, self._offsets, self._lengths)
 
-    def read(self, tar: Path, split: str, root: Path) -> Iterator[Row]:
+    def read(self, tar: Path, split: str, root: Path, separator: str | None = None) -> Iterator[Row]:
         """The rows of one tar, in the order of the first member of each key."""
         prefix = tar.relative_to(root).with_suffix("").as_posix()
         self._tars.append(tar)
@@ -209,7 +212,7 @@ class _Index:
             self._lengths.append(length)
             origin = f"{tar}, {sample.annotation[0]}"
             entry = parse(sample.annotation[1], origin)
-            cells, rest, tagged = read_annotation(entry, origin)
+            cells, rest, tagged = read_annotation(entry, origin, separator)
             image_id = checked_id(entry.get("id"), origin) or f"{prefix}/{key}"
             yield Row("", cells, rest, tagged, split, number, image_id)
 

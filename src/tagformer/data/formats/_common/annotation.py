@@ -3,7 +3,8 @@
 ``{"tags": ["dog"], "absent": [...], "unknown": ["cat"]}`` lists the present labels; labels that it does not name are
 absent. Where ``tags`` is missing or null the image was not annotated: every label is unknown except those under
 ``absent``. ``{"present": ["dog"], "absent": ["cat"]}`` and ``{"labels": {"dog": 1, "cat": 0}}`` list the known labels;
-all other labels are unknown.
+all other labels are unknown. A text instead of a list of names must be that of a list, ``"['dog', 'cat']"``, or the
+separator must be given.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tagformer.data.formats._common.cells import read_list, split_tags
 from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 
@@ -44,12 +46,15 @@ def parse(text: bytes, origin: str) -> dict[str, Any]:
     return value
 
 
-def read_annotation(annotation: Mapping[str, Any], origin: str) -> tuple[dict[str, int], int, bool]:
+def read_annotation(
+    annotation: Mapping[str, Any], origin: str, separator: str | None = None
+) -> tuple[dict[str, int], int, bool]:
     """The label states in an annotation.
 
     Args:
         annotation: the object; other keys are ignored, and a list under ``labels`` is read as ``tags``.
         origin: its file and line, for messages.
+        separator: what separates names within a text, also within the names of a list; None: names are whole.
 
     Returns:
         label -> state; the state of all other labels; whether it is a list of tags.
@@ -62,19 +67,20 @@ def read_annotation(annotation: Mapping[str, Any], origin: str) -> tuple[dict[st
     >>> read_annotation({"labels": {"dog": 1, "cat": 0}}, "my.jsonl, line 2")
     ({'dog': 1, 'cat': 0}, -1, False)
     """
-    lists = {key: annotation[key] for key in KEYS if annotation.get(key) is not None}
+    lists = {key: annotation[key] for key in KEYS if annotation.get(key) not in (None, "")}
     states = annotation.get("labels")
+    states = None if states == "" else states
     if states is not None and "tags" in lists:
         raise TagformerError(f"{origin}: both 'tags' and 'labels': give one of them.")
-    if isinstance(states, list):
-        lists = {"tags": _names(states, "labels", origin), **lists}
+    if isinstance(states, list) or (isinstance(states, str) and (separator or read_list(states) is not None)):
+        lists = {"tags": _names(states, "labels", origin, separator), **lists}
     elif states is not None:
         if lists:
             raise TagformerError(f"{origin}: both '{next(iter(lists))}' and states in 'labels': give one of them.")
         return _read_states(states, origin), UNKNOWN, False
     cells: dict[str, int] = {}
     for key, names in lists.items():
-        for name in _names(names, key, origin):
+        for name in _names(names, key, origin, separator):
             if cells.setdefault(name, KEYS[key]) != KEYS[key]:
                 first = next(first for first, members in lists.items() if name in members)
                 raise TagformerError(f"{origin}: label '{name}' is in both '{first}' and '{key}': keep one.")
@@ -83,11 +89,18 @@ def read_annotation(annotation: Mapping[str, Any], origin: str) -> tuple[dict[st
     return cells, UNKNOWN, all(state == UNKNOWN for state in cells.values())
 
 
-def _names(value: Any, key: str, origin: str) -> list[str]:
+def _names(value: Any, key: str, origin: str, separator: str | None) -> list[str]:
+    if isinstance(value, str):
+        listed = split_tags(value.strip(), separator) if separator else read_list(value)
+        if listed is not None:
+            return listed
     if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
         form = "a list of names" if key != "labels" else "a list of names or an object of states"
-        raise TagformerError(f'{origin}: \'{key}\' must be {form}, as ["dog", "cat"].')
-    return value
+        advice = ", or name what separates the names in the text with ?separator=" if isinstance(value, str) else ""
+        raise TagformerError(f'{origin}: \'{key}\' must be {form}, as ["dog", "cat"]{advice}.')
+    if separator is None:
+        return value
+    return [part for name in value for part in split_tags(name, separator)]
 
 
 def _read_states(states: Any, origin: str) -> dict[str, int]:

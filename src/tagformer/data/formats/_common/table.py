@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,18 @@ import numpy as np
 
 from tagformer.data.columns import Files, Origins, Strings
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
+from tagformer.data.formats._common.cells import is_missing, split_tags
+from tagformer.data.formats._common.merging import first_rows, merge_rows
+from tagformer.data.formats._common.names import CLEAR, SEPARATORS, check_names, lonely_label_warnings
+from tagformer.data.formats._common.options import TagOptions, separator_option
 from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar
 from tagformer.data.sparse_rows import RowsBuilder
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.images.source import ImageSource
-from tagformer.labels.space import LabelSpace
+from tagformer.labels.names import plain_name
+from tagformer.labels.space import PRESENT, UNKNOWN, LabelSpace
 
-PATH_COLUMNS = ("path", "image", "file", "filename")
+PATH_COLUMNS = ("path", "image", "file", "filename", "file_name")
 TAG_COLUMNS = ("tags", "labels")
 
 
@@ -60,17 +66,38 @@ class Row:
 class Table:
     """Collects rows from one or several files.
 
+    Names that differ only in characters that do not show are one label (see `plain_name`). A list of tags that is only
+    a missing value, as ``nan``, counts as an empty one.
+
     Args:
         word: what the numbers of the rows count, for messages: line, row.
         sidecar: the file that may fix the labels; None: labels.json beside the first file.
+        names: the labels in their order, where no labels.json fixes them; None: the labels that rows name, in
+            alphabetical order where all rows are lists of tags, otherwise in the order of the columns.
+        options: how cells of tags are read.
+        text: tags are cells of text, as in a CSV. Where every row has at most one, an image may be in several rows.
+        advice: what to do where the names in a column of tags are numbers.
     """
 
-    def __init__(self, word: str = "line", sidecar: Path | None = None) -> None:
-        self._word, self._sidecar = word, sidecar
+    def __init__(
+        self,
+        word: str = "line",
+        sidecar: Path | None = None,
+        names: Sequence[str] | None = None,
+        options: TagOptions = TagOptions(),  # noqa: B008  # it is frozen
+        advice: str = "write the names of the labels",
+        text: bool = False,
+    ) -> None:
+        self._word, self._sidecar_file, self._fixed, self._options = word, sidecar, names, options
+        self._advice, self._text = advice, text
+        self._sidecar: Sidecar | None = None
         self._files: list[Path] = []
-        self._columns: dict[str, int] = {}
+        self._columns: dict[str, int] = {}  # every spelling of a name -> its label's column
+        self._names: list[str] = []  # the name of each column
         self._first_rows: list[int] = []  # for each column the row that names it first
-        self._tagged = True
+        self._tagged, self._any_tagged, self._mergeable = True, False, text
+        self._untagged = 0
+        self._missing: Counter[str] = Counter()
         self._has_ids = False
         self._paths, self._ids, self._rows = Strings(), Strings(), RowsBuilder()
         self._splits, self._which, self._numbers = array("b"), array("i"), array("q")
@@ -85,6 +112,9 @@ class Table:
             TagformerError: there are no rows, or one is of another split.
         """
         count = len(self._rows)
+        if not self._files:
+            self._sidecar = Sidecar.read(self._sidecar_file or file.with_name(SIDECAR))
+            self._fixed = self._sidecar.label_space.names if self._sidecar else self._fixed
         self._files.append(file)
         for row in rows:
             if split and row.split != split:
@@ -97,68 +127,150 @@ class Table:
             raise TagformerError(f"{file} has no images: it needs a {self._word} for each.")
 
     def add(self, row: Row) -> None:
-        """Add a row of the file read last."""
-        columns = self._columns
-        for name in row.cells:
-            if name not in columns:
-                columns[name] = len(columns)
-                self._first_rows.append(len(self._rows))
-        self._tagged = self._tagged and row.tagged
+        """Add a row of the file read last.
+
+        Raises:
+            TagformerError: two spellings of one label have different states.
+        """
+        columns, rest = self._columns, row.rest
+        try:
+            states = {columns[name]: state for name, state in row.cells.items()}
+        except KeyError:
+            states = self._add_names(row)
+        if len(states) != len(row.cells):
+            self._check_spellings(row)
+        if row.tagged:
+            self._any_tagged = True
+            if not states and (rest == UNKNOWN or row.cells):
+                self._untagged += 1
+                rest = self._options.untagged
+            elif len(states) > 1 or (states and PRESENT not in states.values()):
+                self._mergeable = False
+        else:
+            self._tagged = self._mergeable = False
         self._has_ids = self._has_ids or row.id is not None
-        self._rows.add({columns[name]: state for name, state in row.cells.items()}, row.rest)
+        self._rows.add(states, rest)
         self._paths.append(row.path)
         self._ids.append(row.path if row.id is None else row.id)
         self._splits.append(SPLITS.index(row.split) if row.split else -1)
         self._which.append(len(self._files) - 1)
         self._numbers.append(row.number)
 
+    def _add_names(self, row: Row) -> dict[int, int]:
+        """The states of a row by column, with new columns for new names and without missing values in lists of tags."""
+        columns, states = self._columns, {}
+        for spelling, state in row.cells.items():
+            if spelling not in columns:
+                name = plain_name(spelling)
+                if row.tagged and is_missing(name) and name not in (self._fixed or ()):
+                    self._missing[name] += 1
+                    continue
+                if name not in columns:
+                    columns[name] = len(self._names)
+                    self._names.append(name)
+                    self._first_rows.append(len(self._rows))
+                columns[spelling] = columns[name]
+            states[columns[spelling]] = state
+        return states
+
+    def _check_spellings(self, row: Row) -> None:
+        """
+        Raises:
+            TagformerError: two spellings of one label have different states.
+        """
+        states: dict[int, int] = {}
+        for name, state in row.cells.items():
+            column = self._columns.get(name)
+            if column is not None and states.setdefault(column, state) != state:
+                raise TagformerError(
+                    f"{self._files[-1]}, {self._word} {row.number}: label '{self._names[column]}' has two spellings "
+                    "that look the same, with different states: remove one."
+                )
+
     def build(
-        self,
-        name: str,
-        folder: Path,
-        split: str,
-        names: Sequence[str] | None = None,
-        images: Sequence[ImageSource] | None = None,
+        self, name: str, folder: Path, split: str, images: Sequence[ImageSource] | None = None
     ) -> MultiLabelDataset:
         """The data set of one split, or of ``all``.
 
         Args:
             name: the data set's name in messages.
             folder: what the paths are relative to.
-            names: the labels in their order, where no labels.json fixes them; None: the labels that rows name, in
-                alphabetical order where all rows are lists of tags, otherwise in the order of the columns.
             images: the image of each row; None: the files that the paths name.
 
         Raises:
-            TagformerError: a duplicate image or id, no labels, a label that is not in labels.json or `names`, or only
-                some rows with a split.
+            TagformerError: a duplicate image or id, no labels, a label that is not in labels.json or among the given
+                names, names that are not the name of one label, or only some rows with a split.
         """
         origins = Origins(self._files, np.array(self._which), np.array(self._numbers), self._word)
-        ids = self._ids if self._has_ids else self._paths
-        _check_unique(ids, origins, "id" if self._has_ids else "image")
         splits = np.array(self._splits)
         if (splits < 0).any() and (splits >= 0).any():
             first = origins[int(splits.argmin())]
             raise TagformerError(f"{first}: no split, but other rows have one: give every row a split, or none.")
-        sidecar = Sidecar.read(self._sidecar or self._files[0].with_name(SIDECAR))
-        label_space = sidecar.label_space if sidecar else self._label_space(name, names)
-        self._check_labels(label_space, sidecar, origins)
+        label_space = self._label_space(name)
+        self._check_labels(label_space, origins)
+        warnings = self._warnings(name, origins)
+        ids = self._ids if self._has_ids else self._paths
+        paths, places = self._paths, [label_space.index(label) for label in self._names]
+        rows = self._rows.build(len(label_space), places)
+        first_row = first_rows(ids)
+        if first_row is not None:
+            if self._has_ids or images is not None or not self._mergeable or (splits[first_row] != splits).any():
+                raise self._duplicate(ids, first_row, origins)
+            kept = np.unique(first_row)
+            warnings += (f"{name} has {len(ids)} rows for {len(kept)} images: the rows of an image are merged",)
+            rows, ids, paths = merge_rows(rows, first_row), ids.take(kept), paths.take(kept)
+            origins, splits = origins.take(kept), splits[kept]
+        exhaustive = self._sidecar.exhaustive if self._sidecar else None
         dataset = MultiLabelDataset(
             name=name,
             label_space=label_space,
-            images=Files(folder, self._paths) if images is None else images,
-            labels=self._rows.build(len(label_space), [label_space.index(label) for label in self._columns]),
+            images=Files(folder, paths) if images is None else images,
+            labels=rows,
             ids=ids,
             origins=origins,
-            exhaustive=self._tagged if sidecar is None or sidecar.exhaustive is None else sidecar.exhaustive,
+            exhaustive=self._tagged if exhaustive is None else exhaustive,
+            warnings=warnings + lonely_label_warnings(name, rows, label_space),
         )
         if split == "all":
             return dataset
         return dataset.subset(np.flatnonzero(splits == SPLITS.index(split)))
 
-    def _label_space(self, name: str, names: Sequence[str] | None) -> LabelSpace:
+    def _duplicate(self, ids: Strings, first: np.ndarray, origins: Origins) -> TagformerError:
+        row = int(np.flatnonzero(first != np.arange(len(first)))[0])
+        word = "id" if self._has_ids else "image"
+        return TagformerError(
+            f"{origins[row]}: {word} '{ids[row]}' is a duplicate of {origins[int(first[row])]}: "
+            "list each image once, with all its labels."
+        )
+
+    def _warnings(self, name: str, origins: Origins) -> tuple[str, ...]:
+        """One sentence for each likely mistake in the names, and for the cells that count as not annotated.
+
+        Raises:
+            TagformerError: the names are not the names of single labels.
+        """
+        warnings: tuple[str, ...] = ()
+        if self._any_tagged and self._fixed is None:
+            places = dict(zip(self._names, self._first_rows, strict=True))
+            separators = [text for text in SEPARATORS if not (self._text and text == ";")]
+            separators = [] if self._options.separator else separators
+            warnings = check_names(name, self._names, lambda label: origins[places[label]], separators, self._advice)
+        if self._missing:
+            spellings = ", ".join(f"'{spelling}' ({count})" for spelling, count in self._missing.most_common(5))
+            warnings += (f"{name}: {spellings} among the tags count as missing values, not as labels",)
+        if self._untagged and self._options.untagged == UNKNOWN:
+            warnings += (
+                f"{name}: {self._untagged} of {len(self._rows)} images have no tags and count as not annotated: they "
+                "are left out of training and scores; with ?empty=absent they count as images without any label",
+            )
+        return warnings
+
+    def _label_space(self, name: str) -> LabelSpace:
+        if self._sidecar is not None:
+            return self._sidecar.label_space
+        names = self._fixed
         if names is None:
-            names = sorted(self._columns) if self._tagged else list(self._columns)
+            names = sorted(self._names) if self._tagged else self._names
             if not names:
                 raise TagformerError(f"{name} has no labels: no image has a tag, and no column is a label.")
         try:
@@ -166,30 +278,23 @@ class Table:
         except TagformerError as error:
             raise TagformerError(f"{name}: {error}") from error
 
-    def _check_labels(self, label_space: LabelSpace, sidecar: Sidecar | None, origins: Origins) -> None:
+    def _check_labels(self, label_space: LabelSpace, origins: Origins) -> None:
         """
         Raises:
             TagformerError: a row names a label that the label space does not have.
         """
         allowed = set(label_space.names)
-        for label, row in zip(self._columns, self._first_rows, strict=True):
-            if label not in allowed:
-                where = f"in {sidecar.file}" if sidecar else f"among the {len(label_space)} labels"
-                raise TagformerError(
-                    f"{origins[row]}: label '{label}' is not {where}: fix the name, or add it there"
-                    f"{did_you_mean(label, label_space.names)}."
-                )
-
-
-def _check_unique(ids: Strings, origins: Origins, word: str) -> None:
-    hashes = np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids))
-    if len(np.unique(hashes)) == len(ids):
-        return
-    first: dict[str, int] = {}
-    for row, image_id in enumerate(ids):
-        if image_id in first:
+        for label, row in zip(self._names, self._first_rows, strict=True):
+            if label in allowed:
+                continue
+            where = f"in {self._sidecar.file}" if self._sidecar else f"among the {len(label_space)} labels"
+            for separator in (*CLEAR, " "):
+                if len(parts := split_tags(label, separator)) > 1 and allowed.issuperset(parts):
+                    raise TagformerError(
+                        f"{origins[row]}: label '{label}' is not {where}, but its parts are: separate them with "
+                        f"{separator_option(separator)}."
+                    )
             raise TagformerError(
-                f"{origins[row]}: {word} '{image_id}' is a duplicate of {origins[first[image_id]]}: "
-                "list each image once, with all its labels."
+                f"{origins[row]}: label '{label}' is not {where}: fix the name, or add it there"
+                f"{did_you_mean(label, label_space.names)}."
             )
-        first[image_id] = row

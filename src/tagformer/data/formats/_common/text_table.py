@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
+from tagformer.data.formats._common.options import TagOptions
 from tagformer.data.formats._common.table import Row, Table
 from tagformer.errors import TagformerError
 
@@ -25,7 +26,14 @@ def table_splits(path: Path, suffix: str, row_splits: Callable[[Path], Iterator[
 
 
 def load_table(
-    path: Path, split: str, suffix: str, read: Callable[[Path], Iterator[Row]], images: str | None
+    path: Path,
+    split: str,
+    suffix: str,
+    read: Callable[[Path], Iterator[Row]],
+    images: str | None,
+    options: TagOptions,
+    advice: str = "write the names of the labels",
+    text: bool = False,
 ) -> MultiLabelDataset:
     """Load a file, or a folder's split files, which share one label space.
 
@@ -33,11 +41,12 @@ def load_table(
         suffix: of the split files, with the dot.
         read: gives the rows of a file.
         images: folder that the paths are relative to; None: the folder of the files.
+        options, advice, text: see `Table`.
 
     Raises:
         TagformerError: as `read`, `Table.read` and `Table.build`.
     """
-    table, path = Table(), _whole(path, suffix)
+    table, path = Table(options=options, advice=advice, text=text), _whole(path, suffix)
     for file in _split_files(path, suffix):
         table.read(file, read(file), split=file.stem if path.is_dir() else "")
     folder = path if path.is_dir() else path.parent

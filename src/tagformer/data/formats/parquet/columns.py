@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,11 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from tagformer.data.formats._common.annotation import KEYS
+from tagformer.data.formats._common.options import list_option, not_used
 from tagformer.data.formats._common.table import PATH_COLUMNS, TAG_COLUMNS
 from tagformer.errors import TagformerError, did_you_mean
+
+ROW_NUMBERS = re.compile(r"__index_level_|Unnamed: \d|$")  # columns that pandas wrote for its index
 
 
 def open_parquet(file: Path) -> pq.ParquetFile:
@@ -23,7 +27,7 @@ def open_parquet(file: Path) -> pq.ParquetFile:
     """
     try:
         return pq.ParquetFile(file, buffer_size=1 << 20)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # a damaged name is a UnicodeDecodeError
         reason = str(error).split("\n")[0].rstrip(".")
         raise TagformerError(f"{file} is not a whole Parquet file ({reason}): write or fetch it again.") from error
 
@@ -40,6 +44,8 @@ class Columns:
         lists: key of an annotation -> its column of names (or of class indices, for tags).
         labels: the names of the columns that are a label each.
         classes: the names of the class indices.
+        text: the column of tags holds text, as the cells of a CSV do.
+        notes: what is not used.
     """
 
     file: Path
@@ -52,6 +58,8 @@ class Columns:
     lists: dict[str, str]
     labels: tuple[str, ...]
     classes: tuple[str, ...] | None
+    text: bool
+    notes: tuple[str, ...]
 
     @classmethod
     def read(cls, file: Path, file_split: str, options: Mapping[str, str]) -> Columns:
@@ -74,18 +82,27 @@ class Columns:
             )
         id_ = _find(file, fields, options, "id", ["id"], _is_id, "text or whole numbers")
         split = _find(file, fields, options, "split", ["split"], _is_text, "text")
-        tags = _find(file, fields, options, "tags", TAG_COLUMNS, _is_list, "a list of text or of class indices")
-        lists = {key: key for key in KEYS if key in fields and _is_list(fields[key], text_only=True)}
-        lists |= {"tags": tags} if tags else {}
-        classes = None
-        if tags and types.is_integer(fields[tags].value_type):
+        chosen = _chosen(file, fields, options)
+        tags, lists = None, {}
+        if "labels" not in options:
+            expected = "a list of text or of class indices, or text"
+            tags = _find(file, fields, options, "tags", TAG_COLUMNS, _is_tags, expected)
+            lists = {key: key for key in KEYS if key in fields and _is_list(fields[key], text_only=True)}
+            lists |= {"tags": tags} if tags else {}
+        classes, text = None, tags is not None and _is_text(fields[tags])
+        if tags and not text and types.is_integer(fields[tags].value_type):
             classes = _class_names(schema.metadata, tags)
             if classes is None:
                 raise TagformerError(
                     f"{file}: column '{tags}' holds class indices, but the file's metadata has no names for them."
                 )
-        labels = () if lists else _label_columns(file, fields, (path, image, id_, split))
-        return cls(file, file_split, rows, path, image, id_, split, lists, labels, classes)
+        special = {path, image, id_, split, *lists.values()}
+        others = [name for name in chosen if name not in special]
+        labels = () if lists else _label_columns(file, fields, others)
+        unused = [name for name in chosen if name not in special] if lists else []
+        return cls(
+            file, file_split, rows, path, image, id_, split, lists, labels, classes, text, not_used(file, unused)
+        )
 
 
 def _find(
@@ -118,18 +135,37 @@ def _find_image(file: Path, fields: Mapping[str, pa.DataType], options: Mapping[
     return stored[0] if stored else None
 
 
-def _label_columns(file: Path, fields: Mapping[str, pa.DataType], special: Sequence[str | None]) -> tuple[str, ...]:
-    """The columns that are a label each: all that are not special, nor an index that pandas wrote."""
-    labels = [name for name in fields if name not in special and not name.startswith("__index_level_")]
-    for name in labels:
-        if not _is_state(fields[name]):
-            raise TagformerError(
-                f"{file}: column '{name}' is of type {fields[name]}, but a label's column holds 1, 0 or null: "
-                "remove it, or name a column of tags with ?tags=COLUMN."
-            )
-    if not labels:
+def _chosen(file: Path, fields: Mapping[str, pa.DataType], options: Mapping[str, str]) -> list[str]:
+    """The columns that ``?labels=`` names, or else all that ``?ignore=`` does not name, without pandas' row numbers.
+
+    Raises:
+        TagformerError: an option names a column that does not exist.
+    """
+    labels, ignored = list_option(options, "labels"), list_option(options, "ignore") or ()
+    for name in (*(labels or ()), *ignored):
+        if name not in fields:
+            raise TagformerError(f"{file} has no column '{name}'{did_you_mean(name, fields)}.")
+    if labels is not None:
+        return list(labels)
+    return [name for name in fields if name not in ignored and not ROW_NUMBERS.match(name)]
+
+
+def _label_columns(file: Path, fields: Mapping[str, pa.DataType], names: Sequence[str]) -> tuple[str, ...]:
+    """The columns that are a label each.
+
+    Raises:
+        TagformerError: there is none, or one is of a type that holds no states.
+    """
+    other = [name for name in names if not _is_state(fields[name])]
+    if other:
+        quoted = ",".join(f'"{name}"' if "," in name else name for name in other)
+        raise TagformerError(
+            f"{file}: column '{other[0]}' is of type {fields[other[0]]}, but a label's column holds 1, 0 or null: "
+            f"leave such columns out with ?ignore={quoted}, or name a column of tags with ?tags=COLUMN."
+        )
+    if not names:
         raise TagformerError(f"{file} has no labels: add a column 'tags', or one column per label.")
-    return tuple(labels)
+    return tuple(names)
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None, column: str) -> tuple[str, ...] | None:
@@ -161,6 +197,10 @@ def _is_list(kind: pa.DataType, text_only: bool = False) -> bool:
     if not (types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)):
         return False
     return _is_text(kind.value_type) or (not text_only and types.is_integer(kind.value_type))
+
+
+def _is_tags(kind: pa.DataType) -> bool:
+    return _is_list(kind) or _is_text(kind)
 
 
 def _is_state(kind: pa.DataType) -> bool:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.annotation import STATES, checked_id, class_names, read_annotation
 from tagformer.data.formats._common.format import Format
+from tagformer.data.formats._common.options import COLUMN_OPTIONS, TAG_OPTIONS, TagOptions
 from tagformer.data.formats._common.stored import Cells
 from tagformer.data.formats._common.table import Row, Table, row_split
 from tagformer.data.formats.parquet.columns import Columns, open_parquet
@@ -42,9 +43,11 @@ class ParquetFormat(Format):
         "00002.parquet ...; image paths are relative to it; perhaps labels.json beside it"
     )
     options: ClassVar[Mapping[str, str]] = {
-        "path": "name of the column of image paths (default: path, image, file or filename)",
+        "path": "name of the column of image paths (default: path, image, file, filename or file_name)",
         "image": "name of the column of encoded images (default: image, or the only one of that type)",
         "tags": "name of the column of tags or class indices (default: tags or labels)",
+        **TAG_OPTIONS,
+        **COLUMN_OPTIONS,
         "id": "name of the column of ids (default: id, where it holds text or numbers wider than 8 bits)",
         "images": "folder that the paths are relative to (default: the folder of the file)",
     }
@@ -61,7 +64,7 @@ class ParquetFormat(Format):
         if path.is_dir():
             present = {split for _, split in _files(path)}
         else:
-            present = {row.split for row in _rows(Columns.read(*_files(path)[0], options))}
+            present = {row.split for row in _rows(Columns.read(*_files(path)[0], options), None)}
         return tuple(split for split in SPLITS if split in present)
 
     def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
@@ -74,18 +77,22 @@ class ParquetFormat(Format):
         files = _files(path)
         folder = Path(options["images"]) if "images" in options else files[0][0].parent
         tables = [Columns.read(file, file_split, options) for file, file_split in files]
-        first, table = tables[0], Table("row")
+        tags, first = TagOptions.parse(options), tables[0]
+        advice = "choose the column of names with ?tags=COLUMN"
+        table = Table("row", names=first.classes, options=tags, advice=advice, text=first.text)
         for columns in tables:
             if columns.classes != first.classes or (columns.image is None) != (first.image is None):
                 raise TagformerError(
                     f"{columns.file} and {first.file} have different columns or class names: write them alike."
                 )
-            table.read(columns.file, _rows(columns), split=columns.file_split if path.is_dir() else "")
+            table.read(columns.file, _rows(columns, tags.separator), split=columns.file_split if path.is_dir() else "")
         images = None
         if first.image is not None:
             sources = [ParquetColumn(columns.file, columns.image or "", folder) for columns in tables]
             images = Cells.concatenated(sources, [columns.rows for columns in tables])
-        return table.build(str(path), folder, split, first.classes, images)
+        dataset = table.build(str(path), folder, split, images)
+        notes = dict.fromkeys(note for columns in tables for note in columns.notes)
+        return dataset.replace(warnings=(*notes, *dataset.warnings))
 
 
 def _files(path: Path) -> list[tuple[Path, str]]:
@@ -112,7 +119,7 @@ def _split(word: str) -> str:
     return {"validation": "val", "all": ""}.get(word, word)  # "all": data without splits
 
 
-def _rows(columns: Columns) -> Iterator[Row]:
+def _rows(columns: Columns, separator: str | None) -> Iterator[Row]:
     """The rows of one file."""
     special = [name for name in (columns.path, columns.id, columns.split) if name]
     names = [*special, *columns.lists.values(), *columns.labels]
@@ -123,15 +130,15 @@ def _rows(columns: Columns) -> Iterator[Row]:
                 cells = {name: batch.column(name).to_pylist() for name in names}
                 for i in range(len(batch)):
                     number += 1
-                    yield _row(columns, {name: values[i] for name, values in cells.items()}, number)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                    yield _row(columns, {name: values[i] for name, values in cells.items()}, number, separator)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise TagformerError(
             f"cannot read {columns.file} after row {number} ({reason}): write or fetch it again."
         ) from error
 
 
-def _row(columns: Columns, cells: Mapping[str, Any], number: int) -> Row:
+def _row(columns: Columns, cells: Mapping[str, Any], number: int, separator: str | None) -> Row:
     origin = f"{columns.file}, row {number}"
     path = cells[columns.path] if columns.path else None
     if not path and columns.image is None:
@@ -145,9 +152,11 @@ def _row(columns: Columns, cells: Mapping[str, Any], number: int) -> Row:
     if not columns.lists:
         return Row(path or "", _states(columns, cells, origin), UNKNOWN, False, split, number, image_id)
     annotation = {key: cells[column] for key, column in columns.lists.items()}
+    if columns.text:
+        separator = separator or ";"
     if columns.classes is not None and annotation["tags"] is not None:
         annotation["tags"] = class_names(annotation["tags"], columns.classes, origin)
-    labels, rest, tagged = read_annotation(annotation, origin)
+    labels, rest, tagged = read_annotation(annotation, origin, None if columns.classes else separator)
     return Row(path or "", labels, rest, tagged, split, number, image_id)
 
 

@@ -1,0 +1,2 @@
+from .reader import CsvFormat as CsvFormat
+from .writer import CsvWriter as CsvWriter
