@@ -22,6 +22,7 @@ from tagformer.runs.run import BEST, HISTORY, write_weights
 from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.build import Built, build
 from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint, Patience, Position
+from tagformer.training.checkpoints import CheckpointFiles
 from tagformer.training.module import model_state
 from tagformer.training.prepare import Prepared, Reporter, prepare
 
@@ -85,7 +86,7 @@ def train(prepared: Prepared, built: Built, reporter: Reporter) -> Fitted:
     if resume_from is None:
         reporter.message(f"Training will take about {duration(_estimated_seconds(prepared, built))} on this machine.")
     with _quiet(), last.handle_signals():
-        trainer.fit(module, built.loader, built.val_loader, ckpt_path=resume_from, weights_only=False)
+        trainer.fit(module, built.loader, built.val_loader, ckpt_path=resume_from, weights_only=True)
     bad_images = frozenset({*module.bad_images, *prepared.train.left_out, *prepared.val.left_out})
     return Fitted(folder, prepared.train, prepared.val, bad_images, history.rows)
 
@@ -122,6 +123,7 @@ def _create_trainer(prepared: Prepared, callbacks: list[Callback], batches: int,
         callbacks=callbacks,
         logger=_loggers(prepared.recipe, prepared.folder),
         default_root_dir=prepared.folder,
+        plugins=[CheckpointFiles()],
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, batches),
         enable_model_summary=False,

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.load import load_training_data
 from tagformer.errors import TagformerError
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.run import CHECKPOINTS, LABELS, LAST, RECIPE, Run, write_labels
+from tagformer.training.checkpoints import check_checkpoint
 
 
 def _ignore(value: Any) -> None:
@@ -79,10 +79,8 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
     reporter.message(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
     checkpoint = folder / CHECKPOINTS / LAST
     fresh = not checkpoint.is_file()
-    if not fresh and not is_zipfile(checkpoint):
-        raise TagformerError(
-            f"{checkpoint} is damaged and the run cannot go on: delete it, and the same command trains from the start."
-        )
+    if not fresh:
+        check_checkpoint(checkpoint)
     return Prepared(recipe, folder, train, val, resume, fresh)
 
 

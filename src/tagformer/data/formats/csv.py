@@ -5,6 +5,9 @@ column per label a cell is 1 (present), 0 (absent) or empty (unknown). An empty 
 not annotated; an image without any tags is written ``;``. An image's id is its path, or the cell of a column ``id``.
 Beside tags that column may be anywhere; with one column per label it must come directly before ``path``, since
 elsewhere it is a label.
+
+A cell that a spreadsheet would run as a formula may have an apostrophe before it, as ``predict --out`` writes it:
+``'=1+1`` is read as ``=1+1``, and ``''=1+1`` as ``'=1+1``.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from tagformer.data.formats._common.text_table import load_table, table_splits
 from tagformer.data.formats._common.writer import Item, Part, Staged, TextPart, Writer, append
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
+from tagformer.safe_text import data_cell, original_cell
 
 SUFFIX = ".csv"
 STATES = {
@@ -112,7 +116,7 @@ def _fits(text: str) -> bool:
 
 def _csv_line(cells: Sequence[str]) -> str:
     buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerow(cells)
+    csv.writer(buffer).writerow([data_cell(cell) for cell in cells])
     return buffer.getvalue()
 
 
@@ -182,10 +186,10 @@ def _lines(file: Path, options: Mapping[str, str]) -> Iterator[tuple[_Header, li
             names = next(reader, None)
             if names is None:
                 raise TagformerError(f"{file} is empty: it needs a header and a line for each image.")
-            header = _Header.parse(file, names, options)
+            header = _Header.parse(file, [original_cell(name) for name in names], options)
             for cells in reader:
                 if cells:
-                    yield header, cells, reader.line_num
+                    yield header, [original_cell(cell) if cell[:1] == "'" else cell for cell in cells], reader.line_num
     except UnicodeDecodeError as error:
         raise TagformerError(f"{file} is not UTF-8 text: save it as a UTF-8 CSV.") from error
     except csv.Error as error:
