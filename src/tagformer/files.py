@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tagformer.errors import TagformerError
+from tagformer.errors import CannotWriteError, TagformerError
 
 __all__ = [
     "atomic_write",
@@ -40,8 +40,13 @@ HIDDEN_FOLDERS = frozenset({"__MACOSX"})  # besides those whose names begin with
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, make_folder: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`, which replaces `path` once the block ends without an error.
+
+    Args:
+        path: the file to write.
+        make_folder: create its folder where there is none. False where the folder was there before: then it was
+            removed in the meantime.
 
     Raises:
         TagformerError: the folder cannot be created or written, or `path` exists and is not a regular file.
@@ -58,7 +63,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     check_output_file(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}.", suffix=path.suffix, dir=path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -87,7 +93,7 @@ def disk_errors(path: Path, *written: Path) -> Iterator[None]:
         written: files whose errors of any kind are errors of writing, such as a removed folder.
 
     Raises:
-        TagformerError: the disk or one of the files cannot be written.
+        CannotWriteError: the disk or one of the files cannot be written.
 
     >>> import errno
     >>> from pathlib import Path
@@ -95,8 +101,8 @@ def disk_errors(path: Path, *written: Path) -> Iterator[None]:
     >>> with disk_errors(Path("a.txt")):
     ...     raise OSError(errno.ENOSPC, "No space left on device")
     Traceback (most recent call last):
-    tagformer.errors.TagformerError: cannot write a.txt (No space left on device): free some space and run the same \
-command again.
+    tagformer.errors.CannotWriteError: cannot write a.txt (No space left on device): free some space, and run the \
+same command again.
     """
     try:
         yield
@@ -109,14 +115,14 @@ command again.
         raise cannot_write(path, cause) from error
 
 
-def cannot_write(path: Path | str, error: OSError) -> TagformerError:
+def cannot_write(path: Path | str, error: OSError) -> CannotWriteError:
     """The error that says why a file cannot be written, and what to do."""
-    advice = "choose another place"
+    remedy = "choose another place"
     if error.errno in FULL:
-        advice = "free some space and run the same command again"
+        remedy = "free some space"
     elif error.errno == errno.ENOENT:
-        advice = "its folder was removed; create the folder and run the same command again"
-    return TagformerError(f"cannot write {path} ({error.strerror or error}): {advice}.")
+        remedy = "restore its folder, which was removed"
+    return CannotWriteError(path, error.strerror or str(error), remedy)
 
 
 def _disk_error(error: BaseException, files: set[str]) -> OSError | None:

@@ -77,7 +77,10 @@ class History(Callback):
             **figures,
         }
         self.rows.append(row)
-        with atomic_write(self.path) as temporary, temporary.open("w", newline="") as stream:
+        with (
+            atomic_write(self.path, make_folder=False) as temporary,
+            temporary.open("w", newline="") as stream,
+        ):
             writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
             writer.writeheader()
             writer.writerows(

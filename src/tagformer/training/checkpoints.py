@@ -24,7 +24,7 @@ class CheckpointFiles(CheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        with atomic_write(path) as temporary, temporary.open("wb") as stream:
+        with atomic_write(path, make_folder=False) as temporary, temporary.open("wb") as stream:
             torch.save(checkpoint, stream)
 
     def load_checkpoint(

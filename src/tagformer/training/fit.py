@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.errors import TagformerError
+from tagformer.errors import CannotWriteError, TagformerError
 from tagformer.recipes.recipe import Recipe
-from tagformer.runs.run import BEST, HISTORY, write_weights
+from tagformer.runs.lock import run_lock
+from tagformer.runs.run import BEST, HISTORY, RECIPE, write_weights
 from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.build import Built, build
 from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint, Patience, Position
@@ -56,12 +58,20 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, reporter: Reporter | No
 
     Raises:
         TagformerError: the folder is in use, data or weights are missing, or training diverges.
+        CannotWriteError: the disk is full, or the folder was removed.
         TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     reporter = reporter or Reporter()
-    prepared = prepare(recipe, out, resume, reporter)
-    built = build(prepared, reporter)
-    return train(prepared, built, reporter)
+    try:
+        with run_lock(out):
+            prepared = prepare(recipe, out, resume, reporter)
+            built = build(prepared, reporter)
+            return train(prepared, built, reporter)
+    except CannotWriteError as error:
+        if not (out / RECIPE).is_file():
+            raise
+        then = f"go on with: tagformer train --resume --out {shlex.quote(str(out))}"
+        raise CannotWriteError(error.path, error.reason, error.remedy, then) from error
 
 
 def train(prepared: Prepared, built: Built, reporter: Reporter) -> Fitted:

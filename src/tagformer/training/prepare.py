@@ -10,7 +10,9 @@ from typing import Any
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.load import load_training_data
 from tagformer.errors import TagformerError
+from tagformer.files import check_output_folder, disk_errors
 from tagformer.recipes.recipe import Recipe
+from tagformer.runs.lock import LOCK
 from tagformer.runs.run import CHECKPOINTS, LABELS, LAST, RECIPE, Run, write_labels
 from tagformer.training.checkpoints import check_checkpoint
 
@@ -91,6 +93,9 @@ def save_settings(prepared: Prepared) -> None:
         TagformerError: the run was started with other labels.
     """
     folder, train = prepared.folder, prepared.train
+    check_output_folder(folder)
+    with disk_errors(folder, folder, prepared.checkpoint.parent):
+        prepared.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if not prepared.resume or not (folder / RECIPE).is_file():
         prepared.recipe.save(folder / RECIPE)
     if not (folder / LABELS).is_file():
@@ -102,7 +107,7 @@ def save_settings(prepared: Prepared) -> None:
 def _check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise TagformerError(f"{folder} is a file: choose another --out.")
-    if not resume and folder.exists() and any(folder.iterdir()):
+    if not resume and any(file.name != LOCK and not file.is_dir() for file in folder.rglob("*")):
         raise TagformerError(
             f"{folder} is not empty: choose another --out, or go on with 'tagformer train --resume --out {folder}'."
         )
