@@ -30,7 +30,7 @@ from torchvision import transforms as v1
 
 from tagformer.data import MultiLabelDataset, convert, load_dataset
 from tagformer.data.formats.scenes import Scene
-from tagformer.data.loader.loader import ImageItems, ImageLoader, ignore_interrupts
+from tagformer.data.loader.loader import ImageItems, ImageLoader
 from tagformer.images.reading import EXTENSIONS
 from tagformer.images.transforms import normalise, training_transform
 
@@ -71,7 +71,7 @@ def ours(dataset: MultiLabelDataset, size: int, workers: int, own_memory: bool =
     batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
     loader: DataLoader[Any] = ImageLoader(items, batches, BATCH, workers)
     if not own_memory:
-        options: dict[str, Any] = {"collate_fn": items.collate, "worker_init_fn": ignore_interrupts}
+        options: dict[str, Any] = {"collate_fn": items.collate}
         loader = DataLoader(items, batch_sampler=batches, num_workers=workers, **options)
     out = None
     for batch in loader:

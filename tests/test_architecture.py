@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "tagformer"
 # From the ground up: a module imports from its own layer and those before it.
 LAYERS = (
     ("errors", "_version"),
-    ("extensions", "files"),
+    ("extensions", "files", "safe_text"),
     ("labels",),
     ("images",),
     ("losses", "metrics"),

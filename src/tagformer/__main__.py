@@ -1,5 +1,5 @@
 """``python -m tagformer``: the command line."""
 
-from tagformer.cli import main
+from tagformer.cli.program import main
 
 main()

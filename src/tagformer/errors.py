@@ -2,6 +2,7 @@
 
 * TagformerError
   + BadImageError
+  + CannotWriteError
   + TrainingInterruptedError
 
 Mistakes in the code that calls a function, such as tensors of different shapes, are a plain ``ValueError``.
@@ -12,7 +13,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BadImageError", "TagformerError", "TrainingInterruptedError", "check_choice", "did_you_mean"]
+__all__ = [
+    "BadImageError",
+    "CannotWriteError",
+    "TagformerError",
+    "TrainingInterruptedError",
+    "check_choice",
+    "did_you_mean",
+]
 
 
 class TagformerError(Exception):
@@ -27,6 +35,19 @@ class TagformerError(Exception):
 
 class BadImageError(TagformerError):
     """An image cannot be read. The message names the image."""
+
+
+class CannotWriteError(TagformerError):
+    """A file cannot be written: the disk is full or read-only, or the folder was removed.
+
+    Attributes:
+        path, reason: the file, and what the operating system says.
+        remedy: what the user has to do first.
+    """
+
+    def __init__(self, path: object, reason: str, remedy: str, then: str = "run the same command again") -> None:
+        super().__init__(f"cannot write {path} ({reason}): {remedy}, and {then}.")
+        self.path, self.reason, self.remedy = path, reason, remedy
 
 
 class TrainingInterruptedError(TagformerError):

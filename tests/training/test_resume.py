@@ -39,7 +39,7 @@ EVERYTHING = (
 def final_state(run: Path) -> dict[str, torch.Tensor]:
     """All that training leaves behind: the kept weights, the last ones, their average, and the optimizer's state."""
     state = dict(load_file(run / "model.safetensors"))
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=False)
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     for part in ("state_dict", "current_model_state"):
         state.update({f"{part}.{name}": value for name, value in checkpoint.get(part, {}).items()})
     for index, values in checkpoint["optimizer_states"][0]["state"].items():
@@ -111,7 +111,7 @@ def test_a_run_killed_in_mid_epoch_resumes_bit_for_bit(tmp_path: Path, small_rec
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    done = torch.load(checkpoint, weights_only=False)["global_step"]
+    done = torch.load(checkpoint, weights_only=True)["global_step"]
     assert 0 < done < 150
     assert done % 50, "the checkpoint is of mid-epoch"
 
@@ -138,7 +138,7 @@ def test_ctrl_c_writes_a_checkpoint_and_names_the_command_that_resumes(
             fit(small_recipe("training.epochs=2"), tmp_path / "broken")
     assert caught.value.exit_code == 130
     assert signal.getsignal(signal.SIGINT) is before
-    assert torch.load(tmp_path / "broken" / "checkpoints" / "last.ckpt", weights_only=False)["global_step"] == 4
+    assert torch.load(tmp_path / "broken" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
     fit(small_recipe("training.epochs=2"), tmp_path / "broken", resume=True)
     fit(small_recipe("training.epochs=2"), tmp_path / "whole")
     assert_same_weights(final_state(tmp_path / "whole"), final_state(tmp_path / "broken"))

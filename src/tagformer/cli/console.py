@@ -7,13 +7,16 @@ import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from tagformer.safe_text import printable
 
 if TYPE_CHECKING:
     from tagformer.evaluation.evaluate import Evaluation, GroupsPoint
@@ -31,8 +34,18 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 Workers = Annotated[int, typer.Option(min=0, help="Loader processes.")]
 OnBadImage = Annotated[str, typer.Option(help="error or skip.")]
 
-console = Console(highlight=False, markup=False, emoji=False)  # names of labels and files are printed as they are
-errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+class SafeConsole(Console):
+    """A console that writes out the control characters in names of labels and files, also in tables."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every text on the console goes through here."""
+        return super().render_str(printable(text), **options)
+
+
+# Names of labels and files are no markup.
+console = SafeConsole(highlight=False, markup=False, emoji=False)
+errors = SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def echo(line: str) -> None:
@@ -55,7 +68,7 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
     """Show a progress bar with the remaining time."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=errors.is_terminal) as progress:
-        yield Bar(progress, progress.add_task(title, total=total))
+        yield Bar(progress, progress.add_task(printable(title), total=total))
 
 
 def split_to_score(run: Run, data: str | None, split: str | None, on_bad_image: str = "error") -> SplitOfRun:

@@ -29,7 +29,7 @@ def import_checkpoint(
     from tagformer.data.load import load_dataset
     from tagformer.models.checkpoints import read_checkpoint
     from tagformer.recipes.recipe import load_recipe
-    from tagformer.runs.run import RECIPE, write_labels, write_weights
+    from tagformer.runs.run import LABELS, RECIPE, WEIGHTS, write_labels, write_weights
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TagformerError(f"{out} is not empty: choose another --out.")
@@ -45,9 +45,14 @@ def import_checkpoint(
     kept = {key: value for key, value in settings.model.options.items() if key in FREE}
     settings.model.name, settings.model.options = kind, kept | options
     settings.image.mean, settings.image.std = settings.image.statistics(model.backbone)
-    settings.save(out / RECIPE)
-    write_weights(out, model.state_dict())
-    write_labels(out, label_space)
+    try:
+        settings.save(out / RECIPE)
+        write_labels(out, label_space)
+        write_weights(out, model.state_dict())
+    except BaseException:  # so that the same command can be run again
+        for name in (RECIPE, LABELS, WEIGHTS):
+            (out / name).unlink(missing_ok=True)
+        raise
     count = sum(parameter.numel() for parameter in model.parameters())
     echo(f"{out}: {type(model).__name__} with {len(label_space)} labels and {count / 1e6:.1f} M weights.")
     echo(f"Next: tagformer evaluate {out} --data FORMAT:PATH --known-share 0,25,50,75")

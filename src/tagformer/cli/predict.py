@@ -17,6 +17,7 @@ import typer
 
 from tagformer.cli.console import BatchSize, Feedback, OnBadImage, RunFolder, Workers, echo, errors, progress_bar
 from tagformer.errors import TagformerError, check_choice
+from tagformer.safe_text import spreadsheet_cell
 
 if TYPE_CHECKING:
     from tagformer.tagging.prediction import Prediction, Tag
@@ -153,7 +154,8 @@ def _write_row(writer: Any, prediction: Prediction, top: int | None) -> None:
 
     tags = _tags(prediction, top)
     probabilities = ";".join(f"{tag.probability:.4f}" for tag in tags)
-    writer.writerow((prediction.image, join_tags([tag.name for tag in tags]), probabilities))
+    cells = (prediction.image, join_tags([tag.name for tag in tags]), probabilities)
+    writer.writerow(spreadsheet_cell(cell) for cell in cells)
 
 
 def _print_whole(prediction: Prediction, top: int | None) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from tagformer.cli.console import BatchSize, OnBadImage, RunFolder, Workers, echo, progress_bar, split_to_score
 from tagformer.errors import check_choice
+from tagformer.safe_text import spreadsheet_cell
 
 if TYPE_CHECKING:
     from tagformer.data.dataset import MultiLabelDataset
@@ -123,7 +124,8 @@ def _write(out: Path, found: Found, search: Search) -> None:
             atomic_write(out / "similar.csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as stream,
         ):
-            csv.writer(stream).writerows([["image", "run", "similar", "cosine"], *found.table])
+            rows = [["image", "run", "similar", "cosine"], *found.table]
+            csv.writer(stream).writerows([spreadsheet_cell(cell) for cell in row] for row in rows)
         echo(f"{len(search.images)} images: {out / 'similar.png'} and {out / 'similar.csv'}")
     for file, chart in found.charts.items():
         write_text(file, chart)

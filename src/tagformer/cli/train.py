@@ -74,6 +74,7 @@ def train(
 
 def _resumed(out: Path, given: list[str], on_bad_image: str | None) -> Recipe:
     from tagformer.recipes.recipe import load_recipe
+    from tagformer.runs.lock import run_lock
     from tagformer.runs.run import RECIPE
 
     if not (out / RECIPE).is_file():
@@ -83,7 +84,8 @@ def _resumed(out: Path, given: list[str], on_bad_image: str | None) -> Recipe:
     recipe = load_recipe(out / RECIPE)
     if on_bad_image is not None:  # a run that was stopped by a bad image may go on without it
         recipe = recipe.overridden([f"data.on_bad_image={on_bad_image}"])
-        recipe.save(out / RECIPE)
+        with run_lock(out):
+            recipe.save(out / RECIPE)
     return recipe
 
 

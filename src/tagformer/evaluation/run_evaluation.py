@@ -18,7 +18,7 @@ from tagformer.data.registry import Spec
 from tagformer.errors import TagformerError
 from tagformer.evaluation.evaluate import Evaluation, KnownPoint, evaluate_model
 from tagformer.evaluation.options import EvaluationOptions
-from tagformer.files import atomic_write
+from tagformer.files import atomic_write, open_regular
 from tagformer.metrics.scores import evaluate
 from tagformer.models.feedback import FeedbackPropagation
 from tagformer.runs.run import Run, default_device
@@ -171,13 +171,18 @@ def _write(path: Path, evaluation: Evaluation, key: str, curve: dict[str, Any] |
 def _read(path: Path, key: str, curve: dict[str, Any] | None) -> Evaluation | None:
     """The kept evaluation, or None where it is of other weights, images, labels or another curve."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open_regular(path) as stream, np.load(stream, allow_pickle=False) as content:
             about = json.loads(str(content["about"]))
             arrays = {name: torch.from_numpy(content[name]) for name in content.files if name != "about"}
-    except (OSError, ValueError, KeyError) as error:
-        raise TagformerError(f"{path} cannot be read ({error}): delete it, and it is computed again.") from error
-    if about["key"] != key or (curve is not None and about["setting"] != curve):
-        return None
+        if about["key"] != key or (curve is not None and about["setting"] != curve):
+            return None
+        return _evaluation(about, arrays, curve)
+    except Exception as error:  # damaged bytes raise errors of any kind
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise TagformerError(f"{path} cannot be read ({reason}): delete it, and it is computed again.") from error
+
+
+def _evaluation(about: dict[str, Any], arrays: dict[str, torch.Tensor], curve: dict[str, Any] | None) -> Evaluation:
     return Evaluation(
         regular=evaluate(arrays["logits"], arrays["labels"]),
         known=tuple(KnownPoint(share, tuple(mAPs)) for share, mAPs in about["known"]) if curve else (),

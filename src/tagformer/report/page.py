@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import math
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from tagformer.metrics.scores import evaluate
 from tagformer.report import charts
 from tagformer.report.mistakes import co_occurrence, confusions, worst_images
 from tagformer.report.tables import Table, shown
+from tagformer.runs.history import read_history
 from tagformer.runs.run import HISTORY, Run
 
 FREQUENT = 20  # labels in the co-occurrence charts
@@ -234,11 +234,10 @@ def _training_charts(history: Path) -> tuple[str, str] | None:
     """The losses, and the validation mAP, over the epochs; None where the run has no history."""
     if not history.is_file():
         return None
-    with history.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_history(history)
 
     def curve(title: str, key: str, factor: float = 1) -> charts.Curve:
-        points = [(float(row["epoch"]), factor * float(row[key])) for row in rows if row.get(key)]
+        points = [(row["epoch"], factor * row[key]) for row in rows if key in row]
         return title, [epoch for epoch, _ in points], [value for _, value in points]
 
     losses = [curve("training", "loss"), curve("validation", "val_loss")]

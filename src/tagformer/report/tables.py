@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagformer.files import write_text
+from tagformer.safe_text import spreadsheet_cell
 
 Cell = str | float | int
 LATEX = {char: f"\\{char}" for char in "%&_#${}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\^{}"}
@@ -49,11 +50,13 @@ class Table:
         return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else [])]) + "\n"
 
     def csv(self) -> str:
-        """Comma-separated values in full precision: fractions stay fractions, NaN is an empty cell."""
+        """Comma-separated values in full precision: fractions stay fractions, NaN is an empty cell.
+
+        Text that a spreadsheet would take for a formula begins with an apostrophe.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.header)
-        writer.writerows([_plain(cell) for cell in row] for row in self.rows)
+        writer.writerows([_plain(cell) for cell in row] for row in (self.header, *self.rows))
         return text.getvalue()
 
     def latex(self) -> str:
@@ -84,6 +87,8 @@ def shown(cell: Cell) -> str:
 
 
 def _plain(cell: Cell) -> Cell:
+    if isinstance(cell, str):
+        return spreadsheet_cell(cell)
     return "" if isinstance(cell, float) and math.isnan(cell) else cell
 
 

@@ -77,7 +77,10 @@ class History(Callback):
             **figures,
         }
         self.rows.append(row)
-        with atomic_write(self.path) as temporary, temporary.open("w", newline="") as stream:
+        with (
+            atomic_write(self.path, make_folder=False) as temporary,
+            temporary.open("w", newline="") as stream,
+        ):
             writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
             writer.writeheader()
             writer.writerows(
@@ -113,8 +116,8 @@ class BestCheckpoint(Checkpoint):
         score = trainer.callback_metrics[MONITOR].item()
         if score > self.best or self.always:
             self.best = score
-            _save(trainer, self.path)
-            self.weights(torch.load(self.path, map_location="cpu", weights_only=False)["state_dict"])
+            trainer.save_checkpoint(self.path)
+            self.weights(torch.load(self.path, map_location="cpu", weights_only=True)["state_dict"])
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -181,15 +184,10 @@ class LastCheckpoint(Checkpoint):
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        _save(trainer, self.path)
+        trainer.save_checkpoint(self.path)
         self._written = time.monotonic()
         if self.stopping:
             raise TrainingInterruptedError(
                 f"stopped at epoch {trainer.current_epoch + 1}, step {trainer.global_step}; the checkpoint is "
                 f"{self.path}. Go on with: tagformer train --resume --out {shlex.quote(str(self.path.parent.parent))}"
             )
-
-
-def _save(trainer: Trainer, path: Path) -> None:
-    with atomic_write(path) as temporary:
-        trainer.save_checkpoint(temporary)

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.load import load_training_data
 from tagformer.errors import TagformerError
+from tagformer.files import check_output_folder, disk_errors
 from tagformer.recipes.recipe import Recipe
+from tagformer.runs.lock import LOCK
 from tagformer.runs.run import CHECKPOINTS, LABELS, LAST, RECIPE, Run, write_labels
+from tagformer.training.checkpoints import check_checkpoint
 
 
 def _ignore(value: Any) -> None:
@@ -81,10 +83,8 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
         reporter.message(f"Warning: {warning}.")
     checkpoint = folder / CHECKPOINTS / LAST
     fresh = not checkpoint.is_file()
-    if not fresh and not is_zipfile(checkpoint):
-        raise TagformerError(
-            f"{checkpoint} is damaged and the run cannot go on: delete it, and the same command trains from the start."
-        )
+    if not fresh:
+        check_checkpoint(checkpoint)
     return Prepared(recipe, folder, train, val, resume, fresh)
 
 
@@ -95,6 +95,9 @@ def save_settings(prepared: Prepared) -> None:
         TagformerError: the run was started with other labels.
     """
     folder, train = prepared.folder, prepared.train
+    check_output_folder(folder)
+    with disk_errors(folder, folder, prepared.checkpoint.parent):
+        prepared.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     if not prepared.resume or not (folder / RECIPE).is_file():
         prepared.recipe.save(folder / RECIPE)
     if not (folder / LABELS).is_file():
@@ -106,7 +109,7 @@ def save_settings(prepared: Prepared) -> None:
 def _check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise TagformerError(f"{folder} is a file: choose another --out.")
-    if not resume and folder.exists() and any(folder.iterdir()):
+    if not resume and any(file.name != LOCK and not file.is_dir() for file in folder.rglob("*")):
         raise TagformerError(
             f"{folder} is not empty: choose another --out, or go on with 'tagformer train --resume --out {folder}'."
         )

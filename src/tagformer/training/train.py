@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.errors import TagformerError
+from tagformer.errors import CannotWriteError, TagformerError
 from tagformer.recipes.recipe import Recipe
-from tagformer.runs.run import BEST, HISTORY, write_weights
+from tagformer.runs.lock import run_lock
+from tagformer.runs.run import BEST, HISTORY, RECIPE, write_weights
 from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.build import Built, build
 from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint, Patience, Position
+from tagformer.training.checkpoints import CheckpointFiles
 from tagformer.training.module import model_state
 from tagformer.training.prepare import Prepared, Reporter, prepare
 
@@ -61,6 +64,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, reporter: Reporter | No
 
     Raises:
         TagformerError: the folder is in use, data or weights are missing, or training diverges.
+        CannotWriteError: the disk is full, or the folder was removed.
         TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
 
     >>> from tagformer.recipes import load_recipe
@@ -72,9 +76,16 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, reporter: Reporter | No
     True
     """
     reporter = reporter or Reporter()
-    prepared = prepare(recipe, out, resume, reporter)
-    built = build(prepared, reporter)
-    return train(prepared, built, reporter)
+    try:
+        with run_lock(out):
+            prepared = prepare(recipe, out, resume, reporter)
+            built = build(prepared, reporter)
+            return train(prepared, built, reporter)
+    except CannotWriteError as error:
+        if not (out / RECIPE).is_file():
+            raise
+        then = f"go on with: tagformer train --resume --out {shlex.quote(str(out))}"
+        raise CannotWriteError(error.path, error.reason, error.remedy, then) from error
 
 
 def train(prepared: Prepared, built: Built, reporter: Reporter) -> Fitted:
@@ -99,7 +110,7 @@ def train(prepared: Prepared, built: Built, reporter: Reporter) -> Fitted:
     if resume_from is None:
         reporter.message(f"Training will take about {duration(_estimated_seconds(prepared, built))} on this machine.")
     with _quiet(), last.handle_signals():
-        trainer.fit(module, built.loader, built.val_loader, ckpt_path=resume_from, weights_only=False)
+        trainer.fit(module, built.loader, built.val_loader, ckpt_path=resume_from, weights_only=True)
     bad_images = frozenset({*module.bad_images, *prepared.train.left_out, *prepared.val.left_out})
     return Fitted(folder, prepared.train, prepared.val, bad_images, history.rows)
 
@@ -136,6 +147,7 @@ def _create_trainer(prepared: Prepared, callbacks: list[Callback], batches: int,
         callbacks=callbacks,
         logger=_loggers(prepared.recipe, prepared.folder),
         default_root_dir=prepared.folder,
+        plugins=[CheckpointFiles()],
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, batches),
         enable_model_summary=False,

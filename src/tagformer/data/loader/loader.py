@@ -6,10 +6,16 @@ that it would have had.
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ctypes import c_bool
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.sharedctypes import RawValue
+from types import FrameType
 from typing import Any
 
 import torch
@@ -164,7 +170,7 @@ class ImageLoader(DataLoader[Any]):
             batch_sampler=batches,
             num_workers=workers,
             collate_fn=items.collate,
-            worker_init_fn=ignore_interrupts,
+            worker_init_fn=partial(ignore_stop_signals, _closing),
             persistent_workers=persistent and workers > 0,
         )
         self.items = items
@@ -259,6 +265,27 @@ def raise_on_bad_images(problems: Sequence[str], on_bad_image: str) -> int:
     return len(problems)
 
 
-def ignore_interrupts(worker: int) -> None:
-    """Ignore Ctrl-C in a loader process; the main process handles it and writes a checkpoint first."""
+_closing = RawValue(c_bool, False)  # shared with the loader processes: the main process ends
+
+
+@atexit.register
+def _close() -> None:
+    _closing.value = True  # before multiprocessing, at its exit, ends the loader processes that are left by SIGTERM
+
+
+def ignore_stop_signals(closing: Any, worker: int) -> None:
+    """Ignore Ctrl-C and SIGTERM in a loader process; the main process handles them and writes a checkpoint first.
+
+    A terminal or a cluster sends them to all processes at once.
+
+    Args:
+        closing: its value is true once the main process ends; then SIGTERM ends the loader process.
+        worker: its number.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if closing.value:
+            os._exit(0)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stop)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tagformer.errors import TagformerError
+from tagformer.safe_text import original_cell
 
 BLOCK = 1 << 20  # bytes read at a time
 DELIMITERS = (",", ";", "\t", "|")
@@ -105,6 +106,8 @@ def _first_line(file: Path, encoding: str) -> str:
 def read_lines(file: Path, encoding: str, delimiter: str) -> Iterator[tuple[list[str], int]]:
     """The cells and the number of each line that is not empty; a line such as ``sep=;`` at the start is passed over.
 
+    The apostrophe before a cell that a spreadsheet would run as a formula is left out (see `original_cell`).
+
     Raises:
         TagformerError: the file cannot be read or decoded, or a line is not valid CSV.
     """
@@ -115,7 +118,7 @@ def read_lines(file: Path, encoding: str, delimiter: str) -> Iterator[tuple[list
             for cells in reader:
                 line = reader.line_num
                 if cells and not (line == 1 and SEP_LINE.fullmatch(delimiter.join(cells))):
-                    yield cells, line
+                    yield [original_cell(cell) if cell[:1] == "'" else cell for cell in cells], line
     except UnicodeError as error:
         raise TagformerError(
             f"{file} is not {encoding} text after line {line}: save it as a UTF-8 CSV, or name its encoding with "

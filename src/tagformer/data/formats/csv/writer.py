@@ -13,6 +13,7 @@ from tagformer.data.formats._common.table import TAG_COLUMNS
 from tagformer.data.formats._common.writer import Item, Part, Staged, TextPart, Writer, append
 from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
+from tagformer.safe_text import data_cell
 
 SUFFIX = ".csv"
 CELLS = {PRESENT: "1", ABSENT: "0", UNKNOWN: ""}
@@ -68,5 +69,5 @@ def _fits(text: str) -> bool:
 
 def _csv_line(cells: Sequence[str]) -> str:
     buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerow(cells)
+    csv.writer(buffer).writerow([data_cell(cell) for cell in cells])
     return buffer.getvalue()
