@@ -47,7 +47,10 @@ def evaluate(
     ] = False,
     feedback: Feedback = False,
     protocol: Annotated[
-        str, typer.Option(help="Whose conventions to score by: tagformer, mlgcn, asl, ctran, query2label, mmpretrain.")
+        str,
+        typer.Option(
+            help="Whose conventions to score by: tagformer, mlgcn, asl, mltr, ctran, query2label, mmpretrain."
+        ),
     ] = "tagformer",
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Probability from which a label is predicted; 0.5, 0.8 for asl.")
