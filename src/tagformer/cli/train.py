@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import console, echo, percent, print_scores, progress_bar
+from tagformer.cli.console import advise_tuning, console, echo, percent, print_scores, progress_bar
 from tagformer.errors import TagformerError
 
 if TYPE_CHECKING:
@@ -202,6 +202,10 @@ def _finish(fitted: Fitted) -> None:
     baseline = label_frequency_baseline(evaluation.labels)
     figures = f"mAP {percent(evaluation.regular.mAP)} on the {data.split} split"
     echo(f"{figures}; label frequencies alone give {percent(baseline)}.")
+    if len(fitted.val) and data.split != "val":
+        echo("The val mAP of the epochs is that of other images, on which the epoch was chosen.")
+    if len(fitted.val):
+        advise_tuning(run, evaluation)
     _warn_of_rare_labels(fitted.train)
     _print_next_commands(run)
 
