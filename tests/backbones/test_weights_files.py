@@ -56,6 +56,24 @@ def test_mean_and_std_are_taken_from_the_metadata(tmp_path: Path) -> None:
     assert (backbone.mean, backbone.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
+def test_the_padding_of_the_metadata_is_obeyed(tmp_path: Path) -> None:
+    name, image = "mobilenetv2_050", torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    state = state_of(name)
+    save_file(state, tmp_path / "plain.safetensors")
+    save_file(state, tmp_path / "same.safetensors", {"padding": "same"})
+    with torch.no_grad():
+        plain, same, by_option = (
+            create_backbone(name, weights=tmp_path / file, **options).eval()(image)[-1]
+            for file, options in (
+                ("plain.safetensors", {}),
+                ("same.safetensors", {}),
+                ("plain.safetensors", {"pad_type": "same"}),
+            )
+        )
+    assert torch.equal(same, by_option)
+    assert not torch.equal(same, plain)
+
+
 @pytest.mark.parametrize("mean", ["0.5", "a,b,c", "1,2,3,4"])
 def test_metadata_without_three_numbers_is_rejected(tmp_path: Path, mean: str) -> None:
     file = tmp_path / "weights.safetensors"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+import torch
 from PIL import Image
 
-from tests.helpers import CommandLine
+from tagformer.cli.console import advise_tuning
+from tagformer.runs import Run
+from tests.helpers import CommandLine, evaluation_of
 
 
 def test_evaluate_prints_the_papers_table_and_the_known_label_curve(
@@ -48,3 +52,21 @@ def test_the_earlier_spellings_of_options_still_work(small_run: Path, tmp_path: 
         figures.append(json.loads(out.read_text()))
     assert figures[0] == figures[1]
     assert figures[0]["known"]["curve"][0]["fraction"] == 0.5
+
+
+def test_tuned_on_a_run_that_is_not_tuned_is_one_sentence(small_run: Path, tagformer: CommandLine) -> None:
+    code, _, error = tagformer("evaluate", small_run, "--tuned")
+    assert code == 2
+    assert "is not tuned: run 'tagformer tune" in " ".join(error.split())
+
+
+@pytest.mark.parametrize(("scale", "advised"), [(0.001, True), (50.0, False)])
+def test_tuning_is_advised_where_few_labels_reach_the_threshold(
+    scale: float, advised: bool, capsys: pytest.CaptureFixture[str], small_run: Path
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.rand(80, 3, generator=generator) < 0.2).to(torch.int8)
+    logits = scale * (labels + 0.3 * torch.randn(80, 3, generator=generator) - 0.5) - (1 if scale < 1 else 0)
+    advise_tuning(Run.load(small_run), evaluation_of(logits, labels))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ("chooses a threshold for each label" in printed) == advised

@@ -81,3 +81,14 @@ def test_another_model_keeps_a_recipe_s_options_that_it_has_too(tmp_path: Path, 
     assert code == 0, error
     assert "Options of cat that fpn does not have are left out: dropout." in output
     assert load_recipe(out / "recipe.yaml").model.options == {"width": 64}
+
+
+def test_a_baseline_does_not_keep_the_dropout_of_an_encoder(tmp_path: Path, tagformer: CommandLine) -> None:
+    small = ("--data", "scenes?images=48", "--set", "image.size=32", "--set", "data.workers=0")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("base: scenes-ctran\nmodel: {options: {dropout: 0.1}}\n")
+    arguments = ("train", "--recipe", recipe, "--model", "linear", *small, "--set", "training.epochs=1")
+    code, output, error = tagformer(*arguments, "--out", tmp_path / "run")
+    assert code == 0, error
+    assert "dropout" in output
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").model.options == {}

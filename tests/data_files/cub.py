@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from PIL import Image
+
 FILES = {
     "images.txt": """
         1 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg
@@ -48,3 +50,21 @@ ALL = {"concepts": "312"}
 def write(file: Path, content: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(re.sub(r"(?m)^ +", "", content).lstrip("\n"), encoding="utf-8")
+
+
+def write_birds(root: Path, count: int) -> Path:
+    """A CUB tree with pictures: two classes in turns, every fourth image in the test, four attributes."""
+    rows = range(1, count + 1)
+    names = [f"{number % 2 + 1:03d}.Bird_{number % 2}/Bird_{number}.jpg" for number in rows]
+    for number, name in zip(rows, names, strict=True):
+        (root / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (50, 40), (200, 90 * (number % 2), 10)).save(root / "images" / name)
+    write(root / "images.txt", "".join(f"{number} {name}\n" for number, name in zip(rows, names, strict=True)))
+    write(root / "image_class_labels.txt", "".join(f"{number} {number % 2 + 1}\n" for number in rows))
+    write(root / "classes.txt", "1 001.Bird_0\n2 002.Bird_1\n")
+    write(root / "train_test_split.txt", "".join(f"{number} {int(number % 4 != 0)}\n" for number in rows))
+    write(root / "attributes.txt", ATTRIBUTES)
+    write(root / "attributes" / "class_attribute_labels_continuous.txt", "50 0 0 100\n0 100 0 0\n")
+    answers = [f"{number} {attribute} 1 {1 + number % 4}\n" for number in rows for attribute in range(1, 5)]
+    write(root / "attributes" / "image_attribute_labels.txt", "".join(answers))
+    return root

@@ -53,7 +53,7 @@ def test_the_region_is_the_part_that_the_transform_takes(resize: str, region: tu
 
 
 def test_a_wrong_resize_and_a_missing_file_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="resize must be one of squash, crop, ctran, not 'stretch'"):
+    with pytest.raises(ValueError, match="resize must be one of squash, crop, ctran, centre, not 'stretch'"):
         Preprocessing(32, "stretch")
     with pytest.raises(BadImageError, match=r"none\.png does not exist"):
         Preprocessing(32).load(tmp_path / "none.png")

@@ -48,7 +48,7 @@ def test_an_image_of_the_right_size_is_not_changed() -> None:
 
 
 def test_an_unknown_way_of_resizing_is_an_error() -> None:
-    with pytest.raises(ValueError, match="one of squash, crop, ctran, not 'stretch'"):
+    with pytest.raises(ValueError, match="one of squash, crop, ctran, centre, not 'stretch'"):
         evaluation_transform(32, "stretch")
 
 

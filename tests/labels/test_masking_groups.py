@@ -56,3 +56,15 @@ def test_extra_mask_training_draws_from_none_to_all_groups_of_extra_labels_and_n
     ).any()  # without groups, each label is a group of its own
     with pytest.raises(TagformerError, match="the data has no extra labels"):
         extra_mask_training(labels[:, :2], LabelSpace(("a", "b")))
+
+
+def test_extra_mask_training_may_draw_single_labels_as_c_tran_does_on_cub() -> None:
+    generator = torch.Generator().manual_seed(0)
+    space = LabelSpace(("a", "b", "c", "d", "e", "f"), {"shape": ("c", "d", "e", "f")}, extra=("c", "d", "e", "f"))
+    known = extra_mask_training(
+        torch.ones(4000, 6, dtype=torch.int8), space, generator, min_unknown=0.25, by_group=False
+    )
+    assert (known[:, :2] == UNKNOWN).all()
+    counts = (known[:, 2:] != UNKNOWN).sum(1)
+    for count in range(4):  # from none to three quarters of the four
+        assert (counts == count).float().mean().item() == pytest.approx(1 / 4, abs=0.03)

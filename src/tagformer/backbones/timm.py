@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tagformer.backbones.base import Backbone
@@ -26,8 +26,8 @@ class TimmBackbone(Backbone):
     Args:
         name: any timm name, with or without a weights tag (``resnext50_32x4d.fb_swsl_ig1b_ft_in1k``).
         pretrained: load the weights of timm from the Hugging Face hub or its cache.
-        weights: load a local .safetensors or .pth file instead. A safetensors file may have ``mean`` and ``std`` in its
-            metadata ("0.5,0.5,0.5"); otherwise those of timm are used.
+        weights: load a local .safetensors or .pth file instead. A safetensors file may have ``mean`` and ``std``
+            ("0.5,0.5,0.5") and ``padding`` ("same") in its metadata; otherwise those of timm are used.
         maps: number of maps, counted from the coarsest.
         image_size: height and width of the images in pixels, for networks with a fixed input size.
         options: further arguments of ``timm.create_model``.
@@ -59,6 +59,8 @@ class TimmBackbone(Backbone):
             )
         if image_size and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
             options.setdefault("img_size", image_size)
+        if weights is not None:
+            options = {**padding_option(Path(weights)), **options}
         self.network = create_network(name, pretrained and weights is None, options)
         config = self.network.pretrained_cfg
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
@@ -170,12 +172,30 @@ def create_network(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
         hub.setLevel(level)
 
 
+def padding_option(file: Path) -> dict[str, str]:
+    """The option of timm's network that a weights file asks for by ``padding`` in its metadata; else empty.
+
+    Raises:
+        TagformerError: the file cannot be read.
+    """
+    padding = _metadata(file).get("padding")
+    return {} if padding is None else {"pad_type": padding}
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    """The metadata of a .safetensors file; empty for other files."""
+    if file.suffix != ".safetensors" or not file.is_file():
+        return {}
+    try:
+        with safe_open(file, framework="pt") as content:
+            return content.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise TagformerError(f"weights file {file} cannot be read ({error}): use .safetensors or .pth.") from error
+
+
 def _statistics(file: Path) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
     """Mean and std from the metadata of a .safetensors file; None if there are none."""
-    if file.suffix != ".safetensors":
-        return None
-    with safe_open(file, framework="pt") as content:
-        metadata = content.metadata() or {}
+    metadata = _metadata(file)
     if "mean" not in metadata or "std" not in metadata:
         return None
     try:

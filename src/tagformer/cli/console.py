@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ Feedback = Annotated[
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 Workers = Annotated[int, typer.Option(min=0, help="Loader processes.")]
 OnBadImage = Annotated[str, typer.Option(help="error or skip.")]
+
+LOW = 0.5  # below this share of mAP, CF1 suffers from the threshold
 
 
 class SafeConsole(Console):
@@ -109,6 +112,21 @@ def print_scores(evaluation: Evaluation) -> None:
         console.print(_groups_table(evaluation.by_groups))
     if evaluation.known:
         console.print(_known_table(evaluation))
+        if evaluation.scored == "fixed":
+            echo("The curve scores a quarter of the labels of each image, so its mAP at 0 % is not the one above.")
+
+
+def advise_tuning(run: Run, evaluation: Evaluation) -> None:
+    """Advise to tune where the ranking is good but few labels reach the threshold 0.5."""
+    scores = evaluation.regular
+    if scores.threshold != 0.5 or not scores.all.CF1 < LOW * scores.mAP:
+        return
+    folder = shlex.quote(str(run.folder))
+    if run.is_tuned:
+        cure = f"'tagformer evaluate {folder} --tuned' uses the thresholds that were tuned."
+    else:
+        cure = f"'tagformer tune {folder}' chooses a threshold for each label."
+    echo(f"CF1 is {percent(scores.all.CF1)} with an mAP of {percent(scores.mAP)}: 0.5 is not a good threshold. {cure}")
 
 
 def _print_notes(evaluation: Evaluation) -> None:

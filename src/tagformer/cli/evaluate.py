@@ -16,6 +16,7 @@ from tagformer.cli.console import (
     RunFolder,
     Split,
     Workers,
+    advise_tuning,
     echo,
     print_scores,
     progress_bar,
@@ -47,7 +48,10 @@ def evaluate(
     ] = False,
     feedback: Feedback = False,
     protocol: Annotated[
-        str, typer.Option(help="Whose conventions to score by: tagformer, mlgcn, asl, ctran, query2label, mmpretrain.")
+        str,
+        typer.Option(
+            help="Whose conventions to score by: tagformer, mlgcn, asl, mltr, ctran, query2label, mmpretrain."
+        ),
     ] = "tagformer",
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Probability from which a label is predicted; 0.5, 0.8 for asl.")
@@ -75,6 +79,8 @@ def evaluate(
     target = out or run / METRICS
     check_output_file(target)
     loaded = Run.load(run)
+    if tuned and not loaded.is_tuned:
+        raise TagformerError(f"{run} is not tuned: run 'tagformer tune {run}' first, or leave --tuned out.")
     scored_split = split_to_score(loaded, data, split, on_bad_image)
     options = EvaluationOptions(
         known_shares=known_shares,
@@ -94,6 +100,7 @@ def evaluate(
     write_json(target, {"data": scored_split.spec, "split": scored_split.split, **evaluation.to_dict()})
     print_scores(evaluation)
     _print_notes(evaluation, tuned, ignores_known=bool(known_shares) and not loaded.uses_known and not feedback)
+    advise_tuning(loaded, evaluation)
     where = f"{scored_split.spec}, split {scored_split.split}"
     scores = evaluation.regular
     echo(f"{scores.images} images of {where}; {scores.labels_scored} labels have positives; written to {target}")

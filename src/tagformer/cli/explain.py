@@ -96,10 +96,17 @@ def explain(
 ) -> None:
     """Draw heat maps of the labels that are predicted, and of those that are missed, over the images.
 
-    heat_maps.png has a row for each image and run: labels that are right in green, wrong in brown, missed in red.
-    heat_maps.npz has the maps themselves. For image I and run R, both counted from 0: I/image is its path or id,
-    I/R/labels and I/R/probabilities are of K labels, I/R/maps is (K, h, w) over the part I/R/region of the image.
-    With --channels, channels.png shows where channels of the first run's last map are high, for no label in particular.
+    heat_maps.png has a row per image and run: right labels are green, wrong ones red, missed ones brown.
+
+    heat_maps.npz has the maps as arrays. For image I and run R, counted from 0:
+
+    - I/image: its path or id.
+
+    - I/R/labels and I/R/probabilities: of K labels.
+
+    - I/R/maps: (K, h, w), over the part I/R/region of the image.
+
+    With --channels, channels.png shows where channels of the first run's last map are high.
     """
     from tagformer.files import check_output_folder
     from tagformer.labels.parsing import parse_known
@@ -173,7 +180,7 @@ def _write(out: Path, explained: Explained, runs: list[str], channels: list[int]
 
     pictures, names = explained.pictures, [subject.name for subject in explained.subjects]
     states = [subject.states for subject in explained.subjects]
-    write_heat_sheet(out / "heat_maps.png", pictures, explained.explanations, states, runs)
+    write_heat_sheet(out / "heat_maps.png", pictures, explained.explanations, states, runs, names)
     with atomic_write(out / "heat_maps.npz") as temporary:
         np.savez_compressed(temporary, **_arrays(names, explained.explanations))  # type: ignore[arg-type]
     if channels:

@@ -126,6 +126,8 @@ def _comparison_table(comparison: Comparison) -> Table:
         figures = run.scores.all
         rows.append((run.name, run.scores.mAP, mean_interval, difference, interval, figures.CF1, figures.OF1))
     note = f"{comparison.images} images, {len(comparison.names)} labels; per cent; paired bootstrap over the images."
+    if comparison.left_out:
+        note += " Only the images that all runs have count, so mAP may differ from that of 'evaluate' and 'report'."
     return Table("Comparison", header, rows, note)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import console, echo, percent, print_scores, progress_bar
+from tagformer.cli.console import advise_tuning, console, echo, percent, print_scores, progress_bar
 from tagformer.errors import TagformerError
 
 if TYPE_CHECKING:
@@ -111,7 +111,11 @@ def _recipe(
         recipe = load_recipe(name)
         if model and model != recipe.model.name:
             recipe.model.options = _of_model(recipe, model)
+            recipe.sources = {key: text for key, text in recipe.sources.items() if not key.startswith("model.options")}
         overrides += [f"model.name={model}"] if model else []
+        if backbone and backbone != recipe.model.backbone.name:
+            recipe.model.backbone.options = _of_backbone(recipe, backbone)
+            recipe.sources = {key: text for key, text in recipe.sources.items() if not key.startswith("model.backbone")}
         overrides += [f"model.backbone.name={backbone}"] if backbone else []
     else:
         if data is None:
@@ -129,14 +133,29 @@ def _recipe(
 
 
 def _of_model(recipe: Recipe, model: str) -> dict[str, Any]:
-    """The recipe's model options that another model has too; the others are reported."""
+    """The recipe's model options that another model has too; the others are reported.
+
+    The dropout of a model with encoder layers is that of the layers; in a model without them the same name means
+    another thing.
+    """
     from tagformer.models.registry import model_class
 
     allowed, options = model_class(model).options(), recipe.model.options
+    if "layers" not in allowed:
+        allowed = {name: default for name, default in allowed.items() if name != "dropout"}
     kept = {name: value for name, value in options.items() if name in allowed}
     if dropped := [name for name in options if name not in kept]:
         echo(f"Options of {recipe.model.name} that {model} does not have are left out: {', '.join(dropped)}.")
     return kept
+
+
+def _of_backbone(recipe: Recipe, backbone: str) -> dict[str, Any]:
+    """The recipe's backbone options, for another backbone: those of a variant of MlTr fit other variants only."""
+    from tagformer.recipes.image_sizes import IMAGE_SIZES
+
+    before = recipe.model.backbone
+    keep = (before.name in IMAGE_SIZES) == (backbone in IMAGE_SIZES)
+    return before.options if keep else {}
 
 
 def _describe(recipe: Recipe) -> None:
@@ -151,14 +170,17 @@ def _describe(recipe: Recipe) -> None:
 
 
 def _print_epoch(row: dict[str, Any]) -> None:
-    echo(
-        f"epoch {row['epoch']:>3}  step {row['step']:>6}  loss {row['loss']:.4f}  val loss {row['val_loss']:.4f}  "
-        f"val mAP {percent(row['val_mAP'])}  {row['seconds']:.0f} s"
-    )
+    validation = ""
+    if "val_mAP" in row:
+        validation = f"val loss {row['val_loss']:.4f}  val mAP {percent(row['val_mAP'])}  "
+    if "val_accuracy" in row:
+        validation += f"val accuracy {percent(row['val_accuracy'])}  "
+    echo(f"epoch {row['epoch']:>3}  step {row['step']:>6}  loss {row['loss']:.4f}  {validation}{row['seconds']:.0f} s")
 
 
 def _finish(fitted: Fitted) -> None:
     """Score the run on its test split (or validation), warn of rare labels, and print what to do next."""
+    from tagformer.data.registry import Spec
     from tagformer.evaluation.options import EvaluationOptions
     from tagformer.evaluation.run_evaluation import evaluate_run, load_split
     from tagformer.files import write_json
@@ -167,6 +189,10 @@ def _finish(fitted: Fitted) -> None:
 
     run = Run.load(fitted.folder)
     settings = run.recipe.data
+    if not len(fitted.val) and Spec.parse(str(settings.spec)).evaluation_split == "val":
+        echo("All images were trained on, so none are left to evaluate on: name others with 'evaluate --data'.")
+        _warn_of_rare_labels(fitted.train)
+        return
     data = load_split(run, on_bad_image=settings.on_bad_image)
     options = EvaluationOptions(
         batch_size=settings.batch_size, workers=settings.workers, on_bad_image=settings.on_bad_image
@@ -178,6 +204,10 @@ def _finish(fitted: Fitted) -> None:
     baseline = label_frequency_baseline(evaluation.labels)
     figures = f"mAP {percent(evaluation.regular.mAP)} on the {data.split} split"
     echo(f"{figures}; label frequencies alone give {percent(baseline)}.")
+    if len(fitted.val) and data.split != "val":
+        echo("The val mAP of the epochs is that of other images, on which the epoch was chosen.")
+    if len(fitted.val):
+        advise_tuning(run, evaluation)
     _warn_of_rare_labels(fitted.train)
     _print_next_commands(run)
 

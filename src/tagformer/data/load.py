@@ -57,7 +57,8 @@ def load_training_data(
 
     Args:
         spec: as in `load_dataset`, as is `on_bad_image`.
-        val_fraction: the share of ``train`` used for validation, where the data defines splits but no ``val``.
+        val_fraction: the share of ``train`` used for validation, where the data defines splits but no ``val``. With 0
+            all of ``train`` is trained on, and the validation split is empty.
         seed: of that draw.
 
     Raises:
@@ -71,11 +72,13 @@ def load_training_data(
     splits = Spec.parse(spec).splits
     if not splits or "val" in splits:
         val = load_dataset(spec, "val", on_bad_image)
+    elif val_fraction == 0:
+        val = train.subset([])
     else:
         parts = split_by_id(train.ids, {"val": val_fraction}, seed)
         train, val = train.subset(parts["train"]), train.subset(parts["val"])
     for dataset, name in ((train, "training"), (val, "validation")):
-        if not dataset.label_rows.count(PRESENT)[dataset.label_space.is_target].any():
+        if len(dataset) and not dataset.label_rows.count(PRESENT)[dataset.label_space.is_target].any():
             raise TagformerError(
                 f"{spec}: no image of the {name} split has a label: check the table, or give more images."
             )

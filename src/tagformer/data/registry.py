@@ -17,11 +17,12 @@ from tagformer.data.formats.cub.reader import CubFormat
 from tagformer.data.formats.huggingface import HuggingFaceFormat
 from tagformer.data.formats.imagefolder import ImageFolderFormat
 from tagformer.data.formats.jsonl import JsonlFormat
+from tagformer.data.formats.news import NEWS500
 from tagformer.data.formats.nuswide import NusWideFormat
 from tagformer.data.formats.parquet.reader import ParquetFormat
 from tagformer.data.formats.scenes import ScenesFormat
 from tagformer.data.formats.shards import ShardFormat
-from tagformer.data.formats.visual_genome import NEWS500, VG500
+from tagformer.data.formats.visual_genome import VG500
 from tagformer.data.formats.voc import VocFormat
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.extensions import is_reference, load_reference

@@ -124,7 +124,7 @@ def compare(
         Compared(
             name,
             run_scores,
-            interval(run_scores.mAP, resampled[i], level),
+            interval(run_scores.mAP, resampled[i], level, 0.0, 1.0),
             interval(run_scores.mAP - scores[0].mAP, resampled[i] - resampled[0], level) if i else None,
         )
         for i, (name, run_scores) in enumerate(zip(names, scores, strict=True))

@@ -78,6 +78,11 @@ def load_split(run: Run, spec: str | None = None, split: str | None = None, on_b
     split = split or parsed.evaluation_split
     if split == "val" and parsed.splits and "val" not in parsed.splits and str(parsed) == settings.spec:
         dataset = load_training_data(spec, settings.val_fraction, run.recipe.training.seed, on_bad_image)[1]
+        if not len(dataset):
+            raise TagformerError(
+                f"{run.folder} was trained on all images of {spec} (data.val_fraction=0), so it has no val split; "
+                "name other data with --data, or another --split."
+            )
     else:
         dataset = load_dataset(spec, split, on_bad_image)
     missing = tuple(name for name in run.label_space.names if name not in set(dataset.label_space.names))

@@ -129,6 +129,22 @@ def middle(share: float) -> Crop:
     return crop
 
 
+def middle_pixels(side: int) -> Crop:
+    """The middle `side` x `side` pixels, without resizing; a box that is larger than the image is filled with black.
+
+    It is the test of the concept bottleneck models, and of C-Tran on CUB.
+
+    >>> from tagformer.images.crops import middle_pixels
+    >>> middle_pixels(300)(500, 280)
+    (100, -10, 300, 300)
+    """
+
+    def crop(width: int, height: int) -> Region:
+        return (width - side) // 2, (height - side) // 2, side, side
+
+    return crop
+
+
 def _uniform(least: float, largest: float) -> float:
     return least + (largest - least) * float(torch.rand(()))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tagformer.images.reading import Picture, open_picture
 from tagformer.images.source import ImageSource
-from tagformer.images.transforms import RESIZES, ImageTransform, evaluation_transform, normalise
+from tagformer.images.transforms import ImageTransform, evaluation_crop, evaluation_transform, normalise
 
 Triple = tuple[float, float, float]
 Corners = tuple[float, float, float, float]  # left, top, right, bottom, as fractions of the image's width and height
@@ -22,7 +22,8 @@ class Preprocessing:
 
     Attributes:
         size: pixels per side of the square.
-        resize: how the image becomes a square: ``squash``, ``crop`` or ``ctran``, see `evaluation_transform`.
+        resize: how the image becomes a square: ``squash``, ``crop``, ``ctran`` or ``centre``, see
+            `evaluation_transform`.
         mean, std: per channel, of pixel values between 0 and 1.
 
     Raises:
@@ -45,8 +46,7 @@ class Preprocessing:
     std: Triple = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        if self.resize not in RESIZES:
-            raise ValueError(f"resize must be one of {', '.join(RESIZES)}, not {self.resize!r}")
+        evaluation_crop(self.resize, self.size)
 
     @cached_property
     def transform(self) -> ImageTransform:
@@ -77,14 +77,14 @@ class Preprocessing:
         return self.normalise(self.transform(picture).unsqueeze(0).to(device=device))
 
     def region(self, picture: Picture) -> Corners:
-        """The part of the picture that the network sees.
+        """The part of the picture that the network sees; beyond 0 and 1 with ``centre`` and a smaller picture.
 
         >>> from PIL import Image
         >>> from tagformer.images import Picture, Preprocessing
         >>> Preprocessing(size=32, resize="crop").region(Picture.of(Image.new("RGB", (80, 60))))
         (0.125, 0.0, 0.875, 1.0)
         """
-        left, top, width, height = RESIZES[self.resize](picture.width, picture.height)
+        left, top, width, height = evaluation_crop(self.resize, self.size)(picture.width, picture.height)
         return (
             left / picture.width,
             top / picture.height,

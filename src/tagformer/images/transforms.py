@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F  # noqa: N812
@@ -35,7 +37,21 @@ RESIZES: dict[str, crops.Crop] = {
     "crop": crops.centre,
     "ctran": crops.middle(576 / 640),
 }
+CENTRE = "centre"  # its box depends on the size, see `evaluation_crop`
 CROPS: dict[str, Callable[[], crops.Crop]] = {"multi_scale": crops.multi_scale, "ctran": crops.random_square}
+
+
+def evaluation_crop(resize: str, size: int) -> crops.Crop:
+    """The box of the image that evaluation resizes to the square of `size` pixels; see `evaluation_transform`.
+
+    Raises:
+        ValueError: an unknown `resize`.
+    """
+    if resize == CENTRE:
+        return crops.middle_pixels(size)
+    if resize not in RESIZES:
+        raise ValueError(f"resize must be one of {', '.join([*RESIZES, CENTRE])}, not {resize!r}")
+    return RESIZES[resize]
 
 
 def evaluation_transform(size: int, resize: str = "squash") -> ImageTransform:
@@ -44,7 +60,9 @@ def evaluation_transform(size: int, resize: str = "squash") -> ImageTransform:
     Args:
         size: pixels per side.
         resize: ``squash`` stretches the whole image to the square; ``crop`` takes the largest square in the middle;
-            ``ctran`` takes the middle nine tenths of each side, as C-Tran does in its tests, and stretches them.
+            ``ctran`` takes the middle nine tenths of each side, as C-Tran does in its tests, and stretches them;
+            ``centre`` takes the middle `size` pixels without resizing, and fills what lies outside the image with
+            black.
 
     Raises:
         ValueError: an unknown `resize`.
@@ -54,9 +72,7 @@ def evaluation_transform(size: int, resize: str = "squash") -> ImageTransform:
     >>> evaluation_transform(32, "crop")(Picture.of(Image.new("RGB", (80, 60)))).shape
     torch.Size([3, 32, 32])
     """
-    if resize not in RESIZES:
-        raise ValueError(f"resize must be one of {', '.join(RESIZES)}, not {resize!r}")
-    return _Transform(size, RESIZES[resize], [])
+    return _Transform(size, evaluation_crop(resize, size), [])
 
 
 def training_transform(
@@ -67,6 +83,8 @@ def training_transform(
     flip: float = 0.5,
     rand_augment: int | None = None,
     cutout: float = 0.0,
+    brightness: float = 0.0,
+    saturation: float = 0.0,
 ) -> ImageTransform:
     """The transform of training: as `evaluation_transform`, with augmentation drawn from torch's generator.
 
@@ -78,13 +96,14 @@ def training_transform(
         flip: probability of a horizontal flip.
         rand_augment: magnitude of RandAugment (2 operations) in 0..30, or None.
         cutout: side of a grey square that hides part of the image, as a share of the size.
+        brightness, saturation: largest random change of each, as a share: 0.5 multiplies by 0.5 to 1.5.
 
     >>> from PIL import Image
     >>> from tagformer.images import Picture, training_transform
     >>> training_transform(32, crop_scale=(0.6, 1.0), cutout=0.5)(Picture.of(Image.new("RGB", (80, 60)))).shape
     torch.Size([3, 32, 32])
     """
-    box = RESIZES[resize]
+    box = evaluation_crop(resize, size)
     if crop is not None:
         box = CROPS[crop]()
     elif crop_scale is not None:
@@ -92,6 +111,8 @@ def training_transform(
     steps: list[Callable[[Tensor], Tensor]] = []
     if flip:
         steps.append(HorizontalFlip(flip))
+    if brightness or saturation:
+        steps.append(v2.ColorJitter(brightness=brightness, saturation=saturation))
     if rand_augment is not None:
         steps.append(v2.RandAugment(num_ops=2, magnitude=rand_augment))
     if cutout:
@@ -106,18 +127,49 @@ class _Transform:
         self.size, self.crop, self.steps = size, crop, steps
 
     def __call__(self, picture: Picture) -> Tensor:
-        left, top, width, height = self.crop(picture.width, picture.height)
-        pixels = picture.pixels(max(self.size / width, self.size / height))
+        region = self.crop(picture.width, picture.height)
+        pixels = picture.pixels(max(self.size / region[2], self.size / region[3]))
         down, across = pixels.shape[1] / picture.height, pixels.shape[2] / picture.width
-        first_row, first_column = math.floor(top * down + 0.5), math.floor(left * across + 0.5)
-        rows, columns = max(1, math.floor(height * down + 0.5)), max(1, math.floor(width * across + 0.5))
-        box = pixels[:, first_row : first_row + rows, first_column : first_column + columns]
-        if box.shape != pixels.shape:  # torch's resize is slow on a part of an image
-            box = box.permute(1, 2, 0).contiguous().permute(2, 0, 1)
-        image = F.resize(box, [self.size, self.size], InterpolationMode.BILINEAR, antialias=True)
+        if all(float(value).is_integer() for value in region):
+            image = _resize_whole_box(pixels, region, down, across, self.size)
+        else:
+            image = _resize_exact_box(pixels, region, down, across, self.size)
         for step in self.steps:
             image = step(image)
         return image
+
+
+def _resize_whole_box(pixels: Tensor, region: crops.Region, down: float, across: float, size: int) -> Tensor:
+    """Resize a box to a square, uint8 (3, size, size). Torch's resize is fast, but takes whole pixels only.
+
+    Args:
+        pixels: uint8 (3, h, w), the picture, perhaps decoded at a smaller scale.
+        region: the box in the picture's full size; what lies outside the picture becomes black.
+        down, across: the height and width of `pixels` as shares of the full height and width.
+        size: pixels per side.
+    """
+    left, top, width, height = region
+    first_row, first_column = math.floor(top * down + 0.5), math.floor(left * across + 0.5)
+    rows, columns = max(1, math.floor(height * down + 0.5)), max(1, math.floor(width * across + 0.5))
+    box = pixels[:, max(0, first_row) : first_row + rows, max(0, first_column) : first_column + columns]
+    if box.shape != pixels.shape:  # torch's resize is slow on a part of an image
+        box = box.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    if first_row < 0 or first_column < 0:
+        before, above = max(0, -first_column), max(0, -first_row)
+        box = F.pad(box, [before, above, columns - box.shape[2] - before, rows - box.shape[1] - above])
+    return F.resize(box, [size, size], InterpolationMode.BILINEAR, antialias=True)
+
+
+def _resize_exact_box(pixels: Tensor, region: crops.Region, down: float, across: float, size: int) -> Tensor:
+    """Resize a box with fractions of pixels to a square, uint8 (3, size, size).
+
+    Pillow's resize takes such boxes, at four times the time of torch's. Arguments as in `_resize_whole_box`.
+    """
+    left, top, width, height = region
+    right, bottom = min((left + width) * across, pixels.shape[2]), min((top + height) * down, pixels.shape[1])
+    box = (left * across, top * down, right, bottom)
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((size, size), Image.Resampling.BILINEAR, box)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 class HorizontalFlip(torch.nn.Module):

@@ -55,11 +55,23 @@ def label_mask_training(
     return labels.masked_fill(hidden.to(labels.device), UNKNOWN)
 
 
-def extra_mask_training(labels: Tensor, label_space: LabelSpace, generator: torch.Generator | None = None) -> Tensor:
-    """Draw known labels as `label_mask_training` does, but among the groups of extra labels only.
+def extra_mask_training(
+    labels: Tensor,
+    label_space: LabelSpace,
+    generator: torch.Generator | None = None,
+    min_unknown: float = 0.0,
+    by_group: bool = True,
+) -> Tensor:
+    """Draw known labels as `label_mask_training` does, but among the extra labels only.
 
-    From none to all of these groups are known; an extra label without a group counts as a group of its own. Target
-    labels are always hidden: this is for data where a user can answer questions about the image but not name its class.
+    Target labels are always hidden: this is for data where a user can answer questions about the image but not name its
+    class.
+
+    Args:
+        labels, generator, min_unknown: as in `label_mask_training`.
+        label_space: the labels.
+        by_group: a group of extra labels is hidden or known as a whole; an extra label without a group counts as a
+            group of its own. False: single labels are drawn, as in the authors' code of C-Tran on CUB.
 
     Raises:
         TagformerError: the label space has no extra labels.
@@ -72,10 +84,12 @@ def extra_mask_training(labels: Tensor, label_space: LabelSpace, generator: torc
     """
     columns = torch.nonzero(~label_space.is_target).flatten()
     if not len(columns):
-        raise TagformerError("known.masking=extra_groups: the data has no extra labels; use labels or groups.")
-    _, groups = label_space.group_numbers[columns].unique(return_inverse=True)
+        raise TagformerError(
+            "known.masking=extra_groups and extra_labels: the data has no extra labels; use labels or groups."
+        )
+    groups = label_space.group_numbers[columns].unique(return_inverse=True)[1] if by_group else None
     known = torch.full_like(labels, UNKNOWN)
-    known[:, columns] = label_mask_training(labels[:, columns], 0.0, generator, groups)
+    known[:, columns] = label_mask_training(labels[:, columns], min_unknown, generator, groups)
     return known
 
 

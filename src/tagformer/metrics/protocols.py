@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tagformer.metrics.precision_recall_f1 import Empty
@@ -61,7 +61,7 @@ PROTOCOLS = {
         never_predicted=1,
         top=("above",),
     ),
-    # train.py and validate.py; MlTr follows it
+    # train.py and validate.py
     "asl": Protocol(
         ranked="probabilities",
         ties="last",
@@ -89,3 +89,5 @@ PROTOCOLS = {
         ranked="probabilities", ties="first", empty="zero", empty_counts="zero", class_f1="mean", top=("any",)
     ),
 }
+# MlTr (section 4.1) follows ASL's code, but predicts the labels whose score is greater than 0.5.
+PROTOCOLS["mltr"] = replace(PROTOCOLS["asl"], threshold=0.5)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.files import write_text
+from tagformer.recipes.image_sizes import backbone_name, with_image_size_of
 from tagformer.recipes.settings import (
     DataSettings,
     ImageSettings,
@@ -60,6 +61,27 @@ class Recipe(Section):
     schedule: ScheduleSettings = ScheduleSettings()
     training: TrainingSettings = TrainingSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _image_size_of_backbone(cls, values: Any) -> Any:
+        """Without an image size, take the one that the variant of MlTr is built for."""
+        if not isinstance(values, dict) or "size" in (values.get("image") or {}):
+            return values
+        return with_image_size_of(backbone_name(values), values)
+
+    @model_validator(mode="after")
+    def _validation_where_needed(self) -> Recipe:
+        """Without validation images, reject the settings that need some."""
+        if self.data.val_fraction == 0:
+            needs = {
+                "training.keep=last": self.training.keep == "best",
+                "training.patience=null": self.training.patience is not None,
+                "another schedule.name than plateau": self.schedule.name == "plateau",
+            }
+            if missing := [setting for setting, needed in needs.items() if needed]:
+                raise ValueError(f"data.val_fraction=0 leaves no images for validation: set {' and '.join(missing)}")
+        return self
+
     @classmethod
     def checked(cls, values: Mapping[str, Any], origin: str) -> Recipe:
         """A recipe from plain values.
@@ -101,6 +123,7 @@ class Recipe(Section):
             TagformerError: an assignment without ``=``, an unknown key, or a value out of range.
         """
         values = self.model_dump(mode="json")
+        backbone = self.model.backbone.name
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             if not equals:
@@ -115,6 +138,8 @@ class Recipe(Section):
             if key == "sources" or key.startswith("sources."):
                 raise TagformerError(f"--set {key}: the sources are for recipe files only.")
             values["sources"] = {k: v for k, v in values["sources"].items() if k != key and not k.startswith(f"{key}.")}
+        if not any(assignment.partition("=")[0].strip() in ("image.size", "image") for assignment in assignments):
+            values = with_image_size_of(backbone_name(values), values, before=backbone)
         return self.checked(values, "--set" if assignments else self.name)
 
     def value(self, key: str) -> Any:
@@ -223,6 +248,8 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
     base = values.pop("base", None)
     inherited = {} if base is None else _read(str(base))
     inherited.pop("figures", None)
+    if "size" not in (values.get("image") or {}):
+        inherited = with_image_size_of(backbone_name(values), inherited, before=backbone_name(inherited))
     return _merged(inherited, values)
 
 
@@ -239,6 +266,8 @@ def _sentence(cls: type[BaseModel], error: ValidationError) -> str:
     """The first problem that pydantic found, in one sentence."""
     first = error.errors()[0]
     path = [str(name) for name in first["loc"]]
+    if not path:  # settings that contradict each other
+        return f"{first['ctx']['error']}."
     key = ".".join(path)
     if first["type"] != "extra_forbidden":
         given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"

@@ -63,7 +63,8 @@ class DataSettings(Section):
     """The data and how it is loaded."""
 
     spec: str | None = None  # format:path, as in --data
-    val_fraction: float = Field(0.1, gt=0, lt=1)  # drawn from the train split where the data has no val split
+    # Drawn from the train split where the data has train and test, but no val split; 0: all images are trained on.
+    val_fraction: float = Field(0.1, ge=0, lt=1)
     batch_size: int = Field(32, ge=1)
     sampling: Literal["uniform", "class_aware"] = "uniform"  # class_aware: every label equally often
     workers: int = Field(2, ge=0)
@@ -74,12 +75,14 @@ class ImageSettings(Section):
     """How an image becomes the network's input, and the augmentation of training."""
 
     size: int = Field(224, ge=8)  # pixels per side
-    resize: Literal["squash", "crop", "ctran"] = "squash"
+    resize: Literal["squash", "crop", "ctran", "centre"] = "squash"  # see images.evaluation_transform
     mean: Triple | None = None  # None: the backbone's
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     crop: Literal["multi_scale", "ctran"] | None = None  # random crops of training: CAT's or C-Tran's
     crop_scale: tuple[float, float] | None = None  # without `crop`: share of the area that a random crop keeps
     flip: float = Field(0.5, ge=0, le=1)
+    brightness: float = Field(0.0, ge=0, le=1)  # largest random change of the brightness, as a share of it
+    saturation: float = Field(0.0, ge=0, le=1)  # largest random change of the saturation, as a share of it
     rand_augment: int | None = Field(None, ge=0, le=30)
     cutout: float = Field(0.0, ge=0, lt=1)
 
@@ -110,6 +113,7 @@ class LossSettings(Section):
     gamma_positive: float = Field(0.0, ge=0)
     margin: float = Field(0.05, ge=0, lt=1)
     count_weight: float = Field(1.0, ge=0)  # weight of the count's loss, for models that count
+    extra_labels: bool = False  # extra labels that are not known are predicted too, and are part of the loss
 
     @field_validator("name")
     @classmethod
@@ -125,8 +129,9 @@ class KnownSettings(Section):
     label_mask_training: bool = True
     min_unknown: float = Field(0.25, ge=0, le=1)
     validation: float | None = Field(None, ge=0, lt=1)  # known share in validation; None: 0, or 0.5 without an image
-    # What is hidden as a whole: labels, groups, or groups of extra labels alone; of several, each step draws one.
-    masking: tuple[Literal["labels", "groups", "extra_groups"], ...] = Field(("labels",), min_length=1)
+    # What is hidden: single labels, whole groups, or one of the two among the extra labels alone (all others are then
+    # hidden too); of several, each step draws one.
+    masking: tuple[Literal["labels", "groups", "extra_labels", "extra_groups"], ...] = Field(("labels",), min_length=1)
 
     @field_validator("masking", mode="before")
     @classmethod
@@ -150,7 +155,8 @@ class ScheduleSettings(Section):
     name: Literal["constant", "cosine", "onecycle", "step", "plateau"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps; for cosine and constant; onecycle's pct_start
     step_epochs: int = Field(30, ge=1)  # step: epochs between two steps
-    patience: int = Field(5, ge=0)  # plateau: epochs to wait for a better val mAP
+    monitor: Literal["mAP", "loss"] = "mAP"  # plateau: the figure of the validation that must improve
+    patience: int = Field(5, ge=0)  # plateau: epochs to wait for a better figure
     factor: float = Field(0.1, gt=0, lt=1)  # step and plateau: multiplies the learning rate
 
 
@@ -165,7 +171,14 @@ class TrainingSettings(Section):
     clip: float | None = Field(None, gt=0)  # largest allowed norm of the gradient
     accumulate: int = Field(1, ge=1)  # batches per optimizer step
     keep: Literal["best", "last"] = "best"  # which epoch's weights; a small val split chooses the best one unreliably
-    patience: int | None = Field(None, ge=1)  # stop early after this many epochs without a better val mAP
+    monitor: Literal["mAP", "accuracy"] = "mAP"  # validation figure of the best epoch; accuracy of exclusive labels
+    patience: int | None = Field(None, ge=1)  # stop early after this many epochs without a better figure
     checkpoint_minutes: float = Field(5.0, gt=0)  # a checkpoint this often, and after every epoch
     checkpoint_steps: int | None = Field(None, ge=1)  # a checkpoint also every so many steps
-    loggers: tuple[Literal["csv", "tensorboard"], ...] = ()  # of every step, in RUN/logs; history.csv is always written
+    # Of every step, in RUN/logs; history.csv is always written.
+    loggers: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ()
+
+    @field_validator("loggers", mode="before")
+    @classmethod
+    def _one_logger(cls, values: Any) -> Any:
+        return (values,) if isinstance(values, str) else values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,16 +12,24 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from tagformer.report.label_places import place_names
+from tagformer.report.names import shorten_all
+
 INK, FAINT, GRID, BLUE, ORANGE = "#1f2328", "#6e7781", "#eaeef2", "#0969da", "#bc4c00"
+ROOMY = 60  # labels on a map of the usual size; with more it is larger
+NAME_SIZE = 8  # points, of the names on a map
 WIDE, HIGH = 5.2, 3.5  # inches of 72 pixels: narrow enough for a phone without making the text smaller
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tagformer",  # equal charts give equal text
     "font.family": "sans-serif",
     "font.size": 10,
+    "text.parse_math": False,  # a label's name may have dollar signs
     "text.color": INK,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -48,7 +57,10 @@ def _figure(width: float = WIDE, height: float = HIGH) -> Iterator[tuple[Figure,
 
         def svg() -> str:
             text = io.StringIO()
-            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+            with warnings.catch_warnings():
+                # The page's reader has other fonts: a letter that matplotlib's does not have is not lost.
+                warnings.filterwarnings("ignore", message="Glyph .* missing from")
+                figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
             drawn = text.getvalue()
             return re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
 
@@ -65,20 +77,62 @@ def label_map_chart(
         names: L names.
         pairs: for each kind of pair, its name, its colour, and the pairs of label numbers to connect.
     """
-    with _figure(7.5, 6) as (figure, svg):
+    scale = max(1.0, (len(names) / ROOMY) ** 0.5)
+    with _figure(7.5 * scale, 6 * scale) as (figure, svg):
         axes = figure.add_subplot()
+        lines = []
         for kind, colour, connected in pairs:
             for number, ends in enumerate(connected):
                 x, y = places[list(ends)].T
-                axes.plot(x, y, color=colour, linewidth=1.5, alpha=0.7, label=kind if number == 0 else None, zorder=1)
+                drawn = axes.plot(x, y, color=colour, linewidth=1.5, alpha=0.7, zorder=1)
+                lines += [(drawn[0], kind)] if number == 0 else []
         axes.scatter(places[:, 0], places[:, 1], s=14, color=INK, zorder=2)
-        for (x, y), name in zip(places, names, strict=True):
-            axes.annotate(name, (x, y), (3, 3), textcoords="offset points", fontsize=8)
+        axes.margins(0.08)
         axes.set_xticks([])
         axes.set_yticks([])
-        if any(connected for _, _, connected in pairs):
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2)
+        if lines:
+            _legend(axes, lines, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2)
+        _write_names(figure, axes, places, names)
         return svg()
+
+
+def _write_names(figure: Figure, axes: Axes, places: np.ndarray, names: Sequence[str]) -> None:
+    """Write a name beside each point without overprinting, with a thin line to the point where it is farther away."""
+    names = shorten_all(names, lambda name: len(name) <= 28)
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.draw_without_rendering()  # the layout decides where the points are
+        renderer, font = canvas.get_renderer(), FontProperties(size=NAME_SIZE)
+        sizes = [renderer.get_text_width_height_descent(name, font, False)[:2] for name in names]
+    pixel = 72 / figure.dpi
+    area = axes.get_window_extent()
+    points = (axes.transData.transform(places) - (area.x0, area.y0)) * pixel
+    boxes = np.array(sizes) * pixel * 1.08 + (2, 1)  # other fonts may be wider
+    corners = place_names(points, boxes, area.width * pixel, area.height * pixel)
+    for place, point, corner, box, name in zip(places, points, corners, boxes, names, strict=True):
+        centre = corner + box / 2
+        far = bool((np.abs(centre - point) > box / 2 + 8).any())
+        arrow = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2} if far else None
+        text = axes.annotate(
+            name,
+            place,
+            tuple(centre - point),
+            textcoords="offset points",
+            fontsize=NAME_SIZE,
+            ha="center",
+            va="center",
+            arrowprops=arrow,
+        )
+        text.set_in_layout(False)
+
+
+def _legend(parent: Any, lines: Sequence[tuple[Any, str]], **options: Any) -> None:
+    """A legend of an axes or a figure; unlike matplotlib's, it has names with an underscore at the beginning too."""
+    handles = [handle for handle, _ in lines]
+    legend = parent.legend(handles, ["name"] * len(handles), **options)
+    for text, (_, name) in zip(legend.get_texts(), lines, strict=True):
+        text.set_text(name)
 
 
 def precision_recall_chart(curves: Sequence[Curve], others: Sequence[Curve]) -> str:
@@ -87,10 +141,12 @@ def precision_recall_chart(curves: Sequence[Curve], others: Sequence[Curve]) -> 
         axes = figure.subplots()
         for _, recall, precision in others:
             axes.plot(recall, precision, color="#d0d7de", linewidth=0.7)
-        for number, (name, recall, precision) in enumerate(curves):
-            axes.plot(recall, precision, label=_short(name), color=f"C{number}")
+        names = _short([name for name, _, _ in curves])
+        lines = []
+        for number, (name, (_, recall, precision)) in enumerate(zip(names, curves, strict=True)):
+            lines.append((axes.plot(recall, precision, color=f"C{number}")[0], name))
         _percent_axes(axes, "recall", "precision")
-        figure.legend(loc="outside lower center", ncols=2)
+        _legend(figure, lines, loc="outside lower center", ncols=2)
         return svg()
 
 
@@ -107,6 +163,7 @@ def calibration_chart(confidence: Sequence[float], frequency: Sequence[float], c
         below.set(yscale="log", ylabel="entries", xlabel="probability")
         below.yaxis.set_major_locator(LogLocator(10, numticks=4))
         below.yaxis.set_minor_locator(NullLocator())
+        below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         below.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         return svg()
 
@@ -130,10 +187,9 @@ def curves_chart(curves: Sequence[Curve], x: str, y: str) -> str:
     """Several named curves, with the names of the axes `x` and `y`."""
     with _figure() as (figure, svg):
         axes = figure.subplots()
-        for name, places, values in curves:
-            axes.plot(places, values, label=name)
+        lines = [(axes.plot(places, values)[0], name) for name, places, values in curves]
         axes.set(xlabel=x, ylabel=y)
-        axes.legend()
+        _legend(axes, lines)
         return svg()
 
 
@@ -161,7 +217,7 @@ def epochs_chart(curves: Sequence[Curve], label: str, from_zero: bool = False) -
 def matrix_chart(names: Sequence[str], values: np.ndarray) -> str:
     """A matrix of shares (L, L) as coloured squares, with the labels' names on both axes."""
     with _figure(WIDE, max(2.2, 0.2 * len(names)) + 1.2) as (figure, svg):
-        axes, names = figure.subplots(), [_short(name, 22) for name in names]
+        axes, names = figure.subplots(), _short(names, 22)
         image = axes.imshow(values, vmin=0, vmax=1, cmap="Blues", aspect="auto")
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_xticks(range(len(names)), names, fontsize=8, rotation=90)
@@ -172,10 +228,9 @@ def matrix_chart(names: Sequence[str], values: np.ndarray) -> str:
         return svg()
 
 
-def _short(name: str, limit: int = 28) -> str:
-    """A name of at most `limit` characters; a longer one loses its middle."""
-    end = limit // 2
-    return name if len(name) <= limit else f"{name[: limit - end - 1]}…{name[-end:]}"
+def _short(names: Sequence[str], limit: int = 28) -> list[str]:
+    """Names of at most `limit` characters; see `shorten_all`."""
+    return shorten_all(names, lambda name: len(name) <= limit)
 
 
 def _percent_axes(axes: Axes, x: str, y: str) -> None:

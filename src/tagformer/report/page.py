@@ -92,7 +92,7 @@ def build_report(
         "data": data,
         "evaluation": evaluation,
         "tuned": tuned,
-        "mAP": interval(evaluation.regular.mAP, resampled),
+        "mAP": interval(evaluation.regular.mAP, resampled, lowest=0.0, highest=1.0),
         "tables": {
             "scores": scores,
             "labels": labels,

@@ -162,6 +162,11 @@ class Run:
         return self.recipe.uses_image
 
     @property
+    def is_tuned(self) -> bool:
+        """Whether ``tagformer tune`` has chosen the thresholds or the temperature."""
+        return self.temperature != 1 or bool((self.thresholds != 0.5).any())
+
+    @property
     def uncalibrated_thresholds(self) -> torch.Tensor:
         """float32 (L,): the thresholds as probabilities at temperature 1, to compare with sigmoid(logits)."""
         if self.temperature == 1:

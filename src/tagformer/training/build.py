@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from tagformer.backbones.base import has_folded_norms
+from tagformer.backbones.timm import TimmBackbone, padding_option
 from tagformer.data.loader.loader import ImageItems, ImageLoader, TrainingLoader, evaluation_loader
 from tagformer.data.loader.sampler import ClassAware, EpochBatches, derive_seed
 from tagformer.images.transforms import training_transform
@@ -25,12 +26,12 @@ class Built:
 
     Attributes:
         module: the model with its loss, optimizer and metrics.
-        loader, val_loader: the batches of training and of validation.
+        loader, val_loader: the batches of training and of validation; None without validation images.
     """
 
     module: TrainingModule
     loader: TrainingLoader
-    val_loader: ImageLoader
+    val_loader: ImageLoader | None
 
 
 def build(prepared: Prepared, reporter: Reporter) -> Built:
@@ -66,8 +67,13 @@ def _build_model(prepared: Prepared, reporter: Reporter) -> MultiLabelModel:
 
 
 def _complete_settings(prepared: Prepared, model: MultiLabelModel, reporter: Reporter) -> None:
-    """Put into the recipe what follows from the backbone: frozen norms, and the images' mean and deviation."""
+    """Put into the recipe what follows from the backbone and its weights.
+
+    These are frozen norms, the padding, and the images' mean and deviation.
+    """
     settings, image = prepared.recipe.model.backbone, prepared.recipe.image
+    if settings.weights is not None and isinstance(model.backbone, TimmBackbone):
+        settings.options = {**padding_option(Path(settings.weights)), **settings.options}
     has_weights = settings.weights or settings.pretrained
     if has_weights and prepared.fresh and not settings.freeze_norm and has_folded_norms(model.backbone):
         reporter.message("The weights have their batch norms folded in, so the norms keep their statistics.")
@@ -75,16 +81,26 @@ def _complete_settings(prepared: Prepared, model: MultiLabelModel, reporter: Rep
     image.mean, image.std = image.statistics(model.backbone)
 
 
-def _build_loaders(prepared: Prepared, model: MultiLabelModel) -> tuple[TrainingLoader, ImageLoader]:
+def _build_loaders(prepared: Prepared, model: MultiLabelModel) -> tuple[TrainingLoader, ImageLoader | None]:
     image, data, seed = prepared.recipe.image, prepared.recipe.data, prepared.recipe.training.seed
     train, pin_memory = prepared.train, torch.cuda.is_available()
     transform = val_transform = None
     if prepared.recipe.uses_image:
         val_transform = image.preprocessing(model.backbone).transform
         transform = training_transform(
-            image.size, image.resize, image.crop, image.crop_scale, image.flip, image.rand_augment, image.cutout
+            image.size,
+            image.resize,
+            image.crop,
+            image.crop_scale,
+            image.flip,
+            image.rand_augment,
+            image.cutout,
+            image.brightness,
+            image.saturation,
         )
     order = ClassAware(train) if data.sampling == "class_aware" else None
     batches = EpochBatches(len(train), data.batch_size, seed, order)
     loader = TrainingLoader(ImageItems(train, transform, seed), batches, data.workers, pin_memory)
+    if not len(prepared.val):
+        return loader, None
     return loader, evaluation_loader(prepared.val, val_transform, data.batch_size, data.workers, pin_memory)

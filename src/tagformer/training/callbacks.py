@@ -24,7 +24,7 @@ from torch import Tensor
 from tagformer.data.loader.loader import TrainingLoader
 from tagformer.errors import TrainingInterruptedError
 from tagformer.files import atomic_write
-from tagformer.training.module import MONITOR
+from tagformer.training.module import ACCURACY, MONITOR
 
 COLUMNS = ("epoch", "step", "lr", "loss", "val_loss", "val_mAP", "val_CF1", "val_OF1", "seconds")
 
@@ -97,27 +97,38 @@ class History(Callback):
 
 
 class BestCheckpoint(Checkpoint):
-    """Writes ``best.ckpt`` and its weights, the averaged ones with EMA, whenever the validation mAP improves.
+    """Writes ``best.ckpt`` and its weights, the averaged ones with EMA, whenever the validation figure improves.
 
     Args:
         path: of the checkpoint.
         weights: called with the state dict to keep.
-        always: keep every epoch's weights, whatever its mAP.
+        always: keep every epoch's weights, whatever its figure, also without validation.
+        monitor: the figure: mAP or accuracy.
     """
 
-    def __init__(self, path: Path, weights: Callable[[dict[str, Tensor]], None], always: bool = False) -> None:
+    def __init__(
+        self, path: Path, weights: Callable[[dict[str, Tensor]], None], always: bool = False, monitor: str = "mAP"
+    ) -> None:
         super().__init__()
         self.always = always
+        self.monitor = monitored(monitor)
         self.path = path
         self.weights = weights
         self.best = -math.inf
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        score = trainer.callback_metrics[MONITOR].item()
+        score = trainer.callback_metrics[self.monitor].item()
         if score > self.best or self.always:
             self.best = score
-            trainer.save_checkpoint(self.path)
-            self.weights(torch.load(self.path, map_location="cpu", weights_only=True)["state_dict"])
+            self._write(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.always and not trainer.num_val_batches:  # without validation on_validation_end is not called
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self.weights(torch.load(self.path, map_location="cpu", weights_only=True)["state_dict"])
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -127,10 +138,10 @@ class BestCheckpoint(Checkpoint):
 
 
 class Patience(EarlyStopping):
-    """Lightning's early stopping on the validation mAP; a run that was stopped early does not go on when resumed."""
+    """Lightning's early stopping on the validation figure; a run that was stopped early does not go on when resumed."""
 
-    def __init__(self, epochs: int) -> None:
-        super().__init__(MONITOR, mode="max", patience=epochs)
+    def __init__(self, epochs: int, monitor: str = "mAP") -> None:
+        super().__init__(monitored(monitor), mode="max", patience=epochs)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.stopped_epoch:
@@ -191,3 +202,8 @@ class LastCheckpoint(Checkpoint):
                 f"stopped at epoch {trainer.current_epoch + 1}, step {trainer.global_step}; the checkpoint is "
                 f"{self.path}. Go on with: tagformer train --resume --out {shlex.quote(str(self.path.parent.parent))}"
             )
+
+
+def monitored(monitor: str) -> str:
+    """The logged name of the figure that a recipe's ``training.monitor`` names."""
+    return ACCURACY if monitor == "accuracy" else MONITOR

@@ -17,6 +17,7 @@ from tagformer.labels.masking import draw_known, draw_order, extra_mask_training
 from tagformer.labels.space import without_extra
 from tagformer.losses import count_loss, get_loss
 from tagformer.metrics.accumulator import MultiLabelScores
+from tagformer.metrics.groups import group_accuracy
 from tagformer.models.base import ModelOutput, MultiLabelModel
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.migration import with_current_names
@@ -24,6 +25,7 @@ from tagformer.training.mixup import agreed, mix
 from tagformer.training.optim import create_optimizer, create_schedule
 
 MONITOR = "val_mAP"
+ACCURACY = "val_accuracy"
 
 
 class TrainingModule(LightningModule):
@@ -105,6 +107,8 @@ class TrainingModule(LightningModule):
         masking = settings.masking[int(torch.randint(count, ())) if count > 1 else 0]
         if masking == "extra_groups":
             return extra_mask_training(labels, label_space)
+        if masking == "extra_labels":
+            return extra_mask_training(labels, label_space, min_unknown=settings.min_unknown, by_group=False)
         groups = label_space.group_numbers if masking == "groups" else None
         return label_mask_training(labels, settings.min_unknown, groups=groups)
 
@@ -114,14 +118,20 @@ class TrainingModule(LightningModule):
         return self._images
 
     def targets(self, labels: Tensor, known: Tensor | None) -> Tensor:
-        """The labels that the model has to predict: neither known nor extra labels; the others are unknown (-1)."""
+        """The labels that are scored: neither known nor extra labels; the others are unknown (-1)."""
         targets = without_extra(labels, self.model.label_space)
         return targets if known is None else without_known(targets, known)
+
+    def loss_targets(self, labels: Tensor, known: Tensor | None) -> Tensor:
+        """The labels of the loss: `targets`, or with ``loss.extra_labels`` all labels that are not known."""
+        if self.recipe.loss.extra_labels:
+            return labels if known is None else without_known(labels, known)
+        return self.targets(labels, known)
 
     def output_loss(self, output: ModelOutput, labels: Tensor, known: Tensor | None) -> Tensor:
         """The recipe's loss of a batch: of the logits against the labels (B, L) not known, and of the count."""
         settings = self.recipe.loss
-        loss = self.loss(output.logits, self.targets(labels, known), settings.reduction)
+        loss = self.loss(output.logits, self.loss_targets(labels, known), settings.reduction)
         if output.count_logits is None:
             return loss
         targets = labels[:, self.model.label_space.is_target]
@@ -158,9 +168,22 @@ class TrainingModule(LightningModule):
         self.validation.reset()
         values = {MONITOR: figures["mAP"].item(), "val_CF1": figures["CF1"].item(), "val_OF1": figures["OF1"].item()}
         values["val_loss"] = self.loss(logits, targets, "mean").item()
+        if self.recipe.training.monitor == "accuracy":
+            values[ACCURACY] = self._accuracy(logits, targets)
         self.log_dict(values, sync_dist=False)
         if self.plateau is not None:
-            self.plateau.step(values[MONITOR])
+            self.plateau.step(values["val_loss" if self.recipe.schedule.monitor == "loss" else MONITOR])
+
+    def _accuracy(self, logits: Tensor, targets: Tensor) -> float:
+        """Mean top-1 accuracy of the groups whose labels exclude each other, as CUB's classes do."""
+        label_space = self.model.label_space
+        groups = {name: [label_space.index(label) for label in names] for name, names in label_space.groups.items()}
+        accuracies = group_accuracy(logits.cpu(), targets.cpu(), groups).values()
+        if not accuracies:
+            raise TagformerError(
+                "training.monitor=accuracy needs labels of which each image has exactly one: use training.monitor=mAP."
+            )
+        return sum(accuracies) / len(accuracies)
 
     def epoch_loss(self) -> float:
         """Mean training loss since the last call."""

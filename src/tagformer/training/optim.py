@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -54,7 +54,8 @@ def create_schedule(
     """
     total = max(1, steps_per_epoch * epochs)
     if settings.name == "plateau":
-        return lr_scheduler.ReduceLROnPlateau(optimizer, "max", settings.factor, settings.patience)
+        mode: Literal["min", "max"] = "min" if settings.monitor == "loss" else "max"
+        return lr_scheduler.ReduceLROnPlateau(optimizer, mode, settings.factor, settings.patience)
     if settings.name == "onecycle":
         rates = [group["lr"] for group in optimizer.param_groups]
         rising = (

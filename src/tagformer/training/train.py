@@ -100,6 +100,7 @@ def train(prepared: Prepared, built: Built, reporter: Reporter) -> Fitted:
         prepared.checkpoint.with_name(BEST),
         lambda state: write_weights(folder, model_state(state)),
         always=recipe.training.keep == "last",
+        monitor=recipe.training.monitor,
     )
     last = LastCheckpoint(prepared.checkpoint, recipe.training.checkpoint_minutes, recipe.training.checkpoint_steps)
     history = History(folder / HISTORY, reporter.message, reporter.epoch)
@@ -161,7 +162,7 @@ def _optional_callbacks(recipe: Recipe, bars: bool) -> list[Callback]:
     if recipe.training.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=recipe.training.ema))
     if recipe.training.patience is not None:
-        callbacks.append(Patience(recipe.training.patience))
+        callbacks.append(Patience(recipe.training.patience, recipe.training.monitor))
     if bars:
         callbacks.append(RichProgressBar(leave=False))
     return callbacks

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tagformer.data.formats.visual_genome import NEWS500, VG500
+from tagformer.data.formats.news import NEWS500
+from tagformer.data.formats.visual_genome import VG500
 from tagformer.errors import TagformerError
 
 INDEX = {"2360596.jpg": [0, 499], "2385068.jpg": [], "2315571.jpg": [7, 7, 3], "1.jpg": [7], "unused.jpg": [12]}

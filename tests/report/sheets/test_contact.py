@@ -49,7 +49,8 @@ def test_without_the_truth_labels_are_plain_and_none_is_missed() -> None:
 
 def test_an_image_without_labels_has_only_wrong_ones() -> None:
     assert tag_lines([("dog", 0.9)], []) == [("dog 90%", WRONG)]
-    assert tag_lines([], []) == []
+    assert tag_lines([], []) == [("no tag", PLAIN)]
+    assert tag_lines([], ["cow"]) == [("no tag", PLAIN), ("missed: cow", MISSED)]
 
 
 def test_known_labels_are_marked_and_not_judged() -> None:
@@ -110,6 +111,16 @@ def test_a_long_name_does_not_run_into_the_next_picture(tmp_path: Path) -> None:
     below = pixels[MARGIN + SIDE :]
     assert (below[:, : MARGIN + SIDE] != 255).any()
     assert (below[:, MARGIN + SIDE :] == 255).all()
+
+
+def test_names_that_differ_in_the_middle_look_different_and_keep_their_probability(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (SIDE, SIDE), "black")
+    names = [f"a_long_beginning_{colour}_and_a_long_end" for colour in ("red", "blue")]
+    pixels = sheet(tmp_path / "sheet.png", picture, picture, lines=[[(f"{name} 7%", PLAIN)] for name in names])
+    below = pixels[MARGIN + SIDE :]
+    first, second = below[:, MARGIN : MARGIN + SIDE], below[:, 2 * MARGIN + SIDE : 2 * (MARGIN + SIDE)]
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first[:, -12:], second[:, -12:]) or (first[:, -25:] != 255).any()  # the probability
 
 
 def test_a_sheet_replaces_the_one_before_and_leaves_nothing_else_behind(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def create_mltr(
     pretrained: bool = False,
     weights: str | Path | None = None,
     image_size: int | None = None,
+    imagenet: str | None = None,
     **options: Any,
 ) -> MlTrBackbone:
     """A variant of Table 1.
@@ -33,6 +34,8 @@ def create_mltr(
             were never published.
         weights: start from a local file of a Swin transformer or of an MlTr instead.
         image_size: height and width of the images in pixels; None: as in Table 1.
+        imagenet: with `pretrained`, which ImageNet the Swin transformer was trained on: ``1k``, ``22k``, or ``22k-1k``
+            for 22k and then 1k; None: 1k for the sizes s and m, 22k-1k for l.
         options: of `MlTrBackbone`, in place of those of the variant.
 
     Raises:
@@ -49,5 +52,5 @@ def create_mltr(
     if weights is not None:
         load_file(backbone, Path(weights))
     elif pretrained:
-        load_swin(backbone, name)
+        load_swin(backbone, name, imagenet)
     return backbone

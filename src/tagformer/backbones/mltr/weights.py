@@ -13,13 +13,26 @@ from torch.nn import functional as F  # noqa: N812
 from tagformer.backbones.mltr.attention import PixelAttention
 from tagformer.backbones.mltr.network import Block, MlTrBackbone
 from tagformer.backbones.timm import create_network, read_weights
-from tagformer.errors import TagformerError
+from tagformer.errors import TagformerError, check_choice
 
-# The Swin transformers with the widths of the variants of MlTr, and with as many blocks of pixel attention.
+# The Swin transformers with the widths of the variants of MlTr, and with as many blocks of pixel attention, by the
+# ImageNet they were trained on: 1k, 22k, or 22k and then 1k. The last one of a variant is the default.
 SWIN = {
-    "mltr_s": "swin_tiny_patch4_window7_224.ms_in1k",
-    "mltr_m": "swin_small_patch4_window7_224.ms_in1k",
-    "mltr_l": "swin_base_patch4_window12_384.ms_in22k_ft_in1k",
+    "mltr_s": {
+        "22k": "swin_tiny_patch4_window7_224.ms_in22k",
+        "22k-1k": "swin_tiny_patch4_window7_224.ms_in22k_ft_in1k",
+        "1k": "swin_tiny_patch4_window7_224.ms_in1k",
+    },
+    "mltr_m": {
+        "22k": "swin_small_patch4_window7_224.ms_in22k",
+        "22k-1k": "swin_small_patch4_window7_224.ms_in22k_ft_in1k",
+        "1k": "swin_small_patch4_window7_224.ms_in1k",
+    },
+    "mltr_l": {
+        "1k": "swin_base_patch4_window12_384.ms_in1k",
+        "22k": "swin_base_patch4_window12_384.ms_in22k",
+        "22k-1k": "swin_base_patch4_window12_384.ms_in22k_ft_in1k",
+    },
 }
 SWIN_PARTS = (  # of a block: the names in timm, and ours
     ("attn.relative_position_bias_table", "attention.table.weight"),
@@ -29,18 +42,38 @@ SWIN_BUFFERS = ("relative_position_index", "attn_mask")
 State = dict[str, Tensor]
 
 
-def load_swin(backbone: MlTrBackbone, name: str) -> None:
-    """Load timm's ImageNet weights of the Swin transformer that corresponds to a variant.
+def swin_name(name: str, imagenet: str | None = None) -> str:
+    """The name in timm of the Swin transformer whose weights a variant of MlTr starts from.
+
+    Args:
+        name: of the variant.
+        imagenet: ``1k``, ``22k``, or ``22k-1k`` for 22k and then 1k; None: the variant's default.
 
     Raises:
-        TagformerError: no Swin transformer corresponds to it, or the weights cannot be downloaded.
+        TagformerError: no Swin transformer corresponds to the variant, or none with this ImageNet.
+
+    >>> swin_name("mltr_s", "22k")
+    'swin_tiny_patch4_window7_224.ms_in22k'
     """
     if name not in SWIN:
         raise TagformerError(
             f"there are no pretrained weights for '{name}': start from random ones with "
             "--set model.backbone.pretrained=false."
         )
-    load_state(backbone, create_network(SWIN[name], True, {}).state_dict(), SWIN[name])
+    if imagenet is None:
+        return list(SWIN[name].values())[-1]
+    check_choice("backbone option imagenet", imagenet, tuple(SWIN[name]))
+    return SWIN[name][imagenet]
+
+
+def load_swin(backbone: MlTrBackbone, name: str, imagenet: str | None = None) -> None:
+    """Load timm's ImageNet weights of the Swin transformer that corresponds to a variant; see `swin_name`.
+
+    Raises:
+        TagformerError: no Swin transformer corresponds to it, or the weights cannot be downloaded.
+    """
+    swin = swin_name(name, imagenet)
+    load_state(backbone, create_network(swin, True, {}).state_dict(), swin)
 
 
 def load_file(backbone: MlTrBackbone, file: Path) -> None:

@@ -5,8 +5,7 @@ VG-500 is Visual Genome's 500 most frequent categories, with the lists and the i
 object, image name -> list of label numbers from 0 to 499; labels that an image's list does not name are absent. Visual
 Genome's images come in two archives, VG_100K and VG_100K_2; they may stay in two folders or be moved into one.
 
-C-Tran's paper gives only the name of NEWS-500. It is read in the same layout, with an index of its own name and the
-images in one folder.
+NEWS-500 may have the same layout, with an index of its own name and the images in one folder; see `news`.
 
 The layout has no file with the names of the 500 labels; without one, the labels are named by their numbers.
 """
@@ -70,10 +69,6 @@ class ImageListFormat(Format):
         """
         lists = [path / LISTS[name] for name in self.splits(path, options) if split in (name, "all")]
         names, origins = join_lists(lists, [read_names(file) for file in lists])
-        if "names" in options:
-            label_space = read_label_space(Path(options["names"]).expanduser(), LABELS)
-        else:
-            label_space = LabelSpace(tuple(f"{self.prefix}_{number:03d}" for number in range(LABELS)))
         index = path / self.index
         if not index.is_file():
             raise TagformerError(f"{index} does not exist: it gives the labels of the images in the lists.")
@@ -84,12 +79,22 @@ class ImageListFormat(Format):
             )
         return MultiLabelDataset(
             name=str(path),
-            label_space=label_space,
+            label_space=self.label_space(options),
             images=self._images(path, names, options),
             labels=SparseRows.of(_rows(names, origins, numbers, index), LABELS),
             ids=names,
             origins=origins,
         )
+
+    def label_space(self, options: Mapping[str, str]) -> LabelSpace:
+        """The 500 labels, by the names in the option's file or by their numbers.
+
+        Raises:
+            TagformerError: the file has another number of names.
+        """
+        if "names" in options:
+            return read_label_space(Path(options["names"]).expanduser(), LABELS)
+        return LabelSpace(tuple(f"{self.prefix}_{number:03d}" for number in range(LABELS)))
 
     def _images(self, path: Path, names: Strings, options: Mapping[str, str]) -> Files:
         if "images" in options:
@@ -102,7 +107,6 @@ class ImageListFormat(Format):
 
 
 VG500 = ImageListFormat("vg", "vg_category_500_labels_index.json", ("VG_100K", "VG_100K_2"))
-NEWS500 = ImageListFormat("news", "news_category_500_labels_index.json", ("images",))
 
 
 def _rows(

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from tagformer.report.sheets.contact import PLAIN, write_contact_sheet
-from tagformer.report.sheets.heat import SIDE, overlay, stretched
+from tagformer.report.sheets.heat import SIDE, legend, overlay, stretched
 from tagformer.tagging.explanation import Corners
 
 HOTTEST = 0.25  # share of the area that a masked picture shows
@@ -55,4 +55,4 @@ def write_channel_sheet(
         for channel in channels:
             tiles += [overlay(picture, feature_map[channel], region), masked(picture, feature_map[channel], region)]
             lines += [[(f"channel {channel}", PLAIN)], [("its hottest quarter", PLAIN)]]
-    write_contact_sheet(path, tiles, lines, columns=1 + 2 * len(channels), side=SIDE)
+    write_contact_sheet(path, tiles, lines, 1 + 2 * len(channels), SIDE, legend(captions=False))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tagformer.files import atomic_write
+from tagformer.report.names import shorten_all
 
 RIGHT, WRONG, MISSED, KNOWN, PLAIN = "#1a7f37", "#cf222e", "#9a6700", "#0969da", "#1f2328"
+NO_TAG = "no tag"
+ENDING = re.compile(r" \d+%.*$| \(known\)$")  # what follows a name
 MARGIN, LINE = 10, 15  # pixels
 
 Line = tuple[str, str]  # text, colour
@@ -18,7 +22,8 @@ Line = tuple[str, str]  # text, colour
 def tag_lines(tags: Sequence[tuple[str, float]], truth: Sequence[str] | None, known: Sequence[str] = ()) -> list[Line]:
     """The lines below a picture: predicted labels with their probabilities, then the missed labels.
 
-    Right labels are green, wrong ones red, missed ones brown and known ones blue. Without the truth, all are black.
+    Right labels are green, wrong ones red, missed ones brown and known ones blue. Without the truth, all are black. A
+    picture without a tag says so.
 
     Args:
         tags: (name, probability) of each predicted label.
@@ -29,7 +34,7 @@ def tag_lines(tags: Sequence[tuple[str, float]], truth: Sequence[str] | None, kn
     >>> [text for text, colour in tag_lines([("dog", 0.91), ("cat", 0.5)], truth=["dog", "cow"])]
     ['dog 91%', 'cat 50%', 'missed: cow']
     """
-    lines = []
+    lines: list[Line] = [] if tags else [(NO_TAG, PLAIN)]
     for name, probability in tags:
         if name in known:
             lines.append((f"{name} (known)", KNOWN))
@@ -47,8 +52,16 @@ def write_contact_sheet(
     lines: Sequence[Sequence[Line]],
     columns: int = 6,
     side: int = 150,
+    footer: Image.Image | None = None,
 ) -> None:
     """Write a PNG with each picture in a square of `side` pixels and its lines of text below it.
+
+    Args:
+        pictures: the pictures.
+        lines: for each picture the lines below it; a line that is too long loses its middle.
+        columns: pictures per row.
+        side: pixels.
+        footer: a picture below all others, for example a legend.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -61,10 +74,13 @@ def write_contact_sheet(
     (170, 195)
     """
     font = ImageFont.load_default(size=12)
+    fitting = _fitting({text for below in lines for text, _ in below}, font, side)
     rows = [range(start, min(start + columns, len(pictures))) for start in range(0, len(pictures), columns)]
     heights = [side + LINE * max([1, *(len(lines[i]) for i in row)]) + 2 * MARGIN for row in rows]
     width = columns * (side + MARGIN) + MARGIN
-    sheet = Image.new("RGB", (width, sum(heights) + MARGIN), "white")
+    if footer is not None:
+        width = max(width, footer.width + 2 * MARGIN)
+    sheet = Image.new("RGB", (width, sum(heights) + MARGIN + (footer.height + MARGIN if footer else 0)), "white")
     canvas = ImageDraw.Draw(sheet)
     top = MARGIN
     for row, height in zip(rows, heights, strict=True):
@@ -74,17 +90,19 @@ def write_contact_sheet(
             thumbnail = ImageOps.contain(pictures[index], (side, side), enlarge)
             sheet.paste(thumbnail, (left + (side - thumbnail.width) // 2, top + (side - thumbnail.height) // 2))
             for number, (text, colour) in enumerate(lines[index]):
-                fitting = _fitted(text, font, side)
-                canvas.text((left, top + side + 4 + number * LINE), fitting, fill=colour, font=font)
+                canvas.text((left, top + side + 4 + number * LINE), fitting[text], fill=colour, font=font)
         top += height
+    if footer is not None:
+        sheet.paste(footer, (MARGIN, top))
     with atomic_write(path) as temporary:
         sheet.save(temporary, format="PNG")
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, cut at its end where it is wider than `width` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+def _fitting(texts: Collection[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> dict[str, str]:
+    """The texts of a sheet by themselves, those that are wider than `width` pixels with their names cut."""
+    wide = sorted(text for text in texts if font.getlength(text) > width)
+    endings = {text: match[0] if (match := ENDING.search(text)) else "" for text in wide}
+    longest = max(endings.values(), key=font.getlength, default="")
+    names = sorted({text.removesuffix(endings[text]) for text in wide})
+    cut = dict(zip(names, shorten_all(names, lambda name: font.getlength(name + longest) <= width), strict=True))
+    return {text: cut[text.removesuffix(endings[text])] + endings[text] if text in endings else text for text in texts}

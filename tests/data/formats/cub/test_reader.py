@@ -62,6 +62,13 @@ def test_attributes_of_an_image_are_unknown_where_not_visible_or_not_annotated(t
     ]
 
 
+def test_concepts_that_are_not_visible_may_be_unknown(tree: Path) -> None:
+    used = load(tree, "all", {**ALL, "targets": "concepts"})
+    unknown = load(tree, "all", {**ALL, "targets": "concepts", "not_visible": "unknown"})
+    assert used.labels.tolist() == [[1, 0, 0, 1], [1, 0, 0, 1], [0, 0, 1, 1], [0, 0, 1, 1]]
+    assert unknown.labels.tolist() == [[1, 0, -1, -1], [1, 0, -1, -1], [-1, -1, 1, -1], [-1, -1, -1, 1]]
+
+
 def test_images_may_be_listed_in_any_order(tree: Path) -> None:
     file = tree / "images.txt"
     file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))

@@ -33,13 +33,14 @@ from tagformer.data.formats.cub.attributes import read_class_attributes, read_im
 from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.files import first_existing
-from tagformer.labels.space import LabelSpace
+from tagformer.labels.space import UNKNOWN, LabelSpace
 
 CHOICES = {
     "targets": ("classes", "concepts", "both"),
     "concepts": ("112", "312", "none"),
     "attributes": ("class", "image"),
     "classes": ("used", "all"),
+    "not_visible": ("used", "unknown"),
 }
 ATTRIBUTES = ("attributes.txt", "attributes/attributes.txt", "../attributes.txt")
 LAYOUT = "CUB-200-2011"
@@ -54,7 +55,7 @@ class CubFormat(Format):
     shorten images.txt: the lines of the other files about other images are ignored.
 
     >>> sorted(CubFormat().options)
-    ['attributes', 'classes', 'concepts', 'images', 'targets']
+    ['attributes', 'classes', 'concepts', 'images', 'not_visible', 'targets']
     """
 
     layout = (
@@ -67,6 +68,8 @@ class CubFormat(Format):
         "concepts": "112 (default): those of the concept bottleneck papers; 312: all attributes; none",
         "attributes": "class (default): an image has the attributes of its class; image: its own",
         "classes": "used (default): only classes that have images; all",
+        "not_visible": "used (default); unknown: with attributes=class, concepts that the image's annotator marked as "
+        "not visible, or did not annotate, are unknown",
         "images": "folder of the images (default: images/)",
     }
     path_options = ("images",)
@@ -171,6 +174,8 @@ def _read_concepts(
     attributes = _read_numbered(first_existing(root, *ATTRIBUTES, layout=LAYOUT))
     if choices["attributes"] == "class":
         states = read_class_attributes(root, class_count, len(attributes))[classes]
+        if choices["not_visible"] == "unknown":
+            states[read_image_attributes(root, list(images), len(attributes)) == UNKNOWN] = UNKNOWN
     else:
         states = read_image_attributes(root, list(images), len(attributes))
     selected = select_concepts(root, len(attributes), choices["concepts"])
