@@ -74,13 +74,15 @@ def train(
 
 def _resumed(out: Path, given: list[str], on_bad_image: str | None) -> Recipe:
     from tagformer.recipes.recipe import load_recipe
-    from tagformer.runs.run import RECIPE
+    from tagformer.runs.run import LABELS, RECIPE, Run
+    from tagformer.training.prepare import check_resumable
 
     if not (out / RECIPE).is_file():
         raise TagformerError(f"nothing to resume: {out} is not a run folder; leave --resume out to start one.")
     if given:
         raise TagformerError(f"--resume takes every setting from {out / RECIPE}: leave {', '.join(given)} out.")
-    recipe = load_recipe(out / RECIPE)
+    recipe = Run.load(out).recipe if (out / LABELS).is_file() else load_recipe(out / RECIPE)
+    check_resumable(out)
     if on_bad_image is not None:  # a run that was stopped by a bad image may go on without it
         recipe = recipe.overridden([f"data.on_bad_image={on_bad_image}"])
         recipe.save(out / RECIPE)
@@ -109,6 +111,7 @@ def _recipe(
         recipe = load_recipe(name)
         if model and model != recipe.model.name:
             recipe.model.options = _of_model(recipe, model)
+            recipe.sources = _of_settings(recipe)
         overrides += [f"model.name={model}"] if model else []
         overrides += [f"model.backbone.name={backbone}"] if backbone else []
     else:
@@ -135,6 +138,16 @@ def _of_model(recipe: Recipe, model: str) -> dict[str, Any]:
     if dropped := [name for name in options if name not in kept]:
         echo(f"Options of {recipe.model.name} that {model} does not have are left out: {', '.join(dropped)}.")
     return kept
+
+
+def _of_settings(recipe: Recipe) -> dict[str, str]:
+    """The recipe's sources without those of model options that it no longer has."""
+    prefix, options = "model.options.", recipe.model.options
+    return {
+        key: source
+        for key, source in recipe.sources.items()
+        if not key.startswith(prefix) or key.removeprefix(prefix).partition(".")[0] in options
+    }
 
 
 def _describe(recipe: Recipe) -> None:
