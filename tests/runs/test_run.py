@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tagformer import Tagger
 from tagformer.errors import TagformerError
+from tagformer.runs.run import write_weights
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,13 @@ def test_a_damaged_run_is_reported_with_its_file(
     damage(run)
     with pytest.raises(TagformerError, match=message):
         Tagger.load(run)
+
+
+def test_tensors_that_share_memory_are_written_in_full(tmp_path: Path) -> None:
+    memory = torch.arange(6.0).reshape(3, 2)
+    state = {"tied": memory, "alias": memory, "part": memory[1:], "turned": memory.t(), "alone": torch.ones(2)}
+    write_weights(tmp_path, state)
+    written = load_file(tmp_path / "model.safetensors")
+    assert written.keys() == state.keys()
+    for name, tensor in state.items():
+        assert torch.equal(written[name], tensor), name

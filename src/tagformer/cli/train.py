@@ -75,13 +75,15 @@ def train(
 def _resumed(out: Path, given: list[str], on_bad_image: str | None) -> Recipe:
     from tagformer.recipes.recipe import load_recipe
     from tagformer.runs.lock import run_lock
-    from tagformer.runs.run import RECIPE
+    from tagformer.runs.run import LABELS, RECIPE, Run
+    from tagformer.training.prepare import check_resumable
 
     if not (out / RECIPE).is_file():
         raise TagformerError(f"nothing to resume: {out} is not a run folder; leave --resume out to start one.")
     if given:
         raise TagformerError(f"--resume takes every setting from {out / RECIPE}: leave {', '.join(given)} out.")
-    recipe = load_recipe(out / RECIPE)
+    recipe = Run.load(out).recipe if (out / LABELS).is_file() else load_recipe(out / RECIPE)
+    check_resumable(out)
     if on_bad_image is not None:  # a run that was stopped by a bad image may go on without it
         recipe = recipe.overridden([f"data.on_bad_image={on_bad_image}"])
         with run_lock(out):
@@ -111,7 +113,7 @@ def _recipe(
         recipe = load_recipe(name)
         if model and model != recipe.model.name:
             recipe.model.options = _of_model(recipe, model)
-            recipe.sources = {key: text for key, text in recipe.sources.items() if not key.startswith("model.options")}
+            recipe.sources = _of_settings(recipe)
         overrides += [f"model.name={model}"] if model else []
         if backbone and backbone != recipe.model.backbone.name:
             recipe.model.backbone.options = _of_backbone(recipe, backbone)
@@ -156,6 +158,16 @@ def _of_backbone(recipe: Recipe, backbone: str) -> dict[str, Any]:
     before = recipe.model.backbone
     keep = (before.name in IMAGE_SIZES) == (backbone in IMAGE_SIZES)
     return before.options if keep else {}
+
+
+def _of_settings(recipe: Recipe) -> dict[str, str]:
+    """The recipe's sources without those of model options that it no longer has."""
+    prefix, options = "model.options.", recipe.model.options
+    return {
+        key: source
+        for key, source in recipe.sources.items()
+        if not key.startswith(prefix) or key.removeprefix(prefix).partition(".")[0] in options
+    }
 
 
 def _describe(recipe: Recipe) -> None:

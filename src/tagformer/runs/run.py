@@ -234,7 +234,16 @@ def write_labels(
 
 
 def write_weights(folder: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Write ``model.safetensors`` from a model's state dict."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    """Write ``model.safetensors`` from a model's state dict.
+
+    The format does not store memory that tensors share, such as tied weights, so each of them is written in full.
+    """
+    plain: dict[str, torch.Tensor] = {}
+    memory: set[int] = set()
+    for name, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        address = tensor.untyped_storage().data_ptr()
+        plain[name] = tensor.clone() if address in memory else tensor
+        memory.add(address)
     with atomic_write(folder / WEIGHTS) as temporary:
         save_file(plain, temporary, metadata={"format": "pt"})

@@ -13,7 +13,7 @@ from tagformer.errors import TagformerError
 from tagformer.files import check_output_folder, disk_errors
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.lock import LOCK
-from tagformer.runs.run import CHECKPOINTS, LABELS, LAST, RECIPE, Run, write_labels
+from tagformer.runs.run import CHECKPOINTS, LABELS, LAST, RECIPE, WEIGHTS, Run, write_labels
 from tagformer.training.checkpoints import check_checkpoint
 
 
@@ -72,6 +72,8 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
         TagformerError: the folder is in use, its checkpoint is damaged, or the data cannot be loaded.
     """
     _check_folder(folder, resume)
+    if resume:
+        check_resumable(folder)
     recipe = recipe.model_copy(deep=True)
     data = recipe.data
     if data.spec is None:
@@ -86,6 +88,19 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
     if not fresh:
         check_checkpoint(checkpoint)
     return Prepared(recipe, folder, train, val, resume, fresh)
+
+
+def check_resumable(folder: Path) -> None:
+    """Check that resuming a run does not train from the start over weights that it has.
+
+    Raises:
+        TagformerError: the run has weights, but no checkpoint to go on from.
+    """
+    if (folder / WEIGHTS).is_file() and not (folder / CHECKPOINTS / LAST).is_file():
+        raise TagformerError(
+            f"{folder} has weights but no {CHECKPOINTS}/{LAST} to go on from: train into another --out, or delete its "
+            f"{WEIGHTS}, and the same command trains from the start."
+        )
 
 
 def save_settings(prepared: Prepared) -> None:
