@@ -78,6 +78,7 @@ class MultiLabelDataset:
         exhaustive: the state of a label that the data set never mentions. True: absent, as in a column of tags that
             lists all present labels. False: unknown, as in COCO or a table with one column per label.
         left_out: one sentence for each image that was left out because its file does not exist.
+        warnings: one sentence for each likely mistake or omission that the format noticed in the files.
 
     Attributes:
         label_rows, size_rows: the labels and sizes as stored; index them to get some rows.
@@ -111,11 +112,13 @@ class MultiLabelDataset:
         origins: Sequence[str] | None = None,
         exhaustive: bool = False,
         left_out: tuple[str, ...] = (),
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.name, self.label_space, self.images, self.ids = name, label_space, images, ids
         self.label_rows = _sparse(labels, len(images), len(label_space), "labels")
         self.size_rows = None if sizes is None else _sparse(sizes, len(images), len(label_space), "sizes")
         self.boxes, self.origins, self.exhaustive, self.left_out = boxes, origins, exhaustive, left_out
+        self.warnings = warnings
         if len(ids) != len(images):
             raise ValueError(f"{len(ids)} ids for {len(images)} images")
 
@@ -157,7 +160,7 @@ class MultiLabelDataset:
 
     def replace(self, **changes: Any) -> MultiLabelDataset:
         """A copy of the data set with other values for some of the constructor's arguments."""
-        names = ("name", "label_space", "images", "ids", "boxes", "origins", "exhaustive", "left_out")
+        names = ("name", "label_space", "images", "ids", "boxes", "origins", "exhaustive", "left_out", "warnings")
         arguments = {name: getattr(self, name) for name in names}
         return MultiLabelDataset(**{**arguments, "labels": self.label_rows, "sizes": self.size_rows, **changes})
 

@@ -127,7 +127,8 @@ class CsvFormat(Format):
     """
 
     layout = (
-        "FILE.csv, or a folder with train.csv, test.csv and perhaps val.csv; image paths are relative to the CSV; "
+        "FILE.csv, or a folder with train.csv, test.csv and perhaps val.csv, or with one CSV in each of train/, test/ "
+        "and perhaps val/; image paths are relative to the CSV; "
         "perhaps labels.json beside it"
     )
     options: ClassVar[Mapping[str, str]] = {
@@ -231,7 +232,7 @@ class _Header:
         if id_ is not None and "id" not in options:
             beside_path = names[path] == "path" and (tags is not None or id_ + 1 == path)
             id_ = id_ if beside_path else None
-        split = names.index("split") if "split" in names else None
+        split = next((column for column, name in enumerate(names) if name.lower() == "split"), None)
         labels = {i: name for i, name in enumerate(names) if i not in (path, id_, split)} if tags is None else {}
         if tags is None and not labels:
             raise TagformerError(f"{file}, line 1: no labels: add a column 'tags', or one column per label.")

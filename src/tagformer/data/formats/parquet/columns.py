@@ -73,7 +73,9 @@ class Columns:
                 "with ?path=COLUMN or ?image=COLUMN."
             )
         id_ = _find(file, fields, options, "id", ["id"], _is_id, "text or whole numbers")
-        split = _find(file, fields, options, "split", ["split"], _is_text, "text")
+        split = _find(
+            file, fields, options, "split", [name for name in fields if name.lower() == "split"], _is_text, "text"
+        )
         tags = _find(file, fields, options, "tags", TAG_COLUMNS, _is_list, "a list of text or of class indices")
         lists = {key: key for key in KEYS if key in fields and _is_list(fields[key], text_only=True)}
         lists |= {"tags": tags} if tags else {}
