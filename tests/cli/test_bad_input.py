@@ -78,7 +78,7 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
     "cell that is no state": (lambda p: p.csv("path,cat\na.jpg,maybe\n"), r"line 2, column 'cat': 'maybe'"),
     "row of another length": (lambda p: p.csv("path,cat\na.jpg,1,0\n"), r"line 2: 3 cells where the header has 2"),
     "image named twice": (lambda p: p.csv("path,tags\na.jpg,x\na.jpg,y\n"), r"line 3: image 'a\.jpg' is a duplicate"),
-    "unknown split in the table": (lambda p: p.csv("path,tags,split\na.jpg,x,dev\n"), r"line 2: split 'dev'"),
+    "unknown split in the table": (lambda p: p.csv("path,tags,split\na.jpg,x,evl\n"), r"line 2: split 'evl'"),
     "not UTF-8": (lambda p: p.csv(b"path,tags\n\xff\xfe.jpg,x\n"), r"is not UTF-8 text"),
     "unclosed quote": (lambda p: p.csv('path,tags\na.jpg,"x\n'), r"bad\.csv, line \d: not a valid CSV line"),
     "missing image file": (with_missing_image, r"my\.csv, line 7: image .*image-05\.png does not exist"),

@@ -65,8 +65,8 @@ def test_images_are_inspected(flawed: Path) -> None:
         "image-01.png does not exist.",
     ]
     assert problems.tiny == (("train", "image-02.png"),)
-    assert problems.duplicates == (("train", ("image-03.png", "image-04.png")),)
-    assert problems.leaks == {
+    assert problems.copies.duplicates == (("train", ("image-03.png", "image-04.png")),)
+    assert problems.copies.leaks == {
         ("train", "test"): (("image-03.png", "image-06.png"), ("image-05.png", "image-07.png")),
     }
     assert seen == list(range(1, 9))

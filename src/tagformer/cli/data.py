@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagformer.cli.console import Bar, console, echo, errors, progress_bar
-from tagformer.errors import check_choice
+from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
     from tagformer.data.dataset import MultiLabelDataset
@@ -55,7 +55,8 @@ def describe(
         _formats()
         return
     from tagformer.data.image_checks import inspect_images
-    from tagformer.data.statistics import describe, label_warnings
+    from tagformer.data.load import diagnose_images
+    from tagformer.data.statistics import describe, format_warnings, label_warnings, warning_line
 
     splits = _splits(spec, split)
     described = {name: describe(dataset) for name, dataset in splits.items()}
@@ -63,19 +64,24 @@ def describe(
         echo(f"{spec}, split {name}: {figures.images} images, {figures.labels} labels")
         echo(f"  labels per image  {figures.labels_per_image:.2f} (none on {figures.without_labels})")
         echo(f"  unknown cells     {figures.unknown:.1%}")
-    warnings = [*dict.fromkeys(warning for dataset in splits.values() for warning in dataset.warnings)]
-    warnings += label_warnings(splits)
+    warnings = format_warnings(splits) + label_warnings(splits)
     if read_images:
+        diagnoses = {name: diagnose_images(spec, dataset) for name, dataset in splits.items()}
+        if all(diagnoses.values()):
+            raise TagformerError(str(next(iter(diagnoses.values()))))
+        warnings += [diagnosed for diagnosed in diagnoses.values() if diagnosed]
         with progress_bar("Reading images", sum(map(len, splits.values()))) as bar:
             inspected = inspect_images(splits, bar)
         echo(f"  bad images        {len(inspected.bad)}")
         for problem in inspected.bad[:5]:
             echo(f"    {problem}")
+        if len(inspected.bad) == sum(map(len, splits.values())):
+            raise TagformerError(f"{spec}: none of its images can be read: fix the files, or the paths to them.")
         warnings += inspected.warnings
     else:
         echo("  bad images        not checked")
     for warning in warnings:
-        echo(f"Warning: {warning}" + ("" if warning.endswith("...") else "."))
+        echo(warning_line(warning))
     _print_positives({name: figures.positives for name, figures in described.items()}, labels)
     if pictures is not None:
         _draw(splits, pictures)

@@ -95,7 +95,7 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
     Raises:
         TagformerError: a file that does not exist, a folder without images, or no images at all.
     """
-    from tagformer.images.reading import EXTENSIONS
+    from tagformer.images.file_types import EXTENSIONS
 
     files: dict[Path, None] = {}
     for argument in arguments:

@@ -82,20 +82,28 @@ class Strings(Column[str]):
 
 
 class Files(Column[Path]):
-    """Paths of files, stored as names relative to one folder; a name may also be an absolute path."""
+    """Paths of files, stored as names relative to one folder; a name may also be an absolute path.
+
+    Attributes:
+        folder: what the names are relative to.
+    """
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._names = names if isinstance(names, Strings) else Strings(names)
 
     def __len__(self) -> int:
         return len(self._names)
 
     def _item(self, row: int) -> Path:
-        return self._folder / self._names[row]
+        return self.folder / self._names[row]
+
+    def name(self, row: int) -> str:
+        """The name at `row`, as it was written."""
+        return self._names[row]
 
     def take(self, rows: Rows) -> Files:
-        return Files(self._folder, self._names.take(rows))
+        return Files(self.folder, self._names.take(rows))
 
 
 class Origins(Column[str]):

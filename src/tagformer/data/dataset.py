@@ -78,7 +78,7 @@ class MultiLabelDataset:
         exhaustive: the state of a label that the data set never mentions. True: absent, as in a column of tags that
             lists all present labels. False: unknown, as in COCO or a table with one column per label.
         left_out: one sentence for each image that was left out because its file does not exist.
-        warnings: what may be a mistake in the data, one sentence each, without a full stop.
+        warnings: what may be a mistake in the data or was left out of it, one sentence each.
 
     Attributes:
         label_rows, size_rows: the labels and sizes as stored; index them to get some rows.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
+from tagformer.data.copies import Copies, Place
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.errors import BadImageError
 from tagformer.images.reading import open_picture
@@ -26,14 +26,12 @@ class ImageProblems:
     Attributes:
         bad: one sentence for each image that cannot be read.
         tiny: (split, id) of each image whose shorter side is below 32 pixels.
-        duplicates: (split, ids) for each group of two or more images of one split whose files are identical.
-        leaks: for each pair of splits, the pairs of ids whose files are identical.
+        copies: the images whose files are identical.
     """
 
     bad: tuple[str, ...]
     tiny: tuple[tuple[str, str], ...]
-    duplicates: tuple[tuple[str, tuple[str, ...]], ...]
-    leaks: Mapping[tuple[str, str], tuple[tuple[str, str], ...]]
+    copies: Copies
 
     @property
     def warnings(self) -> list[str]:
@@ -41,20 +39,9 @@ class ImageProblems:
         warnings = []
         for split in dict.fromkeys(split for split, _ in self.tiny):
             tiny = [image_id for tiny_split, image_id in self.tiny if tiny_split == split]
-            warnings.append(
-                f"{split}: {_images_are(tiny)} below {TINY} pixels on the shorter side, the first is {tiny[0]}"
-            )
-        for split in dict.fromkeys(split for split, _ in self.duplicates):
-            groups = [ids for group_split, ids in self.duplicates if group_split == split]
-            copies = [image_id for ids in groups for image_id in ids[1:]]
-            count = _count(copies, "duplicate image")
-            warnings.append(f"{split}: {count}, the first is {copies[0]}, the same file as {groups[0][0]}")
-        for (one, other), pairs in self.leaks.items():
-            original, copy = pairs[0]
-            warnings.append(
-                f"{other}: {_images_are(pairs)} also in {one}, the first is {copy}, the same file as {original}"
-            )
-        return warnings
+            count = "1 image is" if len(tiny) == 1 else f"{len(tiny)} images are"
+            warnings.append(f"{split}: {count} below {TINY} pixels on the shorter side, the first is {tiny[0]}")
+        return warnings + self.copies.warnings
 
 
 def inspect_images(
@@ -68,7 +55,7 @@ def inspect_images(
     """
     bad: list[str] = []
     tiny: list[tuple[str, str]] = []
-    ids_of: dict[str, dict[bytes, list[str]]] = {split: {} for split in splits}  # split -> hash of the file -> ids
+    places: dict[bytes, list[Place]] = {}  # hash of the file -> where it is
     done = 0
     with ThreadPoolExecutor() as pool:  # reading and decoding release the interpreter's lock
         for split, dataset in splits.items():
@@ -76,26 +63,17 @@ def inspect_images(
                 rows = range(start, min(start + CHUNK, len(dataset)))
                 results = pool.map(_inspect, (dataset.images[row] for row in rows))
                 for row, result in zip(rows, results, strict=True):
-                    image_id = dataset.ids[row]
                     if isinstance(result, str):
                         bad.append(result)
                     else:
                         side, digest = result
-                        ids_of[split].setdefault(digest, []).append(image_id)
+                        places.setdefault(digest, []).append((split, row))
                         if side < TINY:
-                            tiny.append((split, image_id))
+                            tiny.append((split, dataset.ids[row]))
                     done += 1
                     if progress:
                         progress(done)
-    duplicates = [(split, tuple(ids)) for split, groups in ids_of.items() for ids in groups.values() if len(ids) > 1]
-    leaks = {}
-    for one, other in combinations(splits, 2):
-        shared = [digest for digest in ids_of[other] if digest in ids_of[one]]
-        if shared:
-            leaks[one, other] = tuple(
-                (ids_of[one][digest][0], copy) for digest in shared for copy in ids_of[other][digest]
-            )
-    return ImageProblems(tuple(bad), tuple(tiny), tuple(duplicates), leaks)
+    return ImageProblems(tuple(bad), tuple(tiny), Copies.of(splits, places.values()))
 
 
 def _inspect(source: ImageSource) -> tuple[int, bytes] | str:
@@ -110,11 +88,3 @@ def _inspect(source: ImageSource) -> tuple[int, bytes] | str:
     else:
         content = source.read_bytes() if isinstance(source, Path) else source.read()
     return min(picture.width, picture.height), hashlib.blake2b(content, digest_size=16).digest()
-
-
-def _count(items: Sequence[object], name: str) -> str:
-    return f"1 {name}" if len(items) == 1 else f"{len(items)} {name}s"
-
-
-def _images_are(images: Sequence[object]) -> str:
-    return f"{_count(images, 'image')} {'is' if len(images) == 1 else 'are'}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
+from tagformer.data.image_paths import almost_all_missing, diagnosis, find_files, missing_files
 from tagformer.data.registry import Spec, get_format
 from tagformer.data.splits import split_by_id
 from tagformer.errors import BadImageError, TagformerError, did_you_mean
 from tagformer.labels.names import similarity_warnings
 from tagformer.labels.space import PRESENT
+
+SAMPLED, SAMPLE = 100_000, 500  # of more images that are kept in any case, only a sample is looked for
 
 
 def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -> MultiLabelDataset:
@@ -47,7 +50,7 @@ def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -
         raise TagformerError(f"{spec} has no images in its '{split}' split.")
     if format_.images_often_missing and on_bad_image == "error":
         on_bad_image = "skip"
-    return _without_missing_files(dataset, on_bad_image)
+    return _with_existing_files(dataset, parsed, on_bad_image)
 
 
 def load_training_data(
@@ -85,16 +88,35 @@ def load_training_data(
     return train, val
 
 
-def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> MultiLabelDataset:
-    if on_bad_image == "keep":
-        return dataset
-    missing = [i for i, image in enumerate(dataset.images) if isinstance(image, Path) and not _is_file(image)]
+def diagnose_images(spec: str, dataset: MultiLabelDataset) -> str | None:
+    """One sentence on why none or almost none of the image files of a loaded data set exists; None where most do."""
+    missing = missing_files(dataset)
+    if not almost_all_missing(dataset, missing):
+        return None
+    folder, has_option = _image_folder(Spec.parse(spec))
+    return diagnosis(dataset, missing, folder, has_option)
+
+
+def _with_existing_files(dataset: MultiLabelDataset, spec: Spec, on_bad_image: str) -> MultiLabelDataset:
+    """The data set with the paths of other machines corrected, and without the images whose files do not exist."""
+    if on_bad_image == "keep" and len(dataset) > SAMPLED:
+        sample = dataset.sample_evenly(SAMPLE)
+        missing = missing_files(sample)
+        if not missing or len(find_files(sample, missing, _image_folder(spec)[0])[1]) == len(missing):
+            return dataset
+    missing = missing_files(dataset)
     if not missing:
         return dataset
+    folder, has_option = _image_folder(spec)
+    dataset, missing = find_files(dataset, missing, folder)
+    if not missing or on_bad_image == "keep":
+        return dataset
+    if almost_all_missing(dataset, missing) and (on_bad_image == "error" or len(missing) == len(dataset)):
+        raise BadImageError(diagnosis(dataset, missing, folder, has_option))
+    if len(missing) == len(dataset) and on_bad_image == "skip":
+        raise TagformerError(f"{dataset.name}: none of its {len(dataset)} image files exists.")
     if on_bad_image == "skip":
         skipped = set(missing)
-        if len(skipped) == len(dataset):
-            raise TagformerError(f"{dataset.name}: none of its {len(dataset)} image files exists.")
         rest = dataset.subset([i for i in range(len(dataset)) if i not in skipped])
         return rest.replace(left_out=tuple(f"image {dataset.images[i]} does not exist." for i in missing))
     where = dataset.origins[missing[0]] + ": " if dataset.origins else ""
@@ -105,8 +127,8 @@ def _without_missing_files(dataset: MultiLabelDataset, on_bad_image: str) -> Mul
     )
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or with a NUL
-        return False
+def _image_folder(spec: Spec) -> tuple[Path | None, bool]:
+    """The folder that the option ``images`` of an address names, and whether the format has this option."""
+    if "images" not in get_format(spec.format).path_options:
+        return None, False
+    return (Path(spec.options["images"]) if "images" in spec.options else None), True

@@ -1,4 +1,4 @@
-"""Drawing splits by a hash of each image's id."""
+"""The names of splits in files, folders and columns, and drawing splits by a hash of each image's id."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ import hashlib
 from collections.abc import Sequence
 
 from tagformer.errors import TagformerError
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "trainval": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "eval": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that a name means in any case: train, val or test; None where it is not the name of a split.
+
+    >>> split_of_name("Valid"), split_of_name("training"), split_of_name("dogs")
+    ('val', 'train', None)
+    """
+    return SPLIT_NAMES.get(name.strip().lower())
 
 
 def split_by_id(ids: Sequence[str], shares: dict[str, float], seed: int = 0) -> dict[str, list[int]]:

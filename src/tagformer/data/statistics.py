@@ -47,6 +47,20 @@ def describe(dataset: MultiLabelDataset) -> Description:
     )
 
 
+def warning_line(sentence: str) -> str:
+    """The line that a command prints for a warning, which ends with a full stop.
+
+    >>> warning_line("train: 1 label is never positive: dog")
+    'Warning: train: 1 label is never positive: dog.'
+    """
+    return f"Warning: {sentence}" + ("" if sentence.endswith(".") else ".")
+
+
+def format_warnings(splits: Mapping[str, MultiLabelDataset]) -> list[str]:
+    """The sentences that the format has about the files of a data set, each once."""
+    return list(dict.fromkeys(warning for dataset in splits.values() for warning in dataset.warnings))
+
+
 def label_warnings(splits: Mapping[str, MultiLabelDataset]) -> list[str]:
     """One sentence for each likely mistake in the labels of a data set's splits.
 

@@ -1,5 +1,5 @@
+from .file_types import EXTENSIONS as EXTENSIONS
 from .preprocessing import Preprocessing as Preprocessing
-from .reading import EXTENSIONS as EXTENSIONS
 from .reading import Picture as Picture
 from .reading import load_image as load_image
 from .reading import open_picture as open_picture

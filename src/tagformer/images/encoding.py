@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from tagformer.errors import BadImageError
-from tagformer.images.reading import EXTENSIONS, Picture, encoded_bytes, load_image, open_picture, read_header
+from tagformer.images.file_types import EXTENSIONS
+from tagformer.images.reading import Picture, encoded_bytes, load_image, open_picture, read_header
 from tagformer.images.source import ImageSource, Rendered
 
 KINDS = {

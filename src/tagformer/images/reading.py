@@ -26,7 +26,6 @@ try:
 except ImportError:  # there is no wheel for this platform: Pillow decodes instead, a little slower
     simplejpeg = None
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 REDUCTIONS = (8, 4, 2)  # libjpeg decodes directly at 1/8, 1/4 and 1/2 of the size
 
 

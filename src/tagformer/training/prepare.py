@@ -9,6 +9,7 @@ from typing import Any
 
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.load import load_training_data
+from tagformer.data.statistics import warning_line
 from tagformer.errors import TagformerError
 from tagformer.files import check_output_folder, disk_errors
 from tagformer.recipes.recipe import Recipe
@@ -82,7 +83,7 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
     train, val = load_training_data(data.spec, data.val_fraction, recipe.training.seed, on_bad_image)
     reporter.message(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
     for warning in dict.fromkeys((*train.warnings, *val.warnings)):
-        reporter.message(f"Warning: {warning}.")
+        reporter.message(warning_line(warning))
     checkpoint = folder / CHECKPOINTS / LAST
     fresh = not checkpoint.is_file()
     if not fresh:

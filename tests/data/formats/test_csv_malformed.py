@@ -26,7 +26,7 @@ load, splits = FORMAT.load, FORMAT.splits
             ["path,tags", "a.jpg,dog;cow", "b.jpg,dog", "a.jpg,cat"],
             r"line 4: image 'a\.jpg' is a duplicate of .*line 2",
         ),
-        (["path,tags,split", "a.jpg,dog,dev"], "line 2: split 'dev': use train, val or test"),
+        (["path,tags,split", "a.jpg,dog,evl"], "line 2: split 'evl': use train, val or test"),
         (["path,tags,split", "a.jpg,dog,"], "line 2: split '': use train, val or test"),
         (["name,tags", "a.jpg,dog"], "line 1: no column of image paths among name, tags"),
         (["path", "a.jpg"], "line 1: no labels"),

@@ -94,7 +94,7 @@ def test_a_split_is_drawn_where_there_is_none(tmp_path: Path) -> None:
         (["a.png", "dog/b.png"], None, r"has images of its own, as a\.png: put each into the folder of its label"),
         (["train/a.png", "train/dog/b.png", "val/dog/c.png"], None, r"train has images of its own, as a\.png"),
         (["train/dog/a.png", "extra/b.png"], None, "has the split 'train' beside the folder 'extra'"),
-        (["train/dog/a.png", "valid/dog/b.png"], None, "has the split 'train' beside the folder 'valid'"),
+        (["train/dog/a.png", "valid/dog/b.png", "Val/dog/c.png"], None, "'Val' and 'valid', which are both the split"),
         (["notes.txt"], None, "has no folders of images: expected"),
         (["train/notes.txt", "val/dog/a.png"], None, "train has no folders of images"),
         (["dog/a.png", "cat/notes.txt"], None, "folder 'cat' has no images: remove it, or put its images there"),

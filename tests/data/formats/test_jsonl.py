@@ -179,7 +179,7 @@ def test_labels_json_gives_names_order_groups_and_extra_labels(tmp_path: Path) -
         ({"path": "a.png", "labels": {"dog": 1}, "absent": ["cat"]}, "both 'absent' and states in 'labels'"),
         ({"path": "a.png", "tags": ["dog"], "absent": ["dog"]}, "'dog' is in both 'tags' and 'absent'"),
         ({"path": "a.png", "present": ["dog"], "unknown": ["dog"]}, "'dog' is in both 'present' and 'unknown'"),
-        ({"path": "a.png", "tags": [], "split": "dev"}, "split 'dev': use train, val or test"),
+        ({"path": "a.png", "tags": [], "split": "evl"}, "split 'evl': use train, val or test"),
         ({"path": "a.png", "tags": [], "split": 1}, "split 1: use train, val or test"),
         ({"path": "a.png", "tags": [], "split": "train"}, "no split, but other rows have one"),
         ({"path": "a.png", "tags": [], "id": ""}, "id '': use text or a whole number"),

@@ -1,9 +1,9 @@
 """Hugging Face's data sets, through its library ``datasets``: from the Hub, a local folder, or ``save_to_disk``.
 
 Labels are a column of lists of class indices, in the order of their names, or of lists of text, in alphabetical order;
-a null list means that the image was not annotated. Splits are ``train``, ``validation`` (also ``valid``, ``val``,
-``dev``) and ``test``; others are ignored. A single ``train``, as the library names any data without splits, does not
-count as a split. An id is the split and the row, from 1, or the cell of a column of ids.
+a null list means that the image was not annotated. Splits are ``train``, ``validation`` and ``test``, or the other
+names that `split_of_name` knows; a warning names those that are ignored. A single ``train``, as the library names any
+data without splits, does not count as a split. An id is the split and the row, from 1, or the cell of a column of ids.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tagformer.data.formats._common.annotation import checked_id, class_names, r
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.options import TAG_OPTIONS, TagOptions
 from tagformer.data.formats._common.sidecar import SIDECAR
+from tagformer.data.formats._common.split_files import listed
 from tagformer.data.formats._common.stored import Cells, read_cell
 from tagformer.data.formats._common.table import Row, Table
+from tagformer.data.splits import split_of_name
 from tagformer.errors import TagformerError, did_you_mean
-
-SPLIT_NAMES = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
 
 
 class HuggingFaceFormat(Format):
@@ -43,7 +43,7 @@ class HuggingFaceFormat(Format):
         Raises:
             TagformerError: as `load`, for loading the data set.
         """
-        found = tuple(_load_splits(path, options))
+        found = tuple(_load_splits(path, options)[0])
         return () if found == ("train",) else found
 
     def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
@@ -53,7 +53,7 @@ class HuggingFaceFormat(Format):
             TagformerError: the library is not installed or cannot load the data set; no column of images or labels, or
                 several; a class index without a name; the message names the data set and the row.
         """
-        loaded = _load_splits(path, options)
+        loaded, warnings = _load_splits(path, options)
         image, labels, classes = _find_columns(path, next(iter(loaded.values())).features, options)
         tags = TagOptions.parse(options)
         advice = "choose the column of names with ?labels=COLUMN"
@@ -64,11 +64,12 @@ class HuggingFaceFormat(Format):
             table.read(Path(f"{path}, {name}"), _rows(path, name, rows, labels, classes, options))
             sources.append(_ImageColumn(f"{path}, {name}", rows, image))
         images = Cells.concatenated(sources, [len(rows) for rows in loaded.values()])
-        return table.build(str(path), path, split, images)
+        dataset = table.build(str(path), path, split, images)
+        return dataset.replace(warnings=(*dataset.warnings, *warnings))
 
 
-def _load_splits(path: Path, options: Mapping[str, str]) -> dict[str, Any]:
-    """Tagformer's name of a split -> `datasets.Dataset`, in the order train, val, test."""
+def _load_splits(path: Path, options: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Tagformer's name of a split -> `datasets.Dataset`, in the order train, val, test; a sentence on other splits."""
     try:
         import datasets
     except ImportError as error:
@@ -87,17 +88,19 @@ def _load_splits(path: Path, options: Mapping[str, str]) -> dict[str, Any]:
             advice = "there is no such folder here; for a name on the Hub check its spelling and the network"
         raise TagformerError(f"huggingface cannot load {path} ({reason}): {advice}.") from error
     if not isinstance(loaded, dict):
-        return {"train": loaded}
+        return {"train": loaded}, ()
     splits: dict[str, Any] = {}
     for name, rows in loaded.items():
-        split = SPLIT_NAMES.get(str(name))
+        split = split_of_name(str(name))
         if split in splits:
             raise TagformerError(f"{path} has two splits for '{split}', one of them '{name}': rename it.")
         if split:
             splits[split] = rows
     if not splits:
         raise TagformerError(f"{path} has the splits {', '.join(loaded)}: none is train, validation or test.")
-    return {split: splits[split] for split in SPLITS if split in splits}
+    ignored = [f"{name} ({len(rows)} images)" for name, rows in loaded.items() if not split_of_name(str(name))]
+    warnings = (f"{path}: splits that are not train, validation or test were not read: {listed(ignored)}.",)
+    return {split: splits[split] for split in SPLITS if split in splits}, warnings if ignored else ()
 
 
 def _find_columns(

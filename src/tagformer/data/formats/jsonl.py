@@ -47,7 +47,8 @@ class JsonlFormat(Format):
     """A file of JSON lines, or a folder with one per split; see the module's text."""
 
     layout = (
-        "FILE.jsonl, or a folder with train.jsonl, test.jsonl and perhaps val.jsonl; image paths are relative to it; "
+        "FILE.jsonl, or a folder with train.jsonl, test.jsonl and perhaps val.jsonl, or with one such file in each of "
+        "train/, test/ and perhaps val/; image paths are relative to the file; "
         "perhaps labels.json beside it"
     )
     options: ClassVar[Mapping[str, str]] = {
@@ -94,7 +95,7 @@ def _row(line: bytes, number: int, file: Path, separator: str | None) -> Row:
     path = next((entry[key] for key in PATH_COLUMNS if key in entry), None)
     if not isinstance(path, str) or not path:
         raise TagformerError(f'{origin}: no image path: give it as "path".')
-    split = entry.get("split")
+    split = entry.get("split", entry.get("Split"))
     if split is not None and not isinstance(split, str):
         raise TagformerError(f"{origin}: split {split!r}: use train, val or test.")
     cells, rest, tagged = read_annotation(entry, origin, separator)

@@ -25,10 +25,12 @@ from tagformer.data.formats._common.annotation import checked_id, parse, read_an
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.options import TAG_OPTIONS, TagOptions
 from tagformer.data.formats._common.sidecar import SIDECAR
+from tagformer.data.formats._common.split_files import list_folder
 from tagformer.data.formats._common.table import Row, Table
 from tagformer.data.formats._common.writer import Item, Part, Staged, Writer, move
+from tagformer.data.splits import split_of_name
 from tagformer.errors import TagformerError
-from tagformer.images.reading import EXTENSIONS
+from tagformer.images.file_types import EXTENSIONS
 from tagformer.images.source import Stored
 
 MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")  # WebDataset's rule: a key ends at the first dot of its name
@@ -120,13 +122,15 @@ class ShardFormat(Format):
     def _tars(self, path: Path) -> list[tuple[Path, str]]:
         """The tars and the split of each; "" where neither name nor folder is a split."""
         if not path.is_dir():
-            return [(path, path.stem.split("-")[0] if path.stem.split("-")[0] in SPLITS else "")]
-        tars = sorted(path.glob("*.tar"))
-        in_splits = []
-        for split in SPLITS:
-            named = [tar for tar in tars if tar.stem == split or tar.name.startswith(f"{split}-")]
-            in_splits += [(tar, split) for tar in [*named, *sorted((path / split).glob("*.tar"))]]
-        without_split = [tar for tar in tars if (tar, tar.stem.split("-")[0]) not in in_splits]
+            return [(path, _split_of(path))]
+        files, folders = list_folder(path)
+        tars = [path / name for name in files if name.endswith(".tar")]
+        for name in folders:
+            if split_of_name(name):
+                tars += [path / name / file for file in list_folder(path / name)[0] if file.endswith(".tar")]
+        splits = [split_of_name(tar.parent.name) if tar.parent != path else _split_of(tar) for tar in tars]
+        in_splits = [(tar, name) for split in SPLITS for tar, name in zip(tars, splits, strict=True) if name == split]
+        without_split = [tar for tar, split in zip(tars, splits, strict=True) if not split]
         if in_splits and without_split:
             raise TagformerError(
                 f"{without_split[0]} belongs to no split, but {in_splits[0][0]} does: rename it to train-, val- or "
@@ -135,6 +139,11 @@ class ShardFormat(Format):
         if not in_splits and not without_split:
             raise TagformerError(f"{path} has no tars: expected {self.layout}.")
         return in_splits or [(tar, "") for tar in without_split]
+
+
+def _split_of(tar: Path) -> str:
+    """The split that the name of a tar begins with, as in ``train-000000.tar``; "" where it names none."""
+    return split_of_name(re.split("[-_]", tar.stem)[0]) or ""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ Sources: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 201
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -32,8 +33,10 @@ from tagformer.data.dataset import NO_SIZE, Box, MultiLabelDataset
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.lists import join_lists, read_names, read_pairs
 from tagformer.data.formats._common.options import choose
+from tagformer.data.formats._common.split_files import list_folder
 from tagformer.data.formats.coco.sizes import size_class
 from tagformer.data.sparse_rows import SparseRows
+from tagformer.data.splits import split_of_name
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 
@@ -150,18 +153,22 @@ def _choices(root: Path, options: Mapping[str, str]) -> dict[str, str]:
 def _lists(root: Path, choices: Mapping[str, str]) -> dict[str, list[Path]]:
     """Split -> the lists of its images."""
     main = root / "ImageSets" / "Main"
-    files = {name: main / f"{name}.txt" for name in ("train", "val", "trainval", "test")}
-    existing = {name: file for name, file in files.items() if file.is_file()}
+    existing: dict[str, Path] = {}
+    for file in list_folder(main)[0]:
+        stem, suffix = os.path.splitext(file.lower())
+        name = "trainval" if stem == "trainval" else split_of_name(stem)
+        if name and suffix == ".txt" and existing.setdefault(name, main / file) != main / file:
+            raise TagformerError(f"{existing[name]} and {main / file} are both of the split '{name}': remove one.")
     if not existing:
-        raise TagformerError(f"{main} has none of {', '.join(file.name for file in files.values())}.")
+        raise TagformerError(f"{main} has none of train.txt, val.txt, trainval.txt, test.txt.")
     if choices["train"] == "train" and "train" not in existing:
-        raise TagformerError(f"option train=train: {files['train']} does not exist; use train=trainval.")
+        raise TagformerError(f"option train=train: {main / 'train.txt'} does not exist; use train=trainval.")
     halves = [existing[name] for name in ("train", "val") if name in existing]
     whole = [existing["trainval"]] if "trainval" in existing else halves if len(halves) == 2 else []
     if choices["train"] == "trainval" and whole and ("test" in existing or len(halves) < 2):
         splits = {"train": whole}
     else:
-        splits = {file.stem: [file] for file in halves}
+        splits = {name: [existing[name]] for name in ("train", "val") if name in existing}
     return {**splits, "test": [existing["test"]]} if "test" in existing else splits
 
 

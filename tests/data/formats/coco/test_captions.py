@@ -182,11 +182,14 @@ CAPTIONS, INSTANCES = "captions_train2014.json", "instances_train2014.json"
         ),
         (
             changed(CAPTIONS, lambda c: c["annotations"][0].__delitem__("caption")),
-            r"captions_.*: an entry lacks 'caption'",
+            r"captions_.*: annotation 100 has no 'caption': it must be text",
         ),
-        (changed(CAPTIONS, lambda c: c["annotations"][0].update(caption=5)), r"captions_.*: an entry is malformed"),
-        (changed(CAPTIONS, lambda c: c["annotations"].append("x")), r"captions_.*: an entry is malformed"),
-        (changed(CAPTIONS, lambda c: c["images"][0].update(file_name=5)), r"captions_.*: an entry is malformed"),
+        (
+            changed(CAPTIONS, lambda c: c["annotations"][0].update(caption=5)),
+            r"captions_.*: annotation 100 has the caption 5",
+        ),
+        (changed(CAPTIONS, lambda c: c["annotations"].append("x")), r"captions_.*: entry \d+ of 'annotations' is not"),
+        (changed(CAPTIONS, lambda c: c["images"][0].update(file_name=5)), r"captions_.*: image 1 has the file_name 5"),
         (changed(CAPTIONS, lambda c: c["images"].append(c["images"][0])), r"captions_.*: two images have the id 1"),
         (changed(CAPTIONS, lambda c: {**c, "annotations": []}), r"captions_.*: no caption has a word"),
         (
@@ -213,8 +216,8 @@ CAPTIONS, INSTANCES = "captions_train2014.json", "instances_train2014.json"
         ),
         (changed(INSTANCES, lambda c: c.__delitem__("categories")), r"instances_.* has no list 'categories'"),
         (
-            changed(INSTANCES, lambda c: c["categories"][0].update(name="person")),
-            r"instances_train2014\.json: duplicate label 'person'",
+            changed(INSTANCES, lambda c: c["categories"][0].update(name=" ")),
+            r"instances_train2014\.json: category \d+ has the name ' ': it must be text",
         ),
     ],
 )
@@ -227,7 +230,7 @@ def test_a_spoilt_tree_is_rejected_by_name(tree: Path, spoil: Callable[[Path], o
 
 def test_splits_with_other_categories_are_not_put_together(tree: Path) -> None:
     changed("instances_val2014.json", lambda c: c["categories"][0].update(name="hound"))(tree)
-    with pytest.raises(TagformerError, match="the categories of the two splits differ") as caught:
+    with pytest.raises(TagformerError, match="the categories of its splits differ") as caught:
         load(tree, "all", {})
     assert str(tree) in str(caught.value)
 

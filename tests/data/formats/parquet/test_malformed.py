@@ -31,7 +31,7 @@ OK: dict[str, Any] = {"path": ["a.png", "b.png"], "tags": [["dog"], ["cat"]]}
         ({**OK, "path": ["a.png", "a.png"]}, {}, r"row 2: image 'a\.png' is a duplicate of .*my\.parquet, row 1"),
         ({**OK, "id": ["x", "x"]}, {}, r"row 2: id 'x' is a duplicate of .*my\.parquet, row 1"),
         ({**OK, "id": ["x", ""]}, {}, "row 2: id '': use text or a whole number"),
-        ({**OK, "split": ["train", "dev"]}, {}, "row 2: split 'dev': use train, val or test"),
+        ({**OK, "split": ["train", "evl"]}, {}, "row 2: split 'evl': use train, val or test"),
         ({**OK, "split": ["train", None]}, {}, "row 2: no split, but other rows have one"),
         ({"path": ["a.png", "b.png"], "dog": [1, 2]}, {}, "row 2, column 'dog': 2: use 1, 0 or null"),
         ({"path": ["a.png", "b.png"], "dog": [1, 0.5]}, {}, r"row 2, column 'dog': 0\.5: use 1, 0 or null"),

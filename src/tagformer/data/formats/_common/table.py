@@ -18,6 +18,7 @@ from tagformer.data.formats._common.names import CLEAR, SEPARATORS, check_names,
 from tagformer.data.formats._common.options import TagOptions, separator_option
 from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar
 from tagformer.data.sparse_rows import RowsBuilder
+from tagformer.data.splits import split_of_name
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.images.source import ImageSource
 from tagformer.labels.names import plain_name
@@ -34,10 +35,11 @@ def row_split(cell: str | None, file: Path, origin: str) -> str:
         TagformerError: the cell is not the name of a split.
     """
     if cell is None:
-        return file.stem if file.stem in SPLITS else ""
-    if cell not in SPLITS:
+        return split_of_name(file.stem) or ""
+    split = split_of_name(cell)
+    if split is None:
         raise TagformerError(f"{origin}: split '{cell}': use train, val or test.")
-    return cell
+    return split
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,14 +29,15 @@ from tagformer.data.columns import Files, Strings
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.options import choose
+from tagformer.data.formats.coco.categories import read_categories
 from tagformer.data.formats.coco.json_file import (
     STEMS,
     by_id,
     checked_annotations,
     concatenate_splits,
-    read_categories,
     read_lists,
     reported_entries,
+    text_of,
 )
 from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
@@ -177,10 +178,10 @@ def _read_captions(file: Path) -> _Captions:
     with reported_entries(file, "captions"):
         images = by_id(content, "images", file)
         texts: dict[Any, list[str]] = {id_: [] for id_ in images}
-        for annotation in checked_annotations(content, file, images):
-            texts[annotation["image_id"]].append(annotation["caption"])
+        for annotation, image, _ in checked_annotations(content, file, images):
+            texts[image].append(text_of(annotation, "caption", "annotation", file))
         ids = [id_ for id_, captions in texts.items() if captions]
-        names = Strings(images[id_]["file_name"] for id_ in ids)
+        names = Strings(text_of(images[id_], "file_name", "image", file) for id_ in ids)
         return _Captions(file, ids, names, [" ".join(texts[id_]) for id_ in ids])
 
 
@@ -189,14 +190,14 @@ def _read_objects(file: Path, captions: _Captions) -> _Objects:
         raise TagformerError(f"{file} does not exist, and the objects are read from it: add it, or use objects=none.")
     content = read_lists(file, "instances", "images", "annotations", "categories")
     with reported_entries(file, "instances"):
-        names, columns = read_categories(content, file)
+        categories = read_categories(content, file)
         present: dict[Any, set[int]] = {id_: set() for id_ in by_id(content, "images", file)}
-        for annotation in checked_annotations(content, file, present, columns):
-            present[annotation["image_id"]].add(columns[annotation["category_id"]])
+        for _, image, category in checked_annotations(content, file, present, categories.columns):
+            present[image].add(categories.columns[category])
     for id_ in captions.ids:
         if id_ not in present:
             raise TagformerError(f"{file} has no image {id_}, which has a caption in {captions.file}.")
-    return _Objects(names, [present[id_] for id_ in captions.ids])
+    return _Objects(categories.names, [present[id_] for id_ in captions.ids])
 
 
 def _dataset(

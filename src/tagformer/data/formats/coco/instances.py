@@ -1,9 +1,13 @@
 """COCO's objects: the official instances JSON.
 
-Labels are in the order of the category ids, and are matched by name. An image has a label where any annotation of that
-category, crowds included, is on it. The size of a label on an image is the size of its largest single instance, so a
-label with only a crowd has none. Boxes are fractions of the image: a data set has no boxes where an image with objects
-has no width or height.
+Labels are in the order of the category ids, and are matched by name. Categories of the same name are one label. A
+category that no annotation has and that is the supercategory of others is left out. An image has a label where any
+annotation of that category, crowds included, is on it. Ids that are text on one side and numbers on the other are
+joined where only one entry can be meant.
+
+The size of a label on an image is the size of its largest single instance, so a label with only a crowd has none. Boxes
+are fractions of the image. A data set has no sizes where an annotation has no bbox, and no boxes where also an image
+with objects has no width or height.
 
 Files that Tagformer wrote contain more than COCO has, which is read too: an image's id under ``source_id`` and its
 unknown labels under ``unknown_category_ids``; groups and extra labels, and whether sizes and boxes are known, under
@@ -16,27 +20,29 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from tagformer.data.columns import Files, Strings
-from tagformer.data.dataset import NO_SIZE, SPLITS, Box, MultiLabelDataset
+from tagformer.data.dataset import NO_SIZE, Box, MultiLabelDataset
 from tagformer.data.formats._common.format import Format
+from tagformer.data.formats.coco.categories import read_categories, unused_roots
 from tagformer.data.formats.coco.json_file import (
-    STEMS,
     by_id,
     checked_annotations,
     concatenate_splits,
-    read_categories,
     read_lists,
     reported_entries,
+    text_of,
 )
+from tagformer.data.formats.coco.layout import CocoFile, file_alone, find_files, image_folder
 from tagformer.data.formats.coco.sizes import size_class
-from tagformer.data.formats.coco.writer import UNSPLIT, CocoWriter
+from tagformer.data.formats.coco.writer import CocoWriter
 from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 
 YEARS = ("2017", "2014")
+PROBED = 20  # images by which the folder of a file's images is chosen
 
 
 class CocoFormat(Format):
@@ -62,55 +68,43 @@ class CocoFormat(Format):
         if year is None:
             self.writer = CocoWriter
             self.layout = (
-                "annotations/instances_{train,val}{2014,2017}.json, {train,val}{2014,2017}/*.jpg; or one FILE.json; or "
-                "what 'tagformer data convert' wrote"
+                "annotations/instances_{train,val}{2014,2017}.json, {train,val}{2014,2017}/*.jpg; or {train,val,test}/ "
+                "with one .json and the images in each; or one FILE.json; or what 'tagformer data convert' wrote"
             )
         else:
             self.layout = f"annotations/instances_{{train,val}}{year}.json, {{train,val}}{year}/*.jpg"
 
     def splits(self, path: Path, options: Mapping[str, str]) -> tuple[str, ...]:
-        """train and test (COCO's val, on which the papers report); () for a single JSON file.
+        """train and test (COCO's val, on which the papers report), or those in the files' names; () for a single file.
 
         Raises:
             TagformerError: none of the files exists.
         """
-        if self.year is None and path.is_file():
-            return ()
         return tuple(split for split in self._files(path) if split != "all")
 
     def load(self, path: Path, split: str, options: Mapping[str, str]) -> MultiLabelDataset:
         """Load a split.
 
         Raises:
-            TagformerError: a file that is not JSON or has no ``images``, ``annotations`` or ``categories``; an
-                annotation of an image or category that does not exist.
+            TagformerError: a file that is not JSON or has no ``images``, ``annotations`` or ``categories``; an entry
+                without an id, a name or a file name; an annotation of an image or category that does not exist.
         """
-        if self.year is None and path.is_file():
-            return _load_file(path, Path(options.get("images", path.parent)), options)
+        keep = options.get("annotated")
+        if keep not in (None, "only", "all"):
+            raise TagformerError(f"option annotated={keep}: use only or all.")
+        files = self._files(path)
         splits = {}
-        for name, file in self._files(path).items():
+        for name, entry in files.items():
             if split in (name, "all"):
-                beside = path if name == "all" else path / file.stem.removeprefix("instances_")
-                splits[name] = _load_file(file, Path(options.get("images", beside)), options)
+                others = [other.file for other_name, other in files.items() if other_name != name]
+                splits[name] = _load_file(entry, others, options)
         return concatenate_splits(path, splits)
 
-    def _files(self, root: Path) -> dict[str, Path]:
-        """Split -> its instances file; "all" for the only one of a folder without splits."""
-        folder, years = root / "annotations", YEARS if self.year is None else (self.year,)
-        candidates = [
-            {split: folder / f"instances_{stem}{year}.json" for split, stem in STEMS.items()} for year in years
-        ]
-        if self.year is None:
-            candidates.append({split: folder / f"instances_{split}.json" for split in SPLITS})
-            candidates.append({"all": root / UNSPLIT})
-        existing = [{split: file for split, file in layout.items() if file.is_file()} for layout in candidates]
-        files = max(existing, key=len)
-        if not files:
-            other = " (or val, or 2014)" if self.year is None else f" or instances_val{self.year}.json"
-            raise TagformerError(
-                f"{root} has no annotations/instances_train{years[0]}.json{other}: see the COCO layout."
-            )
-        return files
+    def _files(self, path: Path) -> dict[str, CocoFile]:
+        """Split -> its instances file; "all" for a single file, and for the only one of a folder without splits."""
+        if self.year is None and path.is_file():
+            return {"all": file_alone(path)}
+        return find_files(path, YEARS if self.year is None else (self.year,), official_only=self.year is not None)
 
 
 @dataclass(frozen=True)
@@ -120,45 +114,69 @@ class _Objects:
     Attributes:
         sizes: image id -> column -> size of its largest instance, for the columns of the labels that it has.
         boxes: image id -> its boxes.
-        located: whether every image with objects has a width and a height, so that its boxes are fractions.
+        sized: whether every object has a box, so that its size is known.
+        located: whether also every image with objects has a width and a height, so that its boxes are fractions.
     """
 
     sizes: dict[Any, dict[int, int]]
     boxes: dict[Any, list[Box]]
+    sized: bool
     located: bool
 
 
-def _load_file(file: Path, folder: Path, options: Mapping[str, str]) -> MultiLabelDataset:
-    keep = options.get("annotated")
-    if keep not in (None, "only", "all"):
-        raise TagformerError(f"option annotated={keep}: use only or all.")
-    content = read_lists(file, "instances", "images", "annotations", "categories")
-    with reported_entries(file, "instances"):
-        return _read_instances(content, file, folder, keep)
+def _load_file(entry: CocoFile, others: Sequence[Path], options: Mapping[str, str]) -> MultiLabelDataset:
+    """Load one file.
+
+    Args:
+        others: the files of the other splits, which decide with this one which categories are labels.
+    """
+    content = _read_content(entry.file)
+    with reported_entries(entry.file, "instances"):
+        roots = unused_roots(content)
+        for other in others if roots else ():
+            unused_there = unused_roots(_read_content(other))
+            roots = [name for name in roots if name in unused_there]
+        return _read_instances(content, entry, options, roots)
 
 
-def _read_instances(content: Mapping[str, Any], file: Path, folder: Path, keep: str | None) -> MultiLabelDataset:
-    names, columns = read_categories(content, file)
+def _read_content(file: Path) -> dict[str, Any]:
+    return read_lists(file, "instances", "images", "annotations", "categories")
+
+
+def _read_instances(
+    content: Mapping[str, Any], entry: CocoFile, options: Mapping[str, str], roots: Sequence[str]
+) -> MultiLabelDataset:
+    file, extras = entry.file, content.get("tagformer")
+    categories = read_categories(content, file, roots if extras is None else ())
+    names, columns = categories.names, categories.columns
     images = by_id(content, "images", file)
-    extras = content.get("tagformer")
-    keep_all = keep == "all" or (keep is None and extras is not None)
+    keep_all = options.get("annotated") == "all" or ("annotated" not in options and extras is not None)
     objects = _read_objects(content, file, images, names, columns, keep_all)
-    label_space, exhaustive, sized, located = LabelSpace(names), False, True, objects.located
+    label_space, exhaustive, sized, located = LabelSpace(names), False, objects.sized, objects.located
     if extras is not None:
         label_space, exhaustive = _label_space(names, extras, file), extras.get("exhaustive") is True
-        sized, located = extras.get("sizes") is not False, located and extras.get("boxes") is not False
+        sized, located = sized and extras.get("sizes") is not False, located and extras.get("boxes") is not False
     rows = (_states(present, images[id_], columns, file) for id_, present in objects.sizes.items())
     sizes = ((of_image, NO_SIZE) for of_image in objects.sizes.values())
+    paths = [text_of(images[id_], "file_name", "image", file) for id_ in objects.sizes]
+    if extras is None:
+        paths = [path.replace("\\", "/") for path in paths]
+    folder = Path(options["images"]) if "images" in options else image_folder(entry, paths[:PROBED])
+    warnings = list(categories.warnings)
+    if dropped := len(images) - len(objects.sizes):
+        count = "1 image" if dropped == 1 else f"{dropped} images"
+        warnings.append(f"{file}: {count} without objects left out; keep such images with ?annotated=all.")
     return MultiLabelDataset(
         name=str(file),
         label_space=label_space,
-        images=Files(folder, (images[id_]["file_name"] for id_ in objects.sizes)),
+        images=Files(folder, paths),
         labels=SparseRows.of(rows, len(names)),
         ids=_ids(images, objects.sizes, file),
         sizes=SparseRows.of(sizes, len(names)) if sized else None,
         boxes=[tuple(boxes) for boxes in objects.boxes.values()] if located else None,
         origins=Strings(f"{file}, image {id_}" for id_ in objects.sizes),
         exhaustive=exhaustive,
+        warnings=tuple(warnings),
     )
 
 
@@ -171,24 +189,51 @@ def _read_objects(
     keep_all: bool,
 ) -> _Objects:
     """The objects of the images that have an annotation, or of all images."""
-    annotated = {annotation["image_id"] for annotation in content["annotations"]}
+    annotations = list(checked_annotations(content, file, images, columns))
+    annotated = {image for _, image, _ in annotations}
     sizes: dict[Any, dict[int, int]] = {id_: {} for id_ in images if keep_all or id_ in annotated}
     boxes: dict[Any, list[Box]] = {id_: [] for id_ in sizes}
-    located = True
-    for annotation in checked_annotations(content, file, images, columns):
-        image, column = annotation["image_id"], columns[annotation["category_id"]]
+    sized = located = True
+    for annotation, image, category in annotations:
+        column = columns[category]
         largest = sizes[image].setdefault(column, NO_SIZE)
         if annotation.get("iscrowd", 0):
             continue
-        left, top, width, height = annotation["bbox"]
-        sizes[image][column] = max(largest, size_class(annotation.get("area", width * height)))
+        bbox = _bbox(annotation, file)
+        if bbox is None:
+            sized = located = False
+            continue
+        left, top, width, height = bbox
+        area = annotation.get("area")
+        sizes[image][column] = max(largest, size_class(area if _is_number(area) else width * height))
         image_width, image_height = images[image].get("width"), images[image].get("height")
-        if image_width and image_height:
+        if _is_number(image_width) and _is_number(image_height) and image_width > 0 and image_height > 0:
             right, bottom = (left + width) / image_width, (top + height) / image_height
             boxes[image].append(Box(names[column], (left / image_width, top / image_height, right, bottom)))
         else:
             located = False
-    return _Objects(sizes, boxes, located)
+    return _Objects(sizes, boxes, sized, located)
+
+
+def _bbox(annotation: Mapping[str, Any], file: Path) -> tuple[float, float, float, float] | None:
+    """The box of an annotation; None where it has none, which tagging does not need.
+
+    Raises:
+        TagformerError: it is not four numbers.
+    """
+    bbox = annotation.get("bbox")
+    if bbox is None or bbox == []:
+        return None
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+        raise TagformerError(
+            f"{file}: annotation {annotation.get('id')} has the bbox {bbox!r}: it must be four numbers, or missing."
+        )
+    left, top, width, height = bbox
+    return left, top, width, height
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
 
 
 def _label_space(names: tuple[str, ...], extras: Mapping[str, Any], file: Path) -> LabelSpace:

@@ -106,7 +106,7 @@ class Header:
         if id_ is not None and "id" not in options:
             beside_path = names[path] == "path" and (tags is not None or id_ + 1 == path)
             id_ = id_ if beside_path else None
-        split = positions.get("split")
+        split = next((column for column, name in enumerate(names) if name.lower() == "split"), None)
         rows = [i for i, name in enumerate(names) if UNNAMED.fullmatch(name) and i not in (path, id_, tags)]
         row_numbers = [i for i in rows if i == 0 or names[i]]
         left = {plain_name(name) for name in ignored}

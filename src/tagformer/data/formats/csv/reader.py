@@ -44,7 +44,8 @@ class CsvFormat(Format):
     """
 
     layout = (
-        "FILE.csv, or a folder with train.csv, test.csv and perhaps val.csv; image paths are relative to the CSV; "
+        "FILE.csv, or a folder with train.csv, test.csv and perhaps val.csv, or with one CSV in each of train/, test/ "
+        "and perhaps val/; image paths are relative to the CSV; "
         "perhaps labels.json beside it"
     )
     options: ClassVar[Mapping[str, str]] = {

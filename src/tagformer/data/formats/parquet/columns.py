@@ -81,7 +81,8 @@ class Columns:
                 "with ?path=COLUMN or ?image=COLUMN."
             )
         id_ = _find(file, fields, options, "id", ["id"], _is_id, "text or whole numbers")
-        split = _find(file, fields, options, "split", ["split"], _is_text, "text")
+        split_names = [name for name in fields if name.lower() == "split"]
+        split = _find(file, fields, options, "split", split_names, _is_text, "text")
         chosen = _chosen(file, fields, options)
         tags, lists = None, {}
         if "labels" not in options:

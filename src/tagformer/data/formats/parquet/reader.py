@@ -10,7 +10,7 @@ in the file without either is named after its file and row.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,15 +20,18 @@ from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.annotation import STATES, checked_id, class_names, read_annotation
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.options import COLUMN_OPTIONS, TAG_OPTIONS, TagOptions
+from tagformer.data.formats._common.split_files import SplitFile, list_folder
 from tagformer.data.formats._common.stored import Cells
 from tagformer.data.formats._common.table import Row, Table, row_split
+from tagformer.data.formats._common.text_table import rows_in_folder
 from tagformer.data.formats.parquet.columns import Columns, open_parquet
 from tagformer.data.formats.parquet.images import ParquetColumn
 from tagformer.data.formats.parquet.writer import ParquetWriter
+from tagformer.data.splits import split_of_name
 from tagformer.errors import TagformerError
 from tagformer.labels.space import UNKNOWN
 
-NAME = re.compile(r"(train|val|validation|test|all)(?:-(\d+)-of-(\d+)(?:-[0-9a-f]+)?)?\.parquet")
+NAME = re.compile(r"([A-Za-z]+)(?:-(\d+)-of-(\d+)(?:-[0-9a-f]+)?)?\.parquet")
 
 
 class ParquetFormat(Format):
@@ -75,7 +78,9 @@ class ParquetFormat(Format):
                 a class index without a name, a duplicate image, no images; the message names the file and the row.
         """
         files = _files(path)
-        folder = Path(options["images"]) if "images" in options else files[0][0].parent
+        in_folders = path.is_dir() and files[0][0].parent not in (path, path / "data")
+        root = files[0][0].parent.parent if in_folders else files[0][0].parent
+        folder = Path(options["images"]) if "images" in options else root
         tables = [Columns.read(file, file_split, options) for file, file_split in files]
         tags, first = TagOptions.parse(options), tables[0]
         advice = "choose the column of names with ?tags=COLUMN"
@@ -85,7 +90,11 @@ class ParquetFormat(Format):
                 raise TagformerError(
                     f"{columns.file} and {first.file} have different columns or class names: write them alike."
                 )
-            table.read(columns.file, _rows(columns, tags.separator), split=columns.file_split if path.is_dir() else "")
+            rows = _rows(columns, tags.separator)
+            if in_folders and first.image is None:
+                entry = SplitFile(columns.file, columns.file_split, columns.file.parent.name)
+                rows = rows_in_folder(rows, entry, folder)
+            table.read(columns.file, rows, split=columns.file_split if path.is_dir() else "")
         images = None
         if first.image is not None:
             sources = [ParquetColumn(columns.file, columns.image or "", folder) for columns in tables]
@@ -98,25 +107,52 @@ class ParquetFormat(Format):
 def _files(path: Path) -> list[tuple[Path, str]]:
     """The Parquet files and the split in the name of each; "" where there is none."""
     if not path.is_dir():
-        match = NAME.fullmatch(path.name)
+        match = _match(path.name)
         return [(path, _split(match[1]) if match else "")]
     for folder in (path, path / "data"):
-        matches = [match for file in sorted(folder.glob("*.parquet")) if (match := NAME.fullmatch(file.name))]
-        for match in matches:
-            parts = [part for part in matches if (part[1], part[3]) == (match[1], match[3])]
-            if match[3] and len(parts) != int(match[3]):
-                raise TagformerError(
-                    f"{folder} has {len(parts)} of the {int(match[3])} files of '{match[1]}' that {match[0]} belongs "
-                    "to: fetch the missing ones, and remove those of another version."
-                )
-        if matches:
-            files = [(folder / match[0], _split(match[1])) for match in matches]
+        if not folder.is_dir():
+            continue
+        names, folders = list_folder(folder)
+        matches = [match for name in names if (match := _match(name))]
+        _check_parts(folder, matches)
+        files = [(folder / match[0], _split(match[1])) for match in matches]
+        if not files:
+            for name in filter(split_of_name, folders):
+                inside = [file for file in list_folder(folder / name)[0] if file.endswith(".parquet")]
+                files += [(folder / name / file, _split(name)) for file in inside]
+        if files:
             return sorted(files, key=lambda item: (("", *SPLITS).index(item[1]), item[0]))
     raise TagformerError(f"{path} has no train.parquet, val.parquet, test.parquet or train-00000-of-00001.parquet.")
 
 
+def _match(name: str) -> re.Match[str] | None:
+    """The parts of a file's name that begins with a split or with ``all``; None for any other name."""
+    match = NAME.fullmatch(name)
+    return match if match and (match[1] == "all" or split_of_name(match[1])) else None
+
+
+def _check_parts(folder: Path, matches: Sequence[re.Match[str]]) -> None:
+    """
+    Raises:
+        TagformerError: some of the parts of a split are missing, or one split has two names.
+    """
+    words: dict[str, str] = {}
+    for match in matches:
+        parts = [part for part in matches if (part[1], part[3]) == (match[1], match[3])]
+        if match[3] and len(parts) != int(match[3]):
+            raise TagformerError(
+                f"{folder} has {len(parts)} of the {int(match[3])} files of '{match[1]}' that {match[0]} belongs "
+                "to: fetch the missing ones, and remove those of another version."
+            )
+        if words.setdefault(_split(match[1]), match[1]) != match[1]:
+            raise TagformerError(
+                f"{folder} has files of '{match[1]}' and of '{words[_split(match[1])]}', which are the same split: "
+                "remove or rename one of them."
+            )
+
+
 def _split(word: str) -> str:
-    return {"validation": "val", "all": ""}.get(word, word)  # "all": data without splits
+    return split_of_name(word) or ""  # "all": data without splits
 
 
 def _rows(columns: Columns, separator: str | None) -> Iterator[Row]:
