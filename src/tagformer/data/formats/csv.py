@@ -27,6 +27,7 @@ from tagformer.data.formats._common.table import PATH_COLUMNS, TAG_COLUMNS, Row,
 from tagformer.data.formats._common.text_table import load_table, table_splits
 from tagformer.data.formats._common.writer import Item, Part, Staged, TextPart, Writer, append
 from tagformer.errors import TagformerError, did_you_mean
+from tagformer.files import check_regular
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 from tagformer.safe_text import data_cell, original_cell
 
@@ -181,6 +182,7 @@ def _read(file: Path, options: Mapping[str, str]) -> Iterator[Row]:
 def _lines(file: Path, options: Mapping[str, str]) -> Iterator[tuple[_Header, list[str], int]]:
     """The header, the cells and the number of each line that is not empty."""
     try:
+        check_regular(file)
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True)
             names = next(reader, None)

@@ -14,6 +14,7 @@ from pyarrow import types
 from tagformer.data.formats._common.annotation import KEYS
 from tagformer.data.formats._common.table import PATH_COLUMNS, TAG_COLUMNS
 from tagformer.errors import TagformerError, did_you_mean
+from tagformer.files import check_regular
 
 
 def open_parquet(file: Path) -> pq.ParquetFile:
@@ -22,6 +23,7 @@ def open_parquet(file: Path) -> pq.ParquetFile:
         TagformerError: the file is truncated or not a Parquet file.
     """
     try:
+        check_regular(file)
         return pq.ParquetFile(file, buffer_size=1 << 20)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
