@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tagformer import Tagger
 from tagformer.data import load_dataset
 from tagformer.report.sheets import heat as heat_sheet
 from tagformer.report.sheets.heat import SIDE
+from tagformer.runs.run import Run, write_weights
 from tests.helpers import CommandLine
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -67,7 +69,7 @@ def test_predicted_and_missed_labels_are_shown(
     labels = json.loads((run / "labels.json").read_text())
     names = labels["names"]
     for thresholds, known in ((1.0, []), (0.0, []), (1.0, ["--known", f"{names[0]}=yes,{names[1]}=no"])):
-        (run / "labels.json").write_text(json.dumps({**labels, "thresholds": [thresholds] * len(names)}))
+        Run.load(run).save_thresholds(torch.full((len(names),), thresholds), 1.0)
         code, _, error = tagformer("explain", run, "--out", tmp_path / "why", "--count", 8, "--most", 2, *known)
         assert code == 0, error
         _, _, explanations, truths, _, _ = sheets[-1]
@@ -91,7 +93,7 @@ def test_two_runs_are_drawn_below_each_other_with_different_maps(
     shutil.copytree(small_run, other)
     state = load_file(other / "model.safetensors")
     changed = {name: value * 1.5 if value.is_floating_point() else value for name, value in state.items()}
-    save_file(changed, other / "model.safetensors")
+    write_weights(other, changed)
     heights = []
     for number, beside in enumerate(([], ["--beside", other])):
         out = tmp_path / f"why{number}"

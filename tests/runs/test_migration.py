@@ -93,7 +93,8 @@ def old_run(mltr_run: Path, tmp_path: Path) -> Path:
     run = tmp_path / "old"
     shutil.copytree(mltr_run, run)
     content = json.loads((run / "labels.json").read_text())
-    del content["format_version"]
+    for key in ("format_version", "run", "digest"):
+        del content[key]
     (run / "labels.json").write_text(json.dumps(content))
     text = (run / "recipe.yaml").read_text()
     for old, new in OPTIONS["mltr"].items():

@@ -19,6 +19,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from tagformer.errors import BadImageError
+from tagformer.files import check_regular, read_bytes
+from tagformer.images.orientation import SIDEWAYS, turn_of, turned
+from tagformer.images.rgb import rgb_image, rgb_pixels
 from tagformer.images.source import ImageSource, Rendered, Stored
 
 try:
@@ -26,6 +29,8 @@ try:
 except ImportError:  # there is no wheel for this platform: Pillow decodes instead, a little slower
     simplejpeg = None
 
+MOST_PIXELS = 100_000_000  # of an image that is not a JPEG; a JPEG is decoded at a smaller scale
+LARGE = 8_000_000  # pixels from which images other than JPEGs are reduced too
 REDUCTIONS = (8, 4, 2)  # libjpeg decodes directly at 1/8, 1/4 and 1/2 of the size
 
 
@@ -89,8 +94,8 @@ def open_picture(source: ImageSource, data: bytes | None = None) -> Picture:
     def decode(scale: float) -> Tensor:
         with _bad_image_errors(source):
             if simple:
-                return _tensor(_turned(_jpeg_pixels(data, scale), header.turn))
-            return _tensor(np.array(load_image_bytes(data)))
+                return _tensor(turned(_jpeg_pixels(data, scale), header.turn))
+            return _tensor(_other_pixels(data, scale))
 
     return Picture(header.width, header.height, decode)
 
@@ -102,7 +107,7 @@ def encoded_bytes(source: Path | Stored) -> bytes:
         BadImageError: it cannot be read.
     """
     with _bad_image_errors(source):
-        return source.read_bytes() if isinstance(source, Path) else source.read()
+        return read_bytes(source) if isinstance(source, Path) else source.read()
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ def read_header(source: Path | Stored, data: bytes | None = None) -> Header:
     with _bad_image_errors(source):
         file: Path | io.BytesIO
         if data is None and isinstance(source, Path):
+            check_regular(source)
             file = source
         else:
             data = encoded_bytes(source) if data is None else data
@@ -147,8 +153,9 @@ def read_header(source: Path | Stored, data: bytes | None = None) -> Header:
                 return header
             file = io.BytesIO(data)
         with Image.open(file) as image:
-            turn = _turn(image)
-            width, height = reversed(image.size) if turn in _SIDEWAYS else image.size
+            _check_size(image)
+            turn = None if image.format == "TIFF" else turn_of(image)  # Pillow turns a TIFF, and its size, itself
+            width, height = reversed(image.size) if turn in SIDEWAYS else image.size
             return Header(image.format or "", image.mode, width, height, turn)
 
 
@@ -169,8 +176,8 @@ def _plain_jpeg_header(data: bytes) -> Header | None:
 def load_image(source: ImageSource) -> Image.Image:
     """Read an image as upright 8-bit RGB in full size.
 
-    The EXIF orientation is applied, transparent images are put on white, 16-bit values keep their upper 8 bits, and
-    grey, palette and CMYK images are converted. The first frame of an animation is used.
+    The EXIF orientation is applied, transparent images are put on white, 16-bit values keep their upper 8 used bits
+    (of 8, 10, 12, 14 or 16), and grey, palette and CMYK images are converted. The first frame of an animation is used.
 
     Raises:
         BadImageError: the file is missing, empty, truncated or not an image, or has more pixels than Pillow's limit
@@ -189,14 +196,25 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, Rendered):
         return to_rgb(source.render())
     with _bad_image_errors(source):
-        return load_image_bytes(source.read_bytes() if isinstance(source, Path) else source.read())
+        return load_image_bytes(read_bytes(source) if isinstance(source, Path) else source.read())
 
 
 def load_image_bytes(data: bytes) -> Image.Image:
     """Decode an image as `load_image` does, but raise Pillow's own errors."""
     with Image.open(io.BytesIO(data)) as image:
+        _check_size(image)
         image.load()
         return to_rgb(image)
+
+
+def _check_size(image: Image.Image) -> None:
+    """Reject, before decoding, an image with so many pixels that decoding it would take over about 600 MB.
+
+    Raises:
+        Image.DecompressionBombError: it has too many.
+    """
+    if image.format not in ("JPEG", "MPO") and image.width * image.height > MOST_PIXELS:
+        raise Image.DecompressionBombError(f"over {MOST_PIXELS // 1_000_000} million pixels")
 
 
 @contextmanager
@@ -206,18 +224,22 @@ def _bad_image_errors(source: ImageSource) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow only warns of can still be read
             yield
+    except BadImageError:
+        raise
     except FileNotFoundError as error:
         raise BadImageError(f"image {source} does not exist.") from error
     except IsADirectoryError as error:
         raise BadImageError(f"image {source} is a folder.") from error
     except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        limit = min(MOST_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MOST_PIXELS)) // 1_000_000
         raise BadImageError(f"image {source} has over {limit} million pixels: scale it down.") from error
     except UnidentifiedImageError as error:
         empty = isinstance(source, Path) and source.stat().st_size == 0
         raise BadImageError(f"image {source} {'is an empty file' if empty else 'is not an image'}.") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        reason = str(error).split("\n")[0].rstrip(".")
+    except Exception as error:  # decoders raise errors of any kind, among them MemoryError and struct.error
+        if isinstance(error, OSError) and error.strerror:
+            raise BadImageError(f"image {source} cannot be read ({error.strerror}).") from error
+        reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
         raise BadImageError(f"image {source} is broken ({reason}).") from error
 
 
@@ -238,53 +260,24 @@ def _jpeg_pixels(data: bytes, scale: float) -> np.ndarray:
         return np.array(image.convert("RGB"))
 
 
+def _other_pixels(data: bytes, scale: float) -> np.ndarray:
+    """Upright uint8 (h, w, 3) of an image that is not a plain JPEG; a large one is reduced while it is converted."""
+    with Image.open(io.BytesIO(data)) as image:
+        large = image.width * image.height > LARGE
+        divisor = next((divisor for divisor in REDUCTIONS if scale * divisor <= 1), 1) if large else 1
+        if divisor > 1:
+            image.draft(None, (image.width // divisor, image.height // divisor))  # a JPEG is decoded smaller
+            divisor = 1 if image.format in ("JPEG", "MPO") else divisor
+        image.load()
+        return turned(rgb_pixels(image, divisor), turn_of(image))  # Pillow turns a TIFF itself when it loads it
+
+
 def _tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = {
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90,
-}
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """The transposition that makes an image upright, from its EXIF data.
-
-    `ImageOps.exif_transpose` also rewrites the EXIF data, and fails where one of its other fields is not valid.
-    """
-    try:
-        return _TURNS.get(image.getexif().get(0x0112, 1))
-    except Exception:  # Pillow parses EXIF lazily, and unreadable EXIF data says nothing about the pixels
-        return None
-
-
-def _turned(pixels: np.ndarray, turn: Image.Transpose | None) -> np.ndarray:
-    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
-
-
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert a PIL image of any mode to upright 8-bit RGB, by the rules of `load_image`."""
-    turn = _turn(image)
-    image = image if turn is None else image.transpose(turn)
-    if image.mode.startswith(("I;16", "I")):
-        values = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
-        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range")
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    turn = turn_of(image)
+    rgb = rgb_image(image)
+    return rgb if turn is None else rgb.transpose(turn)

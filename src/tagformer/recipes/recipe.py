@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,8 +11,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tagformer.errors import TagformerError, did_you_mean
-from tagformer.files import write_text
+from tagformer.files import read_bytes, write_text
 from tagformer.recipes.image_sizes import backbone_name, with_image_size_of
+from tagformer.recipes.plain_yaml import NOT_YAML, parse_value, read_yaml, to_yaml
 from tagformer.recipes.settings import (
     DataSettings,
     ImageSettings,
@@ -159,33 +159,7 @@ class Recipe(Section):
 
     def to_yaml(self) -> str:
         """The recipe, with every default spelled out, as YAML that `load_recipe` reads."""
-        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with 1e-4 read as a number, as YAML 1.2 has it; PyYAML's YAML 1.1 reads it as text."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the text that `_Loader` would read as a number."""
-
-
-for _reader in (_Loader, _Dumper):
-    _reader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
-
-
-def parse_value(text: str) -> Any:
-    """Read a value as YAML.
-
-    Raises:
-        TagformerError: not YAML.
-    """
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise TagformerError(f"value '{text}' is not valid YAML: quote it.") from error
+        return to_yaml(self.model_dump(mode="json"))
 
 
 def list_recipes() -> dict[str, Recipe]:
@@ -211,7 +185,7 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
     >>> load_recipe("mltr-coco80").loss.name
     'asl'
     """
-    return Recipe.checked(_read(name_or_file), f"recipe {name_or_file}")
+    return Recipe.checked(_read(name_or_file, ()), f"recipe {name_or_file}")
 
 
 def _built_in() -> dict[str, Traversable]:
@@ -221,8 +195,10 @@ def _built_in() -> dict[str, Traversable]:
     return {file.name.removesuffix(".yaml"): file for file in files if file.name.endswith(".yaml")}
 
 
-def _read(name_or_file: str | Path) -> dict[str, Any]:
-    """The plain values of a recipe, with those of its base."""
+def _read(name_or_file: str | Path, above: tuple[str, ...]) -> dict[str, Any]:
+    """The plain values of a recipe, with those of its base; `above` are the recipes that it is a base of."""
+    if str(name_or_file) in above:
+        raise TagformerError(f"recipe {name_or_file} is its own base: remove 'base: {name_or_file}'.")
     file = Path(name_or_file)
     if file.suffix not in (".yaml", ".yml"):
         files = _built_in()
@@ -234,19 +210,20 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
         text = files[str(name_or_file)].read_text(encoding="utf-8")
     else:
         try:
-            text = file.read_text(encoding="utf-8")
+            text = read_bytes(file).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise TagformerError(f"cannot read recipe {file}: {getattr(error, 'strerror', None) or error}.") from error
     try:
-        values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+        values = read_yaml(text)
+    except NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise TagformerError(f"recipe {name_or_file}{where}: not valid YAML.") from error
+        reason = "" if isinstance(error, yaml.YAMLError) else f" of a recipe ({error})"
+        raise TagformerError(f"recipe {name_or_file}{where}: not valid YAML{reason}.") from error
     if not isinstance(values, dict):
         raise TagformerError(f"recipe {name_or_file}: it must be a mapping of settings.")
     base = values.pop("base", None)
-    inherited = {} if base is None else _read(str(base))
+    inherited = {} if base is None else _read(str(base), (*above, str(name_or_file)))
     inherited.pop("figures", None)
     if "size" not in (values.get("image") or {}):
         inherited = with_image_size_of(backbone_name(values), inherited, before=backbone_name(inherited))

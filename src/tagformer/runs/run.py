@@ -3,7 +3,7 @@
 ========================  ==============================================================================
 ``recipe.yaml``           every setting of the run, the image transform included
 ``labels.json``           the format's version, the label space, its frequencies, the activation, the temperature and
-                          the thresholds
+                          the thresholds; an id of the run and a digest, see `runs.integrity`
 ``model.safetensors``     the best weights
 ``metrics.json``          the last evaluation
 ``predictions/``          the logits of a split, from which reports and comparisons are made
@@ -15,12 +15,15 @@
 
 from __future__ import annotations
 
+import math
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from tagformer.backbones.base import Backbone
@@ -33,6 +36,7 @@ from tagformer.labels.space import LabelSpace
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.registry import create_model, model_class
 from tagformer.recipes.recipe import Recipe, load_recipe
+from tagformer.runs.integrity import DIGEST, RUN, check_content, check_weights, content_digest, weights_metadata
 from tagformer.runs.migration import FORMAT_VERSION, format_version, with_current_names
 
 RECIPE, LABELS, WEIGHTS, METRICS = "recipe.yaml", "labels.json", "model.safetensors", "metrics.json"
@@ -86,6 +90,7 @@ class Run:
         temperature: the probabilities are sigmoid(logits / temperature).
         frequencies: float32 (L,), of the labels in the training data; None where they are unknown (imported runs).
         format_version: of the folder, see `runs.migration`.
+        id: drawn when the run began, see `runs.integrity`; None for a run of an earlier version.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -106,6 +111,7 @@ class Run:
     temperature: float = 1.0
     frequencies: torch.Tensor | None = None
     format_version: int = FORMAT_VERSION
+    id: str | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
@@ -127,15 +133,20 @@ class Run:
             temperature = float(content.get("temperature", 1.0))
             frequencies = content.get("frequencies")
             frequencies = None if frequencies is None else torch.tensor(frequencies, dtype=torch.float32)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise TagformerError(f"{file} is not a label file of a run ({error}).") from error
+        for name, values in (("thresholds", thresholds), ("frequencies", frequencies)):
+            if values is not None and (values.ndim != 1 or not bool(((values >= 0) & (values <= 1)).all())):
+                raise TagformerError(f"{file}: the {name} must be numbers from 0 to 1: restore the file.")
         if len(thresholds) != len(label_space):
             raise TagformerError(f"{file}: {len(thresholds)} thresholds for {len(label_space)} labels.")
         if frequencies is not None and len(frequencies) != len(label_space):
             raise TagformerError(f"{file}: {len(frequencies)} frequencies for {len(label_space)} labels.")
-        if not temperature > 0:
+        if not 0 < temperature < math.inf:
             raise TagformerError(f"{file}: the temperature must be above 0, not {temperature}.")
-        return cls(folder, load_recipe(folder / RECIPE), label_space, thresholds, temperature, frequencies, version)
+        check_content(content, file)
+        recipe = load_recipe(folder / RECIPE)
+        return cls(folder, recipe, label_space, thresholds, temperature, frequencies, version, content.get(RUN))
 
     @property
     def weights(self) -> Path:
@@ -181,12 +192,16 @@ class Run:
         """The model's weights by name, as the file has them.
 
         Raises:
-            TagformerError: no weights yet, or a damaged file.
+            TagformerError: no weights yet, a damaged file, or weights of another run.
         """
         try:
-            return load_file(self.weights)
+            state = load_file(self.weights)
+            with safe_open(self.weights, framework="pt") as content:
+                metadata = content.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise TagformerError(f"{self.weights} is not a safetensors file ({error}).") from error
+        check_weights(self.weights, state, metadata, self.recipe, self.id)
+        return state
 
     def model(self) -> MultiLabelModel:
         """The model with its weights, for inference: in evaluation mode, the backbone's batch norms folded.
@@ -208,7 +223,9 @@ class Run:
 
     def save_thresholds(self, thresholds: torch.Tensor, temperature: float) -> None:
         """Write other thresholds (L,) and another temperature to ``labels.json``; the rest of the file stays."""
-        write_labels(self.folder, self.label_space, thresholds, temperature, self.frequencies, self.format_version)
+        kept = read_json(self.folder / LABELS)
+        content = {**kept, "temperature": temperature, "thresholds": thresholds.tolist()}
+        _write_content(self.folder, content)
 
 
 def write_labels(
@@ -219,7 +236,7 @@ def write_labels(
     frequencies: torch.Tensor | None = None,
     version: int = FORMAT_VERSION,
 ) -> None:
-    """Write ``labels.json``; the thresholds are 0.5 where none are given."""
+    """Write ``labels.json``; the thresholds are 0.5 where none are given. A run that has an id keeps it."""
     thresholds = torch.full((len(label_space),), 0.5) if thresholds is None else thresholds
     content = {
         "format_version": version,
@@ -230,11 +247,18 @@ def write_labels(
     }
     if frequencies is not None:
         content["frequencies"] = [round(value, 6) for value in frequencies.tolist()]
+    kept = read_json(folder / LABELS) if (folder / LABELS).is_file() else {}
+    _write_content(folder, {**content, RUN: kept.get(RUN, secrets.token_hex(8))})
+
+
+def _write_content(folder: Path, content: dict[str, Any]) -> None:
+    if RUN in content:
+        content[DIGEST] = content_digest(content)
     write_json(folder / LABELS, content)
 
 
 def write_weights(folder: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Write ``model.safetensors`` from a model's state dict.
+    """Write ``model.safetensors`` from a model's state dict; the folder has the recipe and the labels already.
 
     The format does not store memory that tensors share, such as tied weights, so each of them is written in full.
     """
@@ -245,5 +269,7 @@ def write_weights(folder: Path, state: Mapping[str, torch.Tensor]) -> None:
         address = tensor.untyped_storage().data_ptr()
         plain[name] = tensor.clone() if address in memory else tensor
         memory.add(address)
+    run = Run.load(folder)
+    metadata = {} if run.id is None else weights_metadata(plain, run.recipe, run.id)
     with atomic_write(folder / WEIGHTS) as temporary:
-        save_file(plain, temporary, metadata={"format": "pt"})
+        save_file(plain, temporary, metadata={"format": "pt", **metadata})

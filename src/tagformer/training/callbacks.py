@@ -22,8 +22,9 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from torch import Tensor
 
 from tagformer.data.loader.loader import TrainingLoader
-from tagformer.errors import TrainingInterruptedError
+from tagformer.errors import TagformerError, TrainingInterruptedError
 from tagformer.files import atomic_write
+from tagformer.training.checkpoints import RESTART
 from tagformer.training.module import ACCURACY, MONITOR
 
 COLUMNS = ("epoch", "step", "lr", "loss", "val_loss", "val_mAP", "val_CF1", "val_OF1", "seconds")
@@ -49,6 +50,9 @@ class History(Callback):
         path: of the file.
         message: called with lines of text.
         epoch: called with each row.
+
+    Attributes:
+        started: whether training has begun, and a checkpoint, if there is one, was restored.
     """
 
     def __init__(self, path: Path, message: Callable[[str], None], epoch: Callable[[dict[str, Any]], None]) -> None:
@@ -56,9 +60,11 @@ class History(Callback):
         self.message = message
         self.epoch = epoch
         self.rows: list[dict[str, Any]] = []
+        self.started = False
         self._began = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = True
         self._began = time.monotonic()
         if trainer.global_step:
             self.message(f"Resuming at epoch {trainer.current_epoch + 1}, step {trainer.global_step}.")
@@ -156,11 +162,13 @@ class LastCheckpoint(Checkpoint):
     Args:
         path: of the checkpoint; it is replaced in one step.
         minutes, steps: how often to write within an epoch, in minutes or in optimizer steps.
+        run_id: of the run; it is kept in the checkpoints, and a checkpoint of another run is rejected.
     """
 
-    def __init__(self, path: Path, minutes: float, steps: int | None) -> None:
+    def __init__(self, path: Path, minutes: float, steps: int | None, run_id: str | None = None) -> None:
         super().__init__()
         self.path = path
+        self.run_id = run_id
         self.seconds = 60 * minutes
         self.steps = steps
         self.stopping = False
@@ -193,6 +201,13 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.run_id is None else {"run": self.run_id}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if None not in (self.run_id, state_dict.get("run")) and state_dict["run"] != self.run_id:
+            raise TagformerError(f"{self.path} is a checkpoint of another run: {RESTART}.")
 
     def _write(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path)

@@ -14,6 +14,7 @@ from tagformer.errors import TagformerError
 from tagformer.files import atomic_write, check_regular
 
 PARTS = {"state_dict", "optimizer_states", "loops", "callbacks", "epoch", "global_step", "epoch_losses"}
+CALLBACKS = ("History", "BestCheckpoint")  # those whose state a run cannot do without
 RESTART = "delete it, and the same command trains from the start"
 
 
@@ -56,5 +57,14 @@ def check_checkpoint(path: Path) -> None:
         ) from error
     except Exception as error:  # damaged bytes raise errors of any kind
         raise TagformerError(f"{path} is damaged and the run cannot go on: {RESTART}.") from error
+    if not _is_complete(checkpoint):
+        raise TagformerError(f"{path} is not a checkpoint of a training: {RESTART}.")
+
+
+def _is_complete(checkpoint: Any) -> bool:
+    """Whether all is there that Lightning would otherwise silently begin anew."""
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= PARTS:
-        raise TagformerError(f"{path} is not a checkpoint of this program: {RESTART}.")
+        return False
+    callbacks, optimizers = checkpoint["callbacks"], checkpoint["optimizer_states"]
+    states = [callbacks.get(name) for name in CALLBACKS] if isinstance(callbacks, dict) else [None]
+    return all(states) and isinstance(optimizers, list) and len(optimizers) == 1

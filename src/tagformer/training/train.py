@@ -20,11 +20,11 @@ from tagformer.data.dataset import MultiLabelDataset
 from tagformer.errors import CannotWriteError, TagformerError
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.lock import run_lock
-from tagformer.runs.run import BEST, HISTORY, RECIPE, write_weights
+from tagformer.runs.run import BEST, HISTORY, RECIPE, Run, write_weights
 from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.build import Built, build
 from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint, Patience, Position
-from tagformer.training.checkpoints import CheckpointFiles
+from tagformer.training.checkpoints import RESTART, CheckpointFiles
 from tagformer.training.module import model_state
 from tagformer.training.prepare import Prepared, Reporter, prepare
 
@@ -102,7 +102,12 @@ def train(prepared: Prepared, built: Built, reporter: Reporter) -> Fitted:
         always=recipe.training.keep == "last",
         monitor=recipe.training.monitor,
     )
-    last = LastCheckpoint(prepared.checkpoint, recipe.training.checkpoint_minutes, recipe.training.checkpoint_steps)
+    last = LastCheckpoint(
+        prepared.checkpoint,
+        recipe.training.checkpoint_minutes,
+        recipe.training.checkpoint_steps,
+        Run.load(folder).id,
+    )
     history = History(folder / HISTORY, reporter.message, reporter.epoch)
     callbacks = [Position(built.loader), *_optional_callbacks(recipe, reporter.bars), history, best, last]
     with _quiet():
@@ -110,10 +115,24 @@ def train(prepared: Prepared, built: Built, reporter: Reporter) -> Fitted:
     resume_from = None if prepared.fresh else prepared.checkpoint
     if resume_from is None:
         reporter.message(f"Training will take about {duration(_estimated_seconds(prepared, built))} on this machine.")
-    with _quiet(), last.handle_signals():
+    with _quiet(), last.handle_signals(), _restoring(prepared, history):
         trainer.fit(module, built.loader, built.val_loader, ckpt_path=resume_from, weights_only=True)
     bad_images = frozenset({*module.bad_images, *prepared.train.left_out, *prepared.val.left_out})
     return Fitted(folder, prepared.train, prepared.val, bad_images, history.rows)
+
+
+@contextmanager
+def _restoring(prepared: Prepared, history: History) -> Iterator[None]:
+    """Raise what goes wrong before the training has started from a checkpoint as one sentence."""
+    try:
+        yield
+    except TagformerError:
+        raise
+    except Exception as error:  # foreign content raises errors of any kind
+        if prepared.fresh or history.started:
+            raise
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise TagformerError(f"{prepared.checkpoint} does not fit this run ({reason}): {RESTART}.") from error
 
 
 def duration(seconds: float) -> str:

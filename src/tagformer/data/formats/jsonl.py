@@ -18,6 +18,7 @@ from tagformer.data.formats._common.table import PATH_COLUMNS, Row, row_split
 from tagformer.data.formats._common.text_table import load_table, table_splits
 from tagformer.data.formats._common.writer import Item, Part, Staged, TextPart, Writer, append
 from tagformer.errors import TagformerError
+from tagformer.files import check_regular
 
 SUFFIX = ".jsonl"
 
@@ -81,6 +82,7 @@ class JsonlFormat(Format):
 def _read(file: Path, separator: str | None) -> Iterator[Row]:
     """The rows of one file."""
     try:
+        check_regular(file)
         with file.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
                 if line.strip():

@@ -27,7 +27,7 @@ from tagformer.data.formats._common.lists import join_lists, read_label_space, r
 from tagformer.data.formats._common.options import choose
 from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
-from tagformer.files import first_existing
+from tagformer.files import first_existing, read_bytes
 from tagformer.labels.space import ABSENT, PRESENT
 
 LAYOUT = "NUS-WIDE"
@@ -112,7 +112,7 @@ def _read_rows(files: Sequence[Path], count: int) -> SparseRows:
 def _read_column(file: Path, count: int) -> np.ndarray:
     """int64 (P,): the rows that are 1 in a file with `count` lines of 0 or 1."""
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
     except OSError as error:
         raise TagformerError(f"cannot read {file}: {error.strerror or error}.") from error
     content = content.translate(None, b" \t\r").rstrip(b"\n") + b"\n"

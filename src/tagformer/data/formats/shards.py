@@ -30,6 +30,7 @@ from tagformer.data.formats._common.table import Row, Table
 from tagformer.data.formats._common.writer import Item, Part, Staged, Writer, move
 from tagformer.data.splits import split_of_name
 from tagformer.errors import TagformerError
+from tagformer.files import check_regular
 from tagformer.images.file_types import EXTENSIONS
 from tagformer.images.source import Stored
 
@@ -239,6 +240,7 @@ def _read_samples(file: Path) -> dict[str, _Sample]:
     samples: dict[str, _Sample] = {}
     last = "its start"
     try:
+        check_regular(file)
         with file.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # a TarFile would keep all of them in memory

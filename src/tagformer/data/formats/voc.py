@@ -38,6 +38,7 @@ from tagformer.data.formats.coco.sizes import size_class
 from tagformer.data.sparse_rows import SparseRows
 from tagformer.data.splits import split_of_name
 from tagformer.errors import TagformerError, did_you_mean
+from tagformer.files import read_bytes
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 
 CLASSES = (
@@ -223,7 +224,7 @@ def _from_xml(root: Path, images: Path, ids: Sequence[str], difficult: int) -> I
 
 def _parse_xml(file: Path) -> ElementTree.Element:
     try:
-        root = ElementTree.fromstring(file.read_bytes())
+        root = ElementTree.fromstring(read_bytes(file))
     except OSError as error:
         raise TagformerError(f"cannot read {file}: {error.strerror or error}.") from error
     except ElementTree.ParseError as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tagformer.data.columns import Origins, Strings
 from tagformer.errors import TagformerError
+from tagformer.files import read_bytes
 from tagformer.labels.space import LabelSpace
 
 
@@ -19,7 +20,7 @@ def read_names(file: Path) -> list[str]:
         TagformerError: the file cannot be read, is not UTF-8, has no lines, or has an empty line before its last.
     """
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
         lines = [line.strip() for line in content.decode("utf-8-sig").rstrip().split("\n")]
     except OSError as error:
         raise TagformerError(f"cannot read {file}: {error.strerror or error}.") from error

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from tagformer.data.columns import Column, Rows
+from tagformer.files import read_bytes
 from tagformer.images.source import Stored
 
 
@@ -82,6 +83,6 @@ def read_cell(data: bytes | None, file: Path | None) -> bytes:
     if file is None:
         raise ValueError("the cell is empty")
     try:
-        return file.read_bytes()
+        return read_bytes(file)
     except OSError as error:
         raise ValueError(f"it names {file}: {error.strerror or error}") from error

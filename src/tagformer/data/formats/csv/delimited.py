@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tagformer.errors import TagformerError
+from tagformer.files import check_regular
 from tagformer.safe_text import original_cell
 
 BLOCK = 1 << 20  # bytes read at a time
@@ -26,6 +27,7 @@ def find_encoding(file: Path) -> str:
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
+        check_regular(file)
         with file.open("rb") as stream:
             start = stream.read(BLOCK)
             if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -113,6 +115,7 @@ def read_lines(file: Path, encoding: str, delimiter: str) -> Iterator[tuple[list
     """
     line = 0
     try:
+        check_regular(file)
         with file.open(newline="", encoding=encoding) as stream:
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
             for cells in reader:

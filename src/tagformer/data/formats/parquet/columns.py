@@ -16,6 +16,7 @@ from tagformer.data.formats._common.annotation import KEYS
 from tagformer.data.formats._common.options import list_option, not_used
 from tagformer.data.formats._common.table import PATH_COLUMNS, TAG_COLUMNS
 from tagformer.errors import TagformerError, did_you_mean
+from tagformer.files import check_regular
 
 ROW_NUMBERS = re.compile(r"__index_level_|Unnamed: \d|$")  # columns that pandas wrote for its index
 
@@ -26,6 +27,7 @@ def open_parquet(file: Path) -> pq.ParquetFile:
         TagformerError: the file is truncated or not a Parquet file.
     """
     try:
+        check_regular(file)
         return pq.ParquetFile(file, buffer_size=1 << 20)
     except (pa.ArrowException, OSError, ValueError) as error:  # a damaged name is a UnicodeDecodeError
         reason = str(error).split("\n")[0].rstrip(".")
