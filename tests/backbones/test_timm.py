@@ -162,7 +162,7 @@ def test_a_hub_that_does_not_answer_is_tried_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(timm_backbone, "try_to_load_from_cache", lambda *arguments: None)
     monkeypatch.setattr(timm_backbone.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
-    with pytest.raises(TagformerError, match="'resnet18' cannot be downloaded .*cannot be reached: timed out"):
+    with pytest.raises(TagformerError, match=r"'resnet18' cannot be downloaded .*cannot be reached: timed out"):
         create_backbone("resnet18")
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "30")
     with pytest.raises(TagformerError, match="cannot be reached"):
