@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import timm
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tagformer.backbones import TimmBackbone, create_backbone
+from tagformer.backbones import timm as timm_backbone
 from tagformer.errors import TagformerError
 
 SMALL = "test_efficientnet"  # a network of timm for tests, 0.1 M weights
@@ -149,12 +150,42 @@ def test_an_unknown_option_is_rejected() -> None:
         create_backbone(SMALL, pretrained=False, colour="red")
 
 
+def test_a_hub_that_does_not_answer_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        tries: ClassVar[list[float]] = []
+
+        def head(self, url: str, timeout: float) -> None:
+            self.tries.append(timeout)
+            raise TimeoutError("timed out")
+
+    monkeypatch.setattr(timm_backbone, "get_session", Silent)
+    monkeypatch.setattr(timm_backbone, "try_to_load_from_cache", lambda *arguments: None)
+    monkeypatch.setattr(timm_backbone.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_HUB_ETAG_TIMEOUT", raising=False)
+    with pytest.raises(TagformerError, match=r"'resnet18' cannot be downloaded .*cannot be reached: timed out"):
+        create_backbone("resnet18")
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "30")
+    with pytest.raises(TagformerError, match="cannot be reached"):
+        create_backbone("resnet18")
+    assert Silent.tries == [5, 30]
+
+
+def test_weights_in_the_cache_need_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unused() -> None:
+        raise AssertionError("the hub was called")
+
+    monkeypatch.setattr(timm_backbone, "get_session", unused)
+    monkeypatch.setattr(timm_backbone, "try_to_load_from_cache", lambda *arguments: "weights")
+    timm_backbone.check_hub("resnet18")
+
+
 def test_weights_that_cannot_be_downloaded_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(name: str, pretrained: bool = False, **options: Any) -> nn.Module:
         assert pretrained
         raise OSError("cannot reach the hub\nwith details")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
+    monkeypatch.setattr(timm_backbone, "check_hub", lambda name: None)
     with pytest.raises(TagformerError) as caught:
         create_backbone(SMALL)
     message = str(caught.value)

@@ -21,6 +21,7 @@ def test_evaluate_prints_the_papers_table_and_the_known_label_curve(
     arguments = ["--data", "scenes?images=120", "--draws", 2, "--workers", 0, "--out", out]
     code, printed, _ = tagformer("evaluate", small_run, "--known-share", "0,25,50,75", *arguments)
     assert code == 0
+    assert "its mAP at 0 % is not the one above" in " ".join(printed.split())
     for name in ("mAP", "CP", "CR", "CF1", "OP", "OR", "OF1", "top 3", "75%", "mean of 2 draws"):
         assert name in printed
     figures = json.loads(out.read_text())

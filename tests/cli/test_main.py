@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from itertools import pairwise
+
+import pytest
 
 import tagformer as package
 from tests.helpers import CommandLine
@@ -58,3 +62,17 @@ def test_inference_does_not_import_recipes() -> None:
     code = f"import sys, {', '.join(modules)}; print('tagformer.recipes.settings' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "similar", "explain", "report", "tune", "data"])
+def test_help_is_readable_at_80_columns_and_has_no_types_of_python(
+    command: str, tagformer: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, printed, _ = tagformer(command, "--help")
+    assert code == 0
+    assert max(map(len, printed.splitlines())) <= 80
+    assert not re.search(r"<\w|list\[|\bint\b|\bstr\b|\bbool\b", printed)
+    text = [line.strip() for line in printed.split("╭")[0].splitlines()]
+    ends = [line for line, following in pairwise(text) if following and line and len(line) < 50]
+    assert not [line for line in ends if not line.endswith((".", ":")) and not line.startswith("Usage")]

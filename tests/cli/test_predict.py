@@ -7,8 +7,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from tagformer.data import load_dataset
 from tests.helpers import COLOURS, CommandLine
 
 ODD = ("red, white; blue", "a=b", "back\\slash", "plain name")
@@ -88,3 +90,26 @@ def test_predict_skips_bad_images_on_request(small_run: Path, tmp_path: Path, ta
     assert "1 images tagged, 1 left out" in printed
     assert [Path(row["path"]).name for row in csv.DictReader(out.open())] == ["good.png"]
     assert Image.open(sheet).size[0] > 150
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_what_predict_writes_is_data_from_another_folder(
+    small_run: Path, tmp_path: Path, tagformer: CommandLine, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    for name in ("a.png", "deep/b.png"):
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), "white").save(tmp_path / "here" / name)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    absolute = str(tmp_path / "here" / "deep")
+    for images, out in (([".", "deep"], f"../elsewhere/tags.{suffix}"), ([absolute], f"../elsewhere/more.{suffix}")):
+        code, _, error = tagformer("predict", small_run, *images, "--threshold", 0, "--workers", 0, "--out", out)
+        assert code == 0, error
+    monkeypatch.chdir("/")
+    dataset = load_dataset(f"{suffix}:{tmp_path / 'elsewhere' / f'tags.{suffix}'}", "all")
+    assert {Path(image).resolve() for image in dataset.images} == {  # type: ignore[arg-type]
+        tmp_path / "here" / "a.png",
+        tmp_path / "here" / "deep" / "b.png",
+    }
+    assert len(dataset.label_space) == 14 - 2  # labels of the run that are predicted, not the extra ones
+    assert len(load_dataset(f"{suffix}:{tmp_path / 'elsewhere' / f'more.{suffix}'}", "all")) == 1

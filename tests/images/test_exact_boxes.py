@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tagformer.images import Preprocessing
-from tagformer.images.reading import Picture
+from tagformer.images.reading import Picture, open_picture
 from tagformer.images.transforms import evaluation_transform, training_transform
 
 
@@ -68,3 +70,11 @@ def test_brightness_and_saturation_change_within_their_shares() -> None:
     assert 115 < max(values) <= 121
     grey_and_colour = training_transform(8, flip=0, saturation=0.5)(Picture.of(Image.new("RGB", (8, 8), (200, 50, 50))))
     assert int(grey_and_colour[0, 0, 0]) != 200 or int(grey_and_colour[1, 0, 0]) != 50
+
+
+def test_a_whole_box_is_exact_in_a_picture_decoded_at_a_smaller_scale(tmp_path: Path) -> None:
+    values = smooth(1304, 848).round().astype(np.uint8)  # the square begins at 228, which is 28.5 in an eighth
+    Image.fromarray(values).save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    pixels = evaluation_transform(100, "crop")(open_picture(tmp_path / "a.jpg")).double()
+    across = 255 * (228 + 848 * (torch.arange(100) + 0.5) / 100) / 1304
+    assert (pixels[0, 50] - across)[2:-2].mean().abs() < 0.4  # rounding the box adds 0.8

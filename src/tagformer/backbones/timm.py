@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.utils import get_session
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -15,6 +18,8 @@ from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError, did_you_mean
 
 TINY = "tiny"
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+SECONDS = 5.0  # to wait for the hub
 
 
 class TimmBackbone(Backbone):
@@ -157,6 +162,8 @@ def create_network(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     level = hub.level
     hub.setLevel(logging.CRITICAL)  # it logs every attempt; the reason is in the error
     try:
+        if pretrained:
+            check_hub(name)
         return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except (TypeError, AssertionError) as error:
         raise TagformerError(f"backbone '{name}' does not take these options: {error}") from error
@@ -170,6 +177,27 @@ def create_network(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
         ) from error
     finally:
         hub.setLevel(level)
+
+
+def check_hub(name: str) -> None:
+    """Try once to reach the Hugging Face hub, unless the weights of a network are in its cache.
+
+    The hub's own functions try again and again, for more than a minute. Its environment variables apply: HF_ENDPOINT,
+    HF_HUB_OFFLINE, and HF_HUB_ETAG_TIMEOUT for the seconds to wait.
+
+    Raises:
+        OSError: the hub cannot be reached.
+    """
+    repository = timm.get_pretrained_cfg_value(name, "hf_hub_id")
+    if not repository or constants.HF_HUB_OFFLINE:
+        return
+    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in HUB_FILES):
+        return
+    seconds = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", SECONDS))
+    try:
+        get_session().head(constants.ENDPOINT, timeout=seconds)
+    except Exception as error:  # errors of the HTTP library, which depends on the hub's version
+        raise OSError(f"{constants.ENDPOINT} cannot be reached: {str(error) or type(error).__name__}") from error
 
 
 def padding_option(file: Path) -> dict[str, str]:

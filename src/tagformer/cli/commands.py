@@ -6,8 +6,10 @@ import typer
 
 from tagformer._version import __version__
 from tagformer.cli import data, evaluate, explain, importing, listing, predict, report, similar, simulate, train, tune
+from tagformer.cli.plain_help import PlainCommand, PlainGroup
 
 app = typer.Typer(
+    cls=PlainGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -30,16 +32,16 @@ def options(
     pass
 
 
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("explain")(explain.explain)
-app.command("similar")(similar.similar)
-app.command("tune")(tune.tune)
-app.command("report")(report.report)
-app.command("compare")(report.compare)
-app.command("simulate")(simulate.simulate)
-app.command("import")(importing.import_checkpoint)
+app.command("train", cls=PlainCommand)(train.train)
+app.command("evaluate", cls=PlainCommand)(evaluate.evaluate)
+app.command("predict", cls=PlainCommand)(predict.predict)
+app.command("explain", cls=PlainCommand)(explain.explain)
+app.command("similar", cls=PlainCommand)(similar.similar)
+app.command("tune", cls=PlainCommand)(tune.tune)
+app.command("report", cls=PlainCommand)(report.report)
+app.command("compare", cls=PlainCommand)(report.compare)
+app.command("simulate", cls=PlainCommand)(simulate.simulate)
+app.command("import", cls=PlainCommand)(importing.import_checkpoint)
 app.add_typer(data.app, name="data")
-app.command("models")(listing.models)
-app.command("recipes")(listing.recipes)
+app.command("models", cls=PlainCommand)(listing.models)
+app.command("recipes", cls=PlainCommand)(listing.recipes)

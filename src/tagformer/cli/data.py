@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tagformer.cli.console import Bar, console, echo, errors, progress_bar
+from tagformer.cli.plain_help import PlainCommand, PlainGroup
 from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SHOWN = 25  # labels in the chart of co-occurrence
 PICTURES = 36  # in the contact sheet
 
 
-class DescribeByDefault(typer.core.TyperGroup):
+class DescribeByDefault(PlainGroup):
     """A group in which ``tagformer data SPEC`` means ``tagformer data describe SPEC``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def describe(
     spec: Annotated[str | None, typer.Argument(help="FORMAT:PATH; without it the formats are listed.")] = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
@@ -87,7 +88,7 @@ def describe(
         _draw(splits, pictures)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def convert(
     source: Annotated[str, typer.Argument(help="The data set, FORMAT:PATH.")],
     target: Annotated[str, typer.Argument(help="FORMAT:FOLDER; the formats are coco, csv, jsonl, parquet and shards.")],

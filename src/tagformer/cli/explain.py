@@ -96,17 +96,15 @@ def explain(
 ) -> None:
     """Draw heat maps of the labels that are predicted, and of those that are missed, over the images.
 
-    heat_maps.png has a row per image and run: right labels are green, wrong ones red, missed ones brown.
+    heat_maps.png has a row per image and run. Right labels are green, wrong ones
+    red, missed ones brown.
 
-    heat_maps.npz has the maps as arrays. For image I and run R, counted from 0:
+    heat_maps.npz has the maps as arrays, for image I and run R counted from 0:
+    I/image is its path or id, I/R/labels and I/R/probabilities are of K labels,
+    I/R/maps is (K, h, w), over the part I/R/region of the image.
 
-    - I/image: its path or id.
-
-    - I/R/labels and I/R/probabilities: of K labels.
-
-    - I/R/maps: (K, h, w), over the part I/R/region of the image.
-
-    With --channels, channels.png shows where channels of the first run's last map are high.
+    With --channels, channels.png shows where channels of the first run's last map
+    are high, for no label in particular.
     """
     from tagformer.files import check_output_folder
     from tagformer.labels.parsing import parse_known

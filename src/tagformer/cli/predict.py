@@ -137,24 +137,30 @@ def _output(out: Path | None, single: bool, top: int | None) -> Iterator[Callabl
         return
     with atomic_write(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         if out.suffix == ".jsonl":
-            yield partial(_write_json, stream, top=top)
+            yield partial(_write_json, stream, out.parent, top=top)
         else:
             writer = csv.writer(stream)
             writer.writerow(("path", "tags", "probabilities"))
-            yield partial(_write_row, writer, top=top)
+            yield partial(_write_row, writer, out.parent, top=top)
 
 
-def _write_json(stream: Any, prediction: Prediction, top: int | None) -> None:
+def _path_from(folder: Path, image: str) -> str:
+    """An image's path as a file in `folder` names it, so that the file can be read as data."""
+    return image if os.path.isabs(image) else os.path.relpath(image, folder)
+
+
+def _write_json(stream: Any, folder: Path, prediction: Prediction, top: int | None) -> None:
     value = {**prediction.to_dict(), "tags": [tag.name for tag in _tags(prediction, top)]}
+    value["image"] = _path_from(folder, prediction.image)
     stream.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
-def _write_row(writer: Any, prediction: Prediction, top: int | None) -> None:
+def _write_row(writer: Any, folder: Path, prediction: Prediction, top: int | None) -> None:
     from tagformer.data.formats._common.cells import join_tags
 
     tags = _tags(prediction, top)
     probabilities = ";".join(f"{tag.probability:.4f}" for tag in tags)
-    cells = (prediction.image, join_tags([tag.name for tag in tags]), probabilities)
+    cells = (_path_from(folder, prediction.image), join_tags([tag.name for tag in tags]), probabilities)
     writer.writerow(spreadsheet_cell(cell) for cell in cells)
 
 

@@ -67,9 +67,10 @@ def similar(
 ) -> None:
     """Find the images most similar to some others, and draw which labels are similar.
 
-    similar.png has a row for each image and run, similar.csv the same as a table. labels.svg (a file for each run)
-    shows a prototype of each label, the mean feature of its images, in the plane (t-SNE), with the pairs that are most
-    similar and those that most often occur together.
+    similar.png has a row for each image and run, similar.csv the same as a table.
+
+    labels.svg, one per run, shows the labels in the plane (t-SNE of their mean
+    features), the most similar pairs, and those that most often occur together.
     """
     from tagformer.files import check_output_folder
     from tagformer.runs.run import Run

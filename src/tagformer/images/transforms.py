@@ -37,6 +37,7 @@ RESIZES: dict[str, crops.Crop] = {
     "crop": crops.centre,
     "ctran": crops.middle(576 / 640),
 }
+TOLERANCE = 1e-6  # pixels
 CENTRE = "centre"  # its box depends on the size, see `evaluation_crop`
 CROPS: dict[str, Callable[[], crops.Crop]] = {"multi_scale": crops.multi_scale, "ctran": crops.random_square}
 
@@ -117,26 +118,40 @@ def training_transform(
         steps.append(v2.RandAugment(num_ops=2, magnitude=rand_augment))
     if cutout:
         steps.append(Cutout(round(cutout * size)))
-    return _Transform(size, box, steps)
+    return _Transform(size, box, steps, is_random=crop is not None or crop_scale is not None)
 
 
 class _Transform:
     """Draw the crop, decode at the smallest sufficient scale, stretch the crop to the square, then augment it."""
 
-    def __init__(self, size: int, crop: crops.Crop, steps: Sequence[Callable[[Tensor], Tensor]]) -> None:
-        self.size, self.crop, self.steps = size, crop, steps
+    def __init__(
+        self, size: int, crop: crops.Crop, steps: Sequence[Callable[[Tensor], Tensor]], is_random: bool = False
+    ) -> None:
+        self.size, self.crop, self.steps, self.is_random = size, crop, steps, is_random
 
     def __call__(self, picture: Picture) -> Tensor:
         region = self.crop(picture.width, picture.height)
         pixels = picture.pixels(max(self.size / region[2], self.size / region[3]))
         down, across = pixels.shape[1] / picture.height, pixels.shape[2] / picture.width
-        if all(float(value).is_integer() for value in region):
+        # A random box may be rounded once more in a picture that was decoded at a smaller scale, which is faster.
+        rounded = _is_whole(region) and (self.is_random or _is_whole(_scaled(region, down, across)))
+        if rounded:
             image = _resize_whole_box(pixels, region, down, across, self.size)
         else:
             image = _resize_exact_box(pixels, region, down, across, self.size)
         for step in self.steps:
             image = step(image)
         return image
+
+
+def _scaled(region: crops.Region, down: float, across: float) -> crops.Region:
+    left, top, width, height = region
+    return left * across, top * down, width * across, height * down
+
+
+def _is_whole(region: crops.Region) -> bool:
+    """Whether a box has no fractions of pixels."""
+    return all(abs(value - round(value)) < TOLERANCE for value in region)
 
 
 def _resize_whole_box(pixels: Tensor, region: crops.Region, down: float, across: float, size: int) -> Tensor:
@@ -165,9 +180,8 @@ def _resize_exact_box(pixels: Tensor, region: crops.Region, down: float, across:
 
     Pillow's resize takes such boxes, at four times the time of torch's. Arguments as in `_resize_whole_box`.
     """
-    left, top, width, height = region
-    right, bottom = min((left + width) * across, pixels.shape[2]), min((top + height) * down, pixels.shape[1])
-    box = (left * across, top * down, right, bottom)
+    left, top, width, height = _scaled(region, down, across)
+    box = (left, top, min(left + width, pixels.shape[2]), min(top + height, pixels.shape[1]))
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((size, size), Image.Resampling.BILINEAR, box)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 

@@ -19,6 +19,7 @@ from tagformer.extensions import is_reference
 from tagformer.images.reading import open_picture
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.registry import model_class
+from tagformer.recipes.image_sizes import IMAGE_SIZES
 from tagformer.recipes.recipe import Recipe
 from tagformer.recipes.settings import WITHOUT_WEIGHTS
 from tagformer.runs.run import default_device
@@ -34,12 +35,14 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
     Args:
         dataset: the training split.
         model: a name that `create_model` accepts. A model of your own gets no options.
-        backbone: a name that `create_backbone` accepts; None chooses a light one without a GPU.
+        backbone: a name that `create_backbone` accepts; None chooses a light one without a GPU. A named variant of MlTr
+            brings its own image size.
     """
     gpu = torch.cuda.is_available()
     size = min(448 if gpu else 224, max(64, 32 * round(typical_size(dataset) / 32)))
     light = "resnet50" if gpu else "mobilenetv3_large_100"
     network = backbone or ("mltr_s" if model == "mltr" else light)
+    size = IMAGE_SIZES.get(backbone or "", size)
     pretrained = network not in WITHOUT_WEIGHTS and not is_reference(network)
     epochs = min(40, max(5, round(VISITS / len(dataset))))
     batch = min(32 if gpu else 16, max(4, len(dataset) // 8))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.errors import CannotWriteError, TagformerError
@@ -27,6 +27,7 @@ from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint
 from tagformer.training.checkpoints import RESTART, CheckpointFiles
 from tagformer.training.module import model_state
 from tagformer.training.prepare import Prepared, Reporter, prepare
+from tagformer.training.progress import EpochProgress, duration
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def train(prepared: Prepared, built: Built, reporter: Reporter) -> Fitted:
         Run.load(folder).id,
     )
     history = History(folder / HISTORY, reporter.message, reporter.epoch)
-    callbacks = [Position(built.loader), *_optional_callbacks(recipe, reporter.bars), history, best, last]
+    callbacks = [Position(built.loader), *_optional_callbacks(recipe, reporter), history, best, last]
     with _quiet():
         trainer = _create_trainer(prepared, callbacks, len(built.loader), reporter.bars)
     resume_from = None if prepared.fresh else prepared.checkpoint
@@ -133,19 +134,6 @@ def _restoring(prepared: Prepared, history: History) -> Iterator[None]:
             raise
         reason = str(error).split("\n")[0] or type(error).__name__
         raise TagformerError(f"{prepared.checkpoint} does not fit this run ({reason}): {RESTART}.") from error
-
-
-def duration(seconds: float) -> str:
-    """A time to read.
-
-    >>> duration(40), duration(720), duration(12_600)
-    ('40 seconds', '12 minutes', '3.5 hours')
-    """
-    if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} minutes"
-    return f"{seconds / 3600:.1f} hours"
 
 
 def _estimated_seconds(prepared: Prepared, built: Built) -> float:
@@ -176,23 +164,26 @@ def _create_trainer(prepared: Prepared, callbacks: list[Callback], batches: int,
     )
 
 
-def _optional_callbacks(recipe: Recipe, bars: bool) -> list[Callback]:
+def _optional_callbacks(recipe: Recipe, reporter: Reporter) -> list[Callback]:
     callbacks: list[Callback] = []
     if recipe.training.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=recipe.training.ema))
     if recipe.training.patience is not None:
         callbacks.append(Patience(recipe.training.patience, recipe.training.monitor))
-    if bars:
-        callbacks.append(RichProgressBar(leave=False))
+    callbacks.append(RichProgressBar(leave=False) if reporter.bars else EpochProgress(reporter.message))
     return callbacks
 
 
 def _loggers(recipe: Recipe, folder: Path) -> list[Logger]:
-    kinds: dict[str, Any] = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
-    try:
-        return [kinds[name](folder / "logs", name=name) for name in recipe.training.loggers]
-    except ModuleNotFoundError as error:
-        raise TagformerError("the tensorboard logger is not installed: pip install tensorboard.") from error
+    kinds: dict[str, Any] = {"csv": CSVLogger, "tensorboard": TensorBoardLogger, "wandb": WandbLogger}
+    loggers: list[Logger] = []
+    for name in recipe.training.loggers:
+        options = {"save_dir": folder / "logs", "name": folder.name if name == "wandb" else name}
+        try:
+            loggers.append(kinds[name](**options))
+        except ModuleNotFoundError as error:
+            raise TagformerError(f"the {name} logger is not installed: pip install {name}.") from error
+    return loggers
 
 
 def _precision(recipe: Recipe) -> Any:
