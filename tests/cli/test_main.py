@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import tagformer as package
 from tests.helpers import CommandLine
@@ -37,6 +38,7 @@ def complete(words: str) -> list[str]:
 
 def test_the_shell_completes_commands_and_options() -> None:
     assert complete("tagformer ev") == ["evaluate"]
+    assert complete("tagformer data con") == ["convert"]
     assert set(complete("tagformer evaluate --known")) >= {"--known-share", "--known-groups"}
 
 
@@ -58,3 +60,11 @@ def test_inference_does_not_import_recipes() -> None:
     code = f"import sys, {', '.join(modules)}; print('tagformer.recipes.settings' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_version_is_printed_in_a_deleted_folder(tmp_path: Path) -> None:
+    command = f"mkdir gone && cd gone && rmdir ../gone && {sys.executable} -m tagformer --version"
+    source = {**os.environ, "PYTHONPATH": str(Path(package.__file__).resolve().parents[1])}
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=source, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tagformer ")

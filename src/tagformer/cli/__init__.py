@@ -55,8 +55,11 @@ def main() -> None:
     The current folder is added to the Python path, at the end, so that ``my_module:MyModel`` is found there and an
     installed package of the same name is still preferred.
     """
-    if not {"", str(Path.cwd())} & set(sys.path):
-        sys.path.append(str(Path.cwd()))
+    try:
+        if not {"", str(Path.cwd())} & set(sys.path):
+            sys.path.append(str(Path.cwd()))
+    except FileNotFoundError:  # the current folder was deleted
+        pass
     try:
         app()
     except TagformerError as error:

@@ -101,6 +101,12 @@ def _create_own(
     name: str, kind: type[MultiLabelModel], label_space: LabelSpace, backbone: Backbone, options: dict[str, Any]
 ) -> MultiLabelModel:
     """A model by reference, with the attributes that every model has."""
+    try:
+        inspect.signature(kind).bind(label_space, backbone, **options)
+    except TypeError as error:
+        raise TagformerError(
+            f"model '{name}': its constructor must take label_space and backbone, then options with defaults ({error})."
+        ) from error
     with own_code(name, f"model '{name}': its constructor"):
         model = kind(label_space, backbone, **options)
     if getattr(model, "label_space", None) != label_space or not isinstance(getattr(model, "backbone", None), Backbone):
