@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from tagformer.errors import TagformerError, did_you_mean
-from tagformer.extensions import is_reference, load_reference
+from tagformer.extensions import is_reference, load_reference, meant_reference
 from tagformer.labels.space import PRESENT, UNKNOWN
 
 __all__ = [
@@ -167,7 +167,7 @@ def get_loss(name: str) -> Callable[..., Tensor]:
         return load_reference(name, "loss")
     if name not in LOSSES:
         raise TagformerError(
-            f"unknown loss '{name}'{did_you_mean(name, LOSSES)} "
+            f"unknown loss '{name}'{meant_reference(name) or did_you_mean(name, LOSSES)} "
             f"(losses: {', '.join(LOSSES)}; or your own, package.module:function)."
         )
     return LOSSES[name]

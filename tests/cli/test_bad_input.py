@@ -126,6 +126,22 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
         lambda p: ["evaluate", p.run, "--known-share", "90"],
         r"90% of the labels cannot be",
     ),
+    "percentage above three quarters": (
+        lambda p: ["evaluate", p.run, "--known-share", "76", "--data", "csv:/no/such.csv"],
+        r"76% of the labels cannot be known: with scored=fixed, use at most 75%",
+    ),
+    "percentage below zero": (
+        lambda p: ["evaluate", p.run, "--known-share", "-5", "--data", "csv:/no/such.csv"],
+        r"-5% of the labels cannot be known: with scored=fixed, use at most 75%",
+    ),
+    "all labels known": (
+        lambda p: ["evaluate", p.run, "--known-share", "100", "--scored", "unknown", "--data", "csv:/no/such.csv"],
+        r"100% of the labels cannot be known: with scored=unknown, use a share below 100%",
+    ),
+    "known shares in two options": (
+        lambda p: ["evaluate", p.run, "--known-share", "25", "--known", "50"],
+        r"--known-share is given 2 times: write all percentages in one, separated by commas, as 25,50",
+    ),
     "unknown recipe": (lambda p: p.train("--recipe", "scenes-ctrna"), r"did you mean 'scenes-ctran'\?"),
     "unknown recipe key": (
         lambda p: p.train("--set", "optimizer.learning_rat=1"),

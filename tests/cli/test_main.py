@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,7 @@ def complete(words: str) -> list[str]:
 
 def test_the_shell_completes_commands_and_options() -> None:
     assert complete("tagformer ev") == ["evaluate"]
+    assert complete("tagformer data con") == ["convert"]
     assert set(complete("tagformer evaluate --known")) >= {"--known-share", "--known-groups"}
 
 
@@ -76,3 +78,11 @@ def test_help_is_readable_at_80_columns_and_has_no_types_of_python(
     text = [line.strip() for line in printed.split("╭")[0].splitlines()]
     ends = [line for line, following in pairwise(text) if following and line and len(line) < 50]
     assert not [line for line in ends if not line.endswith((".", ":")) and not line.startswith("Usage")]
+
+
+def test_the_version_is_printed_in_a_deleted_folder(tmp_path: Path) -> None:
+    command = f"mkdir gone && cd gone && rmdir ../gone && {sys.executable} -m tagformer --version"
+    source = {**os.environ, "PYTHONPATH": str(Path(package.__file__).resolve().parents[1])}
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=source, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tagformer ")

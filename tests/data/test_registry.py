@@ -194,7 +194,7 @@ def test_an_own_format_may_have_a_writer(pets: Path) -> None:
         ("my_part:Named", "has no path: write my_part:Named:PATH"),
         ("my_part:Named:elsewhere", "elsewhere does not exist"),
         ("my_part:Named:pets?all=1", "unknown option 'all' of format 'my_part:Named'"),
-        ("my_part:Nmaed:pets", "data format 'my_part:Nmaed': my_part has no 'Nmaed'"),
+        ("my_part:Nmaed:pets", "data format 'my_part:Nmaed': .*my_part.py has no 'Nmaed' .did you mean 'Named'"),
         ("my_prat:Named:pets", "there is no module 'my_prat' on the Python path"),
         ("my_prat:Named", "unknown data format 'my_prat'"),
         ("my_part:function:pets", "'function' is not a subclass of"),

@@ -200,7 +200,8 @@ def test_what_is_not_annotated_is_neither_known_nor_scored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known_share", "scored"), [(0.9, "fixed"), (1.0, "fixed"), (1.0, "unknown"), (-0.1, "fixed"), (-0.1, "unknown")]
+    ("known_share", "scored"),
+    [(0.76, "fixed"), (0.9, "fixed"), (1.0, "fixed"), (1.0, "unknown"), (-0.1, "fixed"), (-0.1, "unknown")],
 )
 def test_a_known_share_that_leaves_nothing_to_score_is_an_error(known_share: float, scored: str) -> None:
     labels = torch.zeros(2, 8, dtype=torch.int8)

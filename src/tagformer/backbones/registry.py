@@ -11,7 +11,7 @@ from tagformer.backbones.mltr.variants import VARIANTS, create_mltr
 from tagformer.backbones.timm import TINY, TimmBackbone, read_weights
 from tagformer.backbones.tiny import TinyBackbone
 from tagformer.errors import TagformerError
-from tagformer.extensions import is_reference, load_reference
+from tagformer.extensions import is_reference, load_reference, own_code
 
 
 def create_backbone(
@@ -57,10 +57,10 @@ def _create_own(
     backbone_class = load_reference(name, "backbone", base=Backbone)
     accepted = inspect.signature(backbone_class).parameters
     offered = {"pretrained": pretrained, "image_size": image_size}
-    try:
+    given = ", ".join(f"{option}={value}" for option, value in options.items()) or "no options"
+    with own_code(name, f"backbone '{name}': its constructor, with {given},"):
         backbone = backbone_class(**{key: value for key, value in offered.items() if key in accepted}, **options)
-    except TypeError as error:
-        raise TagformerError(f"backbone '{name}' cannot be created with these options: {error}.") from error
+    _check_description(name, backbone)
     if weights is not None:
         try:
             backbone.load_state_dict(read_weights(Path(weights)))
@@ -68,3 +68,36 @@ def _create_own(
             reason = str(error).splitlines()[-1].strip()
             raise TagformerError(f"weights file {weights} does not fit '{name}': {reason}") from error
     return backbone
+
+
+def _check_description(name: str, backbone: Any) -> Backbone:
+    """Check the attributes that describe the maps and the images of an own backbone.
+
+    Raises:
+        TagformerError: one is missing or has an impossible value.
+    """
+    for attribute in ("channels", "strides"):
+        values: Any = getattr(backbone, attribute, None)
+        if not isinstance(values, tuple | list) or not values or not all(_is_positive(value) for value in values):
+            raise TagformerError(
+                f"backbone '{name}': {attribute} must be a tuple with one positive whole number per feature map, "
+                f"for example (64, 128), not {values!r}."
+            )
+    if len(backbone.channels) != len(backbone.strides):
+        raise TagformerError(
+            f"backbone '{name}' has {len(backbone.channels)} channels and {len(backbone.strides)} strides: "
+            "both must have one number per feature map."
+        )
+    for attribute in ("mean", "std"):
+        triple: Any = getattr(backbone, attribute, None)
+        numbers = isinstance(triple, tuple | list) and all(isinstance(value, int | float) for value in triple)
+        if not numbers or len(triple) != 3 or (attribute == "std" and min(triple) <= 0):
+            raise TagformerError(
+                f"backbone '{name}': {attribute} must be three numbers, for red, green and blue"
+                f"{', each above 0' if attribute == 'std' else ''}, not {triple!r}."
+            )
+    return backbone
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

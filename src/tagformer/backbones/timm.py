@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError, did_you_mean
+from tagformer.extensions import meant_reference
 
 TINY = "tiny"
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -58,8 +59,9 @@ class TimmBackbone(Backbone):
         super().__init__()
         self.name = name
         if timm.models.is_model(name) is False:
+            hint = meant_reference(name) or did_you_mean(name, [*timm.list_models(), TINY])
             raise TagformerError(
-                f"unknown backbone '{name}'{did_you_mean(name, [*timm.list_models(), TINY])} "
+                f"unknown backbone '{name}'{hint} "
                 "(any name that timm lists, 'tiny', or your own, package.module:Class)."
             )
         if image_size and timm.get_pretrained_cfg_value(name, "fixed_input_size"):

@@ -27,6 +27,8 @@ class DescribeByDefault(PlainGroup):
     """A group in which ``tagformer data SPEC`` means ``tagformer data describe SPEC``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # the shell completes a word
+            return super().parse_args(ctx, args)
         named = args[:1] and (args[0] in self.commands or args[0] in ctx.help_option_names)
         return super().parse_args(ctx, args if named else ["describe", *args])
 
@@ -130,11 +132,9 @@ def convert(
 
 def _splits(spec: str, split: str) -> dict[str, MultiLabelDataset]:
     """The splits that the data defines, or the one that the option names."""
-    from tagformer.data.load import load_dataset
-    from tagformer.data.registry import Spec
+    from tagformer.data.load import load_splits
 
-    names = Spec.parse(spec).splits if split == "all" else ()
-    return {name: load_dataset(spec, name, on_bad_image="keep") for name in names or (split,)}
+    return load_splits(spec, split, on_bad_image="keep")
 
 
 def _print_positives(positives: dict[str, dict[str, int]], shown: int) -> None:

@@ -33,7 +33,8 @@ def evaluate(
     data: Data = None,
     split: Split = None,
     known_share: Annotated[
-        str | None, typer.Option("--known-share", "--known", help="Percentages of labels that are known: 0,25,50,75.")
+        list[str] | None,
+        typer.Option("--known-share", "--known", help="Percentages of labels that are known: 0,25,50,75."),
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="How often to draw the known labels.")] = 3,
     scored: Annotated[
@@ -67,6 +68,7 @@ def evaluate(
     from tagformer.evaluation.options import EvaluationOptions
     from tagformer.evaluation.run_evaluation import evaluate_run
     from tagformer.files import check_output_file, write_json
+    from tagformer.labels.masking import check_known_share
     from tagformer.metrics.protocols import PROTOCOLS
     from tagformer.runs.run import METRICS, Run
 
@@ -75,7 +77,14 @@ def evaluate(
     check_choice("--protocol", protocol, tuple(PROTOCOLS))
     if tuned and threshold is not None:
         raise TagformerError("--tuned and --threshold contradict each other: leave one out.")
-    known_shares = parse_shares(known_share)
+    if known_share and len(known_share) > 1:
+        raise TagformerError(
+            f"--known-share is given {len(known_share)} times: write all percentages in one, separated by commas, "
+            f"as {','.join(known_share)}."
+        )
+    known_shares = parse_shares(known_share[0] if known_share else None)
+    for share in known_shares:
+        check_known_share(share, scored)
     target = out or run / METRICS
     check_output_file(target)
     loaded = Run.load(run)

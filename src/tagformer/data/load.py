@@ -6,11 +6,12 @@ from pathlib import Path
 
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.image_paths import almost_all_missing, diagnosis, find_files, missing_files
+from tagformer.data.own_formats import load_with
 from tagformer.data.registry import Spec, get_format
 from tagformer.data.splits import split_by_id
 from tagformer.errors import BadImageError, TagformerError, did_you_mean
 from tagformer.labels.names import similarity_warnings
-from tagformer.labels.space import PRESENT
+from tagformer.labels.space import PRESENT, LabelSpace
 
 SAMPLED, SAMPLE = 100_000, 500  # of more images that are kept in any case, only a sample is looked for
 
@@ -42,7 +43,7 @@ def load_dataset(spec: str, split: str = "train", on_bad_image: str = "error") -
     format_, splits = get_format(parsed.format), parsed.splits
     if splits and split not in (*splits, "all"):
         raise TagformerError(f"{spec} has no '{split}' split; it has {', '.join(splits)}.")
-    dataset = format_.load(parsed.path, split if splits else "all", parsed.options)
+    dataset = load_with(parsed.format, format_, parsed.path, split if splits else "all", parsed.options)
     dataset = dataset.replace(warnings=dataset.warnings + similarity_warnings(dataset.label_space.names))
     if not splits and split != "all":
         dataset = dataset.subset(split_by_id(dataset.ids, {"val": 0.1, "test": 0.1})[split])
@@ -80,12 +81,66 @@ def load_training_data(
     else:
         parts = split_by_id(train.ids, {"val": val_fraction}, seed)
         train, val = train.subset(parts["train"]), train.subset(parts["val"])
+    val = with_labels_of(train, val, f"{spec}: the val split")
     for dataset, name in ((train, "training"), (val, "validation")):
         if len(dataset) and not dataset.label_rows.count(PRESENT)[dataset.label_space.is_target].any():
             raise TagformerError(
                 f"{spec}: no image of the {name} split has a label: check the table, or give more images."
             )
     return train, val
+
+
+def load_splits(spec: str, split: str = "all", on_bad_image: str = "error") -> dict[str, MultiLabelDataset]:
+    """The splits that the data defines, with the same labels in the same order; or one split.
+
+    Args:
+        spec: as in `load_dataset`, as is `on_bad_image`.
+        split: the name of one split; ``all``: every split that the data defines, or ``all`` where it defines none.
+
+    Raises:
+        TagformerError: as `load_dataset`; splits with different labels.
+
+    >>> from tagformer.data.load import load_splits
+    >>> {name: len(dataset) for name, dataset in load_splits("scenes?images=6").items()}
+    {'train': 6, 'val': 1, 'test': 1}
+    """
+    names = Spec.parse(spec).splits if split == "all" else ()
+    datasets: dict[str, MultiLabelDataset] = {}
+    for name in names or (split,):
+        dataset = load_dataset(spec, name, on_bad_image)
+        first = next(iter(datasets.values()), dataset)
+        datasets[name] = with_labels_of(first, dataset, f"{spec}: the {name} split")
+    return datasets
+
+
+def with_labels_of(first: MultiLabelDataset, other: MultiLabelDataset, what: str) -> MultiLabelDataset:
+    """Another split of a data set with the columns in the order of the first split.
+
+    Args:
+        first: the split with the order.
+        other: the split to reorder.
+        what: names the other split, for the message: "csv:my.csv: the val split".
+
+    Raises:
+        TagformerError: the splits have different labels, groups of labels or extra labels.
+    """
+    space, names = other.label_space, first.label_space.names
+    if space == first.label_space:
+        return other
+    different = sorted(set(space.names) ^ set(names))
+    if different:
+        raise TagformerError(
+            f"{what} has other labels than the first split ({len(space)} and {len(names)} labels; for example "
+            f"'{different[0]}' is in one of them only): give every split the same labels."
+        )
+    if _roles(space) != _roles(first.label_space):
+        raise TagformerError(f"{what} has other groups or extra labels than the first split: give all splits the same.")
+    return other.align_to(first.label_space)
+
+
+def _roles(space: LabelSpace) -> tuple[set[str], dict[str, set[str]]]:
+    """The extra labels and the groups, whatever their order."""
+    return set(space.extra), {group: set(members) for group, members in space.groups.items()}
 
 
 def diagnose_images(spec: str, dataset: MultiLabelDataset) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,11 @@ from tagformer.data.formats.scenes import ScenesFormat
 from tagformer.data.formats.shards import ShardFormat
 from tagformer.data.formats.visual_genome import VG500
 from tagformer.data.formats.voc import VocFormat
+from tagformer.data.own_formats import create_own, splits_of
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.extensions import is_reference, load_reference
 
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 FORMATS: dict[str, Format] = {
     "coco": CocoFormat(),
     "coco2014": CocoFormat("2014"),
@@ -60,18 +63,13 @@ def get_format(name: str) -> Format:
     if name in FORMATS:
         return FORMATS[name]
     if not is_reference(name):
+        close = did_you_mean(name, FORMATS)
+        own = f"; an own format needs its module '{name}' on the Python path" if MODULE.fullmatch(name) else ""
         raise TagformerError(
-            f"unknown data format '{name}'{did_you_mean(name, FORMATS)} (formats: {', '.join(sorted(FORMATS))}; "
-            "write FORMAT:PATH, for example csv:my.csv)."
+            f"unknown data format '{name}'{close} (formats: {', '.join(sorted(FORMATS))}; "
+            f"write FORMAT:PATH, for example csv:my.csv{own if not close else ''})."
         )
-    format_class = load_reference(name, "data format", Format)
-    try:
-        created: Format = format_class()
-    except TypeError as error:  # an abstract method is missing, or the constructor needs arguments
-        raise TagformerError(
-            f"data format '{name}' cannot be created ({error}): define splits and load, and no constructor arguments."
-        ) from error
-    return created
+    return create_own(name, load_reference(name, "data format", Format))
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class Spec:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that the data itself defines, in the order train, val, test; empty where it has none."""
-        return get_format(self.format).splits(self.path, self.options)
+        return splits_of(self.format, get_format(self.format), self.path, self.options)
 
     @property
     def evaluation_split(self) -> str:
@@ -172,5 +170,5 @@ def _has_module(name: str) -> bool:
         return False
     try:
         return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
+    except Exception:  # a dotted name imports its package
         return False

@@ -203,19 +203,37 @@ def draw_known(labels: Tensor, order: Tensor, known_share: float, scored: str = 
     """
     if scored not in ("fixed", "unknown"):
         raise ValueError(f"scored must be 'fixed' or 'unknown', not {scored!r}")
+    check_known_share(known_share, scored)
     count = order.shape[1]
     known_count = math.floor(round(known_share * count, 9))
     first_scored = math.floor(FIXED_SHARE * count) if scored == "fixed" else known_count
-    if not 0 <= known_share < 1 or known_count > first_scored or first_scored >= count:
-        limit = (
-            f"at most {FIXED_SHARE:.0%}, because the last quarter is kept for scoring"
-            if scored == "fixed"
-            else "a share below 100%, because some labels must be left to score"
-        )
-        raise TagformerError(f"{known_share:.0%} of the labels cannot be known: with scored={scored}, use {limit}.")
+    if first_scored >= count:  # a share so near to 1 that all labels are known
+        raise _nothing_to_score(known_share, scored)
     known = torch.full_like(labels, UNKNOWN)
     targets = torch.full_like(labels, UNKNOWN)
     known_columns, scored_columns = order[:, :known_count], order[:, first_scored:]
     known.scatter_(1, known_columns, labels.gather(1, known_columns))
     targets.scatter_(1, scored_columns, labels.gather(1, scored_columns))
     return known, targets
+
+
+def check_known_share(known_share: float, scored: str) -> None:
+    """Check that a share of known labels leaves labels to score; see `draw_known`.
+
+    Raises:
+        TagformerError: the share is below 0, or it leaves nothing to score.
+
+    >>> from tagformer.labels.masking import check_known_share
+    >>> check_known_share(0.75, "fixed")
+    """
+    if not (0 <= known_share < 1 and (scored != "fixed" or known_share <= FIXED_SHARE)):
+        raise _nothing_to_score(known_share, scored)
+
+
+def _nothing_to_score(known_share: float, scored: str) -> TagformerError:
+    limit = (
+        f"at most {FIXED_SHARE:.0%}, because the last quarter is kept for scoring"
+        if scored == "fixed"
+        else "a share below 100%, because some labels must be left to score"
+    )
+    return TagformerError(f"{known_share:.0%} of the labels cannot be known: with scored={scored}, use {limit}.")

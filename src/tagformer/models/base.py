@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tagformer.backbones.base import Backbone
+from tagformer.errors import TagformerError
 from tagformer.labels.space import LabelSpace
 
 # Types of options; `create_model` validates the values.
@@ -35,6 +36,29 @@ class ModelOutput:
 
     logits: Tensor
     count_logits: Tensor | None = None
+
+
+_WITHOUT_BIAS = (
+    "the model {} {}, so it cannot start from the frequencies of the labels: return the bias (L,) of its logits, or "
+    "set model.start_from_frequencies=false."
+)
+
+
+def _gradient(logits: Tensor, last_maps: Sequence[Tensor]) -> Tensor:
+    """The gradient of logits (B,) with respect to the last feature map (B, C, h, w).
+
+    Raises:
+        TagformerError: they do not depend on it.
+    """
+    gradient = None
+    if last_maps and logits.requires_grad:
+        gradient = torch.autograd.grad(logits.sum(), last_maps[0], retain_graph=True, allow_unused=True)[0]
+    if gradient is None:
+        raise TagformerError(
+            "the logits of this model do not depend on the last feature map of its backbone, so Grad-CAM cannot "
+            "explain them: define heat_maps in the model."
+        )
+    return gradient
 
 
 class MultiLabelModel(nn.Module):
@@ -118,6 +142,9 @@ class MultiLabelModel(nn.Module):
 
         Returns:
             (B, K, h, w).
+
+        Raises:
+            TagformerError: the logits do not depend on the last feature map.
         """
         last_maps: list[Tensor] = []
 
@@ -129,9 +156,7 @@ class MultiLabelModel(nn.Module):
         try:
             with torch.inference_mode(False), torch.enable_grad():
                 logits = self(images.clone(), known).logits
-                gradients = [
-                    torch.autograd.grad(logits[:, i].sum(), last_maps[0], retain_graph=True)[0] for i in labels
-                ]
+                gradients = [_gradient(logits[:, i], last_maps) for i in labels]
         finally:
             hook.remove()
         weights = torch.stack(gradients, dim=1).mean(dim=(3, 4))  # (B, K, C)
@@ -150,8 +175,18 @@ class MultiLabelModel(nn.Module):
 
         Args:
             frequencies: (L,), each above 0 and below 1; see `MultiLabelDataset.frequencies`.
+
+        Raises:
+            TagformerError: the model has no such bias.
         """
-        self.output_bias.copy_(torch.logit(frequencies))
+        try:
+            bias = self.output_bias
+        except (NotImplementedError, AttributeError) as error:
+            raise TagformerError(_WITHOUT_BIAS.format(type(self).__name__, "has no output_bias")) from error
+        if not isinstance(bias, Tensor) or bias.shape != frequencies.shape:
+            reason = f"has an output_bias that is not of shape {tuple(frequencies.shape)}"
+            raise TagformerError(_WITHOUT_BIAS.format(type(self).__name__, reason))
+        bias.copy_(torch.logit(frequencies))
 
     @classmethod
     def options(cls) -> dict[str, Any]:

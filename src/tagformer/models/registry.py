@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 from tagformer.backbones.base import Backbone
 from tagformer.backbones.registry import create_backbone
 from tagformer.errors import TagformerError, did_you_mean
-from tagformer.extensions import is_reference, load_reference
+from tagformer.extensions import is_reference, load_reference, meant_reference, own_code
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.cat import CAT
@@ -49,7 +52,7 @@ def model_class(name: str) -> type[MultiLabelModel]:
         return load_reference(name, "model", base=MultiLabelModel)
     if name not in MODELS:
         raise TagformerError(
-            f"unknown model '{name}'{did_you_mean(name, MODELS)} "
+            f"unknown model '{name}'{meant_reference(name) or did_you_mean(name, MODELS)} "
             f"(models: {', '.join(list_models())}; or your own, package.module:Class)."
         )
     return MODELS[name]
@@ -89,7 +92,28 @@ def create_model(
             pretrained=pretrained is True,
             weights=pretrained if from_file else None,  # type: ignore[arg-type]
         )
+    if is_reference(name):
+        return _create_own(name, kind, LabelSpace.of(labels), backbone, options)
     return kind(LabelSpace.of(labels), backbone, **options)
+
+
+def _create_own(
+    name: str, kind: type[MultiLabelModel], label_space: LabelSpace, backbone: Backbone, options: dict[str, Any]
+) -> MultiLabelModel:
+    """A model by reference, with the attributes that every model has."""
+    try:
+        inspect.signature(kind).bind(label_space, backbone, **options)
+    except TypeError as error:
+        raise TagformerError(
+            f"model '{name}': its constructor must take label_space and backbone, then options with defaults ({error})."
+        ) from error
+    with own_code(name, f"model '{name}': its constructor"):
+        model = kind(label_space, backbone, **options)
+    if getattr(model, "label_space", None) != label_space or not isinstance(getattr(model, "backbone", None), Backbone):
+        raise TagformerError(
+            f"model '{name}': begin its constructor with super().__init__(label_space, backbone), which keeps both."
+        )
+    return model
 
 
 def _validated(name: str, kind: type[MultiLabelModel], options: dict[str, Any]) -> dict[str, Any]:
@@ -106,12 +130,28 @@ def _validated(name: str, kind: type[MultiLabelModel], options: dict[str, Any]) 
                 f"model '{name}' has no option '{option}'{did_you_mean(option, allowed)} "
                 f"(options: {', '.join(allowed) or 'none'})."
             )
-    hints = get_type_hints(kind.__init__, include_extras=True)
     for option, value in options.items():
         try:
-            validated[option] = TypeAdapter(hints.get(option, Any)).validate_python(value)
+            validated[option] = TypeAdapter(_type_of(name, kind, option)).validate_python(value)
+        except PydanticUserError:
+            continue  # a class that pydantic cannot check
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             reason = reason[0].lower() + reason[1:]
             raise TagformerError(f"model '{name}', option {option}={value}: {reason}.") from error
     return validated
+
+
+def _type_of(name: str, kind: type[MultiLabelModel], option: str) -> Any:
+    """The type that the constructor declares for an option; its other type hints need not exist at run time.
+
+    Raises:
+        TagformerError: the type hint of the option does not exist.
+    """
+    hint = inspect.signature(kind.__init__).parameters[option].annotation
+    if hint is inspect.Parameter.empty:
+        return Any
+    only_hint = SimpleNamespace(__annotations__={option: hint})
+    names = getattr(kind.__init__, "__globals__", {})
+    with own_code(name, f"model '{name}': the type hint {hint!r} of its option '{option}'"):
+        return get_type_hints(only_hint, globalns=names, include_extras=True)[option]

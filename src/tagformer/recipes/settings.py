@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
-from tagformer.extensions import is_reference
+from tagformer.extensions import is_reference, meant_reference
 from tagformer.models.renamed import current_options
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ class LossSettings(Section):
     @classmethod
     def _valid_loss(cls, value: str) -> str:
         if value not in LOSS_NAMES and not is_reference(value):
-            raise ValueError(f"must be {' or '.join(LOSS_NAMES)}, or your own, package.module:function")
+            choices = ", or ".join([" or ".join(LOSS_NAMES), "your own, package.module:function"])
+            raise ValueError(f"must be {choices}{meant_reference(value)}")
         return value
 
 

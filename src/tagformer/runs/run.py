@@ -57,10 +57,15 @@ def model_from_recipe(recipe: Recipe, label_space: LabelSpace, load_weights: boo
         TagformerError: an option that the model or the backbone does not have, or weights that do not fit.
     """
     settings = recipe.model.backbone
-    if reserved := {"image_size", "pretrained", "weights"} & settings.options.keys():
+    if reserved := {"name", "image_size", "pretrained", "weights"} & settings.options.keys():
         raise TagformerError(
             f"model.backbone.options.{min(reserved)} is not an option of the network: "
-            "set image.size, model.backbone.pretrained or model.backbone.weights."
+            "set model.backbone.name, image.size, model.backbone.pretrained or model.backbone.weights."
+        )
+    if reserved := {"name", "labels", "backbone", "pretrained"} & recipe.model.options.keys():
+        raise TagformerError(
+            f"model.options.{min(reserved)} is not an option of the model: set model.name, model.backbone.name or "
+            "model.backbone.pretrained; an own model needs another name for such an option."
         )
     backbone = create_backbone(
         settings.name,

@@ -32,11 +32,12 @@ def start_from_run(model: MultiLabelModel, folder: Path) -> int:
     """
     run = Run.load(folder)
     current = model.state_dict()
+    heads = (model.head_prefixes,) if isinstance(model.head_prefixes, str) else tuple(model.head_prefixes)
     state = with_current_names(run.state(), run.recipe.model.name, current)
     loaded = {
         name: resized(weight, current[name], name)
         for name, weight in state.items()
-        if name in current and not name.startswith(model.head_prefixes)
+        if name in current and not name.startswith(heads)
     }
     loaded = {name: weight for name, weight in loaded.items() if weight.shape == current[name].shape}
     if any(name.startswith("backbone.") and name not in loaded for name in current):

@@ -17,6 +17,7 @@ from tagformer.data.loader.loader import ImageItems
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.extensions import is_reference
 from tagformer.images.reading import open_picture
+from tagformer.labels.space import UNKNOWN
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.registry import model_class
 from tagformer.recipes.image_sizes import IMAGE_SIZES
@@ -138,11 +139,14 @@ def seconds_per_image(model: MultiLabelModel, items: ImageItems, size: int, batc
     device = default_device()
     trial = copy.deepcopy(model).to(device).train()
     images = torch.zeros(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    known = None
+    if model.uses_known:
+        known = torch.full((batch_size, len(model.label_space)), UNKNOWN, dtype=torch.int8, device=device)
     times = []
     with torch.random.fork_rng():
         for _ in range(3):
             began = time.monotonic()
-            loss = trial(images).logits.sum()
+            loss = trial(images, known).logits.sum()
             loss.backward()
             loss.item()  # waits for a GPU
             times.append(time.monotonic() - began)

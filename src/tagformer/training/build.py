@@ -18,6 +18,7 @@ from tagformer.runs.run import model_from_recipe
 from tagformer.runs.warm_start import start_from_run
 from tagformer.training.module import TrainingModule
 from tagformer.training.prepare import Prepared, Reporter, save_settings
+from tagformer.training.trial import try_own_parts
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,19 @@ def build(prepared: Prepared, reporter: Reporter) -> Built:
     """Build everything that is trained, and save the completed settings in the run folder.
 
     Raises:
-        TagformerError: an option that the model does not have, weights that do not fit, or other labels than a resumed
-            run has.
+        TagformerError: an option that the model does not have, weights that do not fit, an own part that fails, or
+            other labels than a resumed run has.
     """
     recipe = prepared.recipe
     torch.manual_seed(derive_seed(recipe.training.seed, "weights"))
     model = _build_model(prepared, reporter)
     _complete_settings(prepared, model, reporter)
-    save_settings(prepared)
     loader, val_loader = _build_loaders(prepared, model)
     steps_per_epoch = math.ceil(len(loader) / recipe.training.accumulate)
-    return Built(TrainingModule(model, recipe, steps_per_epoch), loader, val_loader)
+    module = TrainingModule(model, recipe, steps_per_epoch)
+    try_own_parts(module, prepared.train)
+    save_settings(prepared)
+    return Built(module, loader, val_loader)
 
 
 def _build_model(prepared: Prepared, reporter: Reporter) -> MultiLabelModel:

@@ -19,7 +19,7 @@ from tagformer.data.conversion.progress import State
 from tagformer.data.conversion.worker import PART_BYTES, ConversionPass, Options, Progress
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.formats._common.writer import Job, Writer
-from tagformer.data.load import load_dataset
+from tagformer.data.load import load_splits
 from tagformer.data.registry import FORMATS, Spec, get_format, split_address
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.extensions import is_reference
@@ -97,8 +97,7 @@ def convert(
             raise TagformerError(
                 f"cannot write to {folder}, since every folder in {spec.path} is a label: name another folder."
             )
-    splits = spec.splits if split == "all" else ()
-    datasets = {name: load_dataset(source, name, on_bad_image) for name in splits or (split,)}
+    datasets = load_splits(source, split, on_bad_image)
     return _write(datasets, parsed, options, {"source": str(spec), "split": split}, progress)
 
 
