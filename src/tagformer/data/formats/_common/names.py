@@ -15,7 +15,7 @@ from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError
 from tagformer.labels.space import PRESENT, LabelSpace
 
-CLEAR = ("|", ";", "#", "\t", "\n", ",")  # separators that names of one label rarely contain
+CLEAR = ("|", ";", "#", ",")  # separators that names of one label rarely contain
 DOUBTFUL = (" ", "/", "+", "&", ":")  # separators that such names often contain
 SEPARATORS = (*CLEAR, *DOUBTFUL)
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -69,7 +69,7 @@ class Composites:
 
     def may_be_lists(self) -> bool:
         """Whether some of these names may be lists of names."""
-        if self.separator in ("|", ";", "\t", "\n"):
+        if self.separator in ("|", ";"):
             return bool(self.names)
         return self.alone > 0 if self.separator in CLEAR else self.alone > 1
 
@@ -122,7 +122,7 @@ def _separators(source: str, names: Sequence[str], place: Callable[[str], str], 
     warnings = []
     for separator in separators:
         composites = Composites.find(names, separator)
-        shown = {" ": "spaces", "\t": "tabs", "\n": "line breaks"}.get(separator, f"'{separator}'")
+        shown = "spaces" if separator == " " else f"'{separator}'"
         if composites.are_lists(len(names)):
             text = _example(source, composites.names, names, f"contain {shown} between parts that recur", place)
             raise TagformerError(

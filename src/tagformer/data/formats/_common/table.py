@@ -214,8 +214,11 @@ class Table:
         rows = self._rows.build(len(label_space), places)
         first_row = first_rows(ids)
         if first_row is not None:
-            if self._has_ids or images is not None or not self._mergeable or (splits[first_row] != splits).any():
-                raise self._duplicate(ids, first_row, origins)
+            wrong = first_row != np.arange(len(first_row))
+            if self._mergeable and not self._has_ids and images is None:
+                wrong = splits[first_row] != splits
+            if wrong.any():
+                raise self._duplicate(ids, int(wrong.argmax()), first_row, origins)
             kept = np.unique(first_row)
             warnings += (f"{name} has {len(ids)} rows for {len(kept)} images: the rows of an image are merged",)
             rows, ids, paths = merge_rows(rows, first_row), ids.take(kept), paths.take(kept)
@@ -235,8 +238,7 @@ class Table:
             return dataset
         return dataset.subset(np.flatnonzero(splits == SPLITS.index(split)))
 
-    def _duplicate(self, ids: Strings, first: np.ndarray, origins: Origins) -> TagformerError:
-        row = int(np.flatnonzero(first != np.arange(len(first)))[0])
+    def _duplicate(self, ids: Strings, row: int, first: np.ndarray, origins: Origins) -> TagformerError:
         word = "id" if self._has_ids else "image"
         return TagformerError(
             f"{origins[row]}: {word} '{ids[row]}' is a duplicate of {origins[int(first[row])]}: "
