@@ -17,9 +17,7 @@ def test_data_and_train_count_images_without_tags_and_name_similar_labels(
     tags = [("", "Box;disc", "box;stripe")[row % 3] for row in range(len(paths))]
     write(table, "path,tags", *(f"{path},{cell}" for path, cell in zip(paths, tags, strict=True)))
     empty = f"{tags.count('')} of {len(paths)} images have no tags and count as not annotated"
-    similar = (
-        "Warning: labels that differ only in case, spaces or punctuation count as different labels: 'Box' and 'box'."
-    )
+    similar = "labels that differ only in case, spaces or punctuation count as different labels: 'Box' and 'box'."
     code, printed, _ = tagformer("data", f"csv:{table}")
     assert code == 0
     assert printed.count(empty) == 1
