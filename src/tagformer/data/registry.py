@@ -58,7 +58,7 @@ def get_format(name: str) -> Format:
         TagformerError: there is no such format, or it cannot be imported or created.
 
     >>> get_format("csv").suffixes
-    ('.csv',)
+    ('.csv', '.tsv')
     """
     if name in FORMATS:
         return FORMATS[name]

@@ -209,7 +209,7 @@ def test_a_cell_without_an_image_or_with_something_else_is_a_bad_image_with_its_
             {},
             r"has several columns with lists of class indices or of text, objects, tags",
         ),
-        (lambda: table([[0]], key=["x"]), {"labels": "key"}, "column 'key' is Value.*: it must hold lists"),
+        (lambda: table([[0]], key=[5]), {"labels": "key"}, "column 'key' is Value.*: it must hold lists"),
         (lambda: table([[0]]), {"image": "photos"}, "has no column 'photos' .did you mean 'photo'"),
         (lambda: table([[], None], names=[]), {}, "has no labels: no image has a tag"),
     ],

@@ -30,7 +30,7 @@ class HuggingFaceFormat(Format):
     layout = "a folder that save_to_disk wrote, a folder or a name on the Hub that load_dataset takes"
     options: ClassVar[Mapping[str, str]] = {
         "image": "name of the column of images (default: the only one of type Image)",
-        "labels": "name of the column of labels (default: the only one with lists of class indices or of text)",
+        "labels": "name of the column of labels, lists or text (default: the only one with lists of either)",
         "config": "name of the data set's configuration (default: its own default)",
         "id": "name of a column of ids (default: the split and the row)",
         **TAG_OPTIONS,
@@ -57,7 +57,8 @@ class HuggingFaceFormat(Format):
         image, labels, classes = _find_columns(path, next(iter(loaded.values())).features, options)
         tags = TagOptions.parse(options)
         advice = "choose the column of names with ?labels=COLUMN"
-        table, sources = Table("row", path / SIDECAR, classes, tags, advice), []
+        text = _is_text(next(iter(loaded.values())).features[labels])
+        table, sources = Table("row", path / SIDECAR, classes, tags, advice, text), []
         for name, rows in loaded.items():
             if _find_columns(path, rows.features, options) != (image, labels, classes):
                 raise TagformerError(f"{path}: the columns or class names of its splits differ.")
@@ -110,7 +111,9 @@ def _find_columns(
     from datasets import ClassLabel, Image
 
     image = _only_column(path, features, options, "image", lambda feature: isinstance(feature, Image), "images")
-    labels = _only_column(path, features, options, "labels", _is_labels, "lists of class indices or of text")
+    named = options.get("labels")
+    fits = _is_text if named is not None and _is_text(features.get(named)) else _is_labels
+    labels = _only_column(path, features, options, "labels", fits, "lists of class indices or of text")
     id_ = options.get("id")
     if id_ is not None and id_ not in features:
         raise TagformerError(f"{path} has no column '{id_}'{did_you_mean(id_, features)}.")
@@ -146,6 +149,10 @@ def _item_type(feature: Any) -> Any:
     return feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
 
 
+def _is_text(feature: Any) -> bool:
+    return getattr(feature, "dtype", None) in ("string", "large_string")
+
+
 def _is_labels(feature: Any) -> bool:
     from datasets import ClassLabel
 
@@ -165,6 +172,8 @@ def _rows(
             number += 1
             origin = f"{path}, {split}, row {number}"
             names = class_names(tags, classes, origin) if classes and tags is not None else tags
+            if isinstance(names, str):
+                separator = separator or ";"
             cells, rest, tagged = read_annotation({"tags": names}, origin, None if classes else separator)
             yield Row("", cells, rest, tagged, split, number, checked_id(image_id, origin) or f"{split}/{number}")
 

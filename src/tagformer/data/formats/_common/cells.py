@@ -38,6 +38,8 @@ def split_tags(cell: str, separator: str = ";") -> list[str]:
     """
     if cell.startswith((*ENDS, "set()")) and (names := read_list(cell)) is not None:
         return names
+    if separator == " ":
+        return cell.split()  # of any white space
     if "\\" not in cell:
         return [name for part in cell.split(separator) if (name := part.strip())]
     if cell.startswith("\\") and cell[1:].startswith((*ENDS, "set()")):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tagformer.data.formats._common.cells import is_missing
+from tagformer.data.formats._common.cells import is_missing, split_tags
 from tagformer.data.formats._common.options import separator_option
 from tagformer.data.sparse_rows import SparseRows
-from tagformer.errors import TagformerError
+from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import PRESENT, LabelSpace
 
-CLEAR = ("|", ";", "#", "\t", "\n", ",")  # separators that names of one label rarely contain
+CLEAR = ("|", ";", "#", ",")  # separators that names of one label rarely contain
 DOUBTFUL = (" ", "/", "+", "&", ":")  # separators that such names often contain
 SEPARATORS = (*CLEAR, *DOUBTFUL)
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -69,7 +69,7 @@ class Composites:
 
     def may_be_lists(self) -> bool:
         """Whether some of these names may be lists of names."""
-        if self.separator in ("|", ";", "\t", "\n"):
+        if self.separator in ("|", ";"):
             return bool(self.names)
         return self.alone > 0 if self.separator in CLEAR else self.alone > 1
 
@@ -113,6 +113,31 @@ def check_names(
     return tuple(warnings)
 
 
+def check_known(first_rows: Mapping[str, int], label_space: LabelSpace, origins: Sequence[str], where: str) -> None:
+    """
+    Args:
+        first_rows: name of a label -> the row that names it first.
+        where: where the labels are listed, for the message.
+
+    Raises:
+        TagformerError: a row names a label that the label space does not have.
+    """
+    allowed = set(label_space.names)
+    for label, row in first_rows.items():
+        if label in allowed:
+            continue
+        for separator in (*CLEAR, " "):
+            if len(parts := split_tags(label, separator)) > 1 and allowed.issuperset(parts):
+                raise TagformerError(
+                    f"{origins[row]}: label '{label}' is not {where}, but its parts are: separate them with "
+                    f"{separator_option(separator)}."
+                )
+        raise TagformerError(
+            f"{origins[row]}: label '{label}' is not {where}: fix the name, or add it there"
+            f"{did_you_mean(label, label_space.names)}."
+        )
+
+
 def _separators(source: str, names: Sequence[str], place: Callable[[str], str], separators: Sequence[str]) -> list[str]:
     """Warnings of separators within names.
 
@@ -122,7 +147,7 @@ def _separators(source: str, names: Sequence[str], place: Callable[[str], str], 
     warnings = []
     for separator in separators:
         composites = Composites.find(names, separator)
-        shown = {" ": "spaces", "\t": "tabs", "\n": "line breaks"}.get(separator, f"'{separator}'")
+        shown = "spaces" if separator == " " else f"'{separator}'"
         if composites.are_lists(len(names)):
             text = _example(source, composites.names, names, f"contain {shown} between parts that recur", place)
             raise TagformerError(

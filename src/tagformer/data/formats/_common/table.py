@@ -12,14 +12,14 @@ import numpy as np
 
 from tagformer.data.columns import Files, Origins, Strings
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
-from tagformer.data.formats._common.cells import is_missing, split_tags
+from tagformer.data.formats._common.cells import is_missing
 from tagformer.data.formats._common.merging import first_rows, merge_rows
-from tagformer.data.formats._common.names import CLEAR, SEPARATORS, check_names, lonely_label_warnings
-from tagformer.data.formats._common.options import TagOptions, separator_option
+from tagformer.data.formats._common.names import SEPARATORS, check_known, check_names, lonely_label_warnings
+from tagformer.data.formats._common.options import TagOptions
 from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar
 from tagformer.data.sparse_rows import RowsBuilder
 from tagformer.data.splits import split_of_name
-from tagformer.errors import TagformerError, did_you_mean
+from tagformer.errors import TagformerError
 from tagformer.images.source import ImageSource
 from tagformer.labels.names import plain_name
 from tagformer.labels.space import PRESENT, UNKNOWN, LabelSpace
@@ -209,15 +209,23 @@ class Table:
             first = origins[int(splits.argmin())]
             raise TagformerError(f"{first}: no split, but other rows have one: give every row a split, or none.")
         label_space = self._label_space(name)
-        self._check_labels(label_space, origins)
+        where = f"in {self._sidecar.file}" if self._sidecar else f"among the {len(label_space)} labels"
+        check_known(dict(zip(self._names, self._first_rows, strict=True)), label_space, origins, where)
         warnings = self._warnings(name, origins)
         ids = self._ids if self._has_ids else self._paths
         paths, places = self._paths, [label_space.index(label) for label in self._names]
         rows = self._rows.build(len(label_space), places)
         first_row = first_rows(ids)
         if first_row is not None:
-            if self._has_ids or images is not None or not self._mergeable or (splits[first_row] != splits).any():
-                raise self._duplicate(ids, first_row, origins)
+            wrong = first_row != np.arange(len(first_row))
+            if self._mergeable and not self._has_ids and images is None:
+                wrong = splits[first_row] != splits
+            if wrong.any():
+                row, word = int(wrong.argmax()), "id" if self._has_ids else "image"
+                raise TagformerError(
+                    f"{origins[row]}: {word} '{ids[row]}' is a duplicate of {origins[int(first_row[row])]}: "
+                    "list each image once, with all its labels."
+                )
             kept = np.unique(first_row)
             warnings += (f"{name} has {len(ids)} rows for {len(kept)} images: the rows of an image are merged",)
             rows, ids, paths = merge_rows(rows, first_row), ids.take(kept), paths.take(kept)
@@ -236,14 +244,6 @@ class Table:
         if split == "all":
             return dataset
         return dataset.subset(np.flatnonzero(splits == SPLITS.index(split)))
-
-    def _duplicate(self, ids: Strings, first: np.ndarray, origins: Origins) -> TagformerError:
-        row = int(np.flatnonzero(first != np.arange(len(first)))[0])
-        word = "id" if self._has_ids else "image"
-        return TagformerError(
-            f"{origins[row]}: {word} '{ids[row]}' is a duplicate of {origins[int(first[row])]}: "
-            "list each image once, with all its labels."
-        )
 
     def _warnings(self, name: str, origins: Origins) -> tuple[str, ...]:
         """One sentence for each likely mistake in the names, and for the cells that count as not annotated.
@@ -279,24 +279,3 @@ class Table:
             return LabelSpace(tuple(names))
         except TagformerError as error:
             raise TagformerError(f"{name}: {error}") from error
-
-    def _check_labels(self, label_space: LabelSpace, origins: Origins) -> None:
-        """
-        Raises:
-            TagformerError: a row names a label that the label space does not have.
-        """
-        allowed = set(label_space.names)
-        for label, row in zip(self._names, self._first_rows, strict=True):
-            if label in allowed:
-                continue
-            where = f"in {self._sidecar.file}" if self._sidecar else f"among the {len(label_space)} labels"
-            for separator in (*CLEAR, " "):
-                if len(parts := split_tags(label, separator)) > 1 and allowed.issuperset(parts):
-                    raise TagformerError(
-                        f"{origins[row]}: label '{label}' is not {where}, but its parts are: separate them with "
-                        f"{separator_option(separator)}."
-                    )
-            raise TagformerError(
-                f"{origins[row]}: label '{label}' is not {where}: fix the name, or add it there"
-                f"{did_you_mean(label, label_space.names)}."
-            )
