@@ -11,7 +11,7 @@ import numpy as np
 
 from tagformer.data.columns import Files, Origins, Strings
 from tagformer.data.dataset import SPLITS, MultiLabelDataset
-from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar
+from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar, foreign_sidecar
 from tagformer.data.sparse_rows import RowsBuilder
 from tagformer.data.splits import split_of_name
 from tagformer.errors import TagformerError, did_you_mean
@@ -142,7 +142,8 @@ class Table:
         if (splits < 0).any() and (splits >= 0).any():
             first = origins[int(splits.argmin())]
             raise TagformerError(f"{first}: no split, but other rows have one: give every row a split, or none.")
-        sidecar = Sidecar.read(self._sidecar or self._files[0].with_name(SIDECAR))
+        sidecar_file = self._sidecar or self._files[0].with_name(SIDECAR)
+        sidecar = Sidecar.read(sidecar_file)
         label_space = sidecar.label_space if sidecar else self._label_space(name, names)
         self._check_labels(label_space, sidecar, origins)
         dataset = MultiLabelDataset(
@@ -153,6 +154,7 @@ class Table:
             ids=ids,
             origins=origins,
             exhaustive=self._tagged if sidecar is None or sidecar.exhaustive is None else sidecar.exhaustive,
+            warnings=foreign_sidecar(sidecar_file),
         )
         if split == "all":
             return dataset
