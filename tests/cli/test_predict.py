@@ -113,3 +113,24 @@ def test_what_predict_writes_is_data_from_another_folder(
     }
     assert len(dataset.label_space) == 14 - 2  # labels of the run that are predicted, not the extra ones
     assert len(load_dataset(f"{suffix}:{tmp_path / 'elsewhere' / f'more.{suffix}'}", "all")) == 1
+
+
+def test_files_in_a_folder_that_are_passed_over_are_counted(
+    tmp_path: Path, small_run: Path, tagformer: CommandLine
+) -> None:
+    folder = tmp_path / "photos"
+    for name in ("a.png", "deep/b.png", "._a.png", "__MACOSX/._b.png", ".ipynb_checkpoints/a.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32)).save(folder / name)
+    (folder / "c.raw1").write_bytes(b"raw")
+    (folder / "again").symlink_to(folder)
+    code, printed, notes = tagformer("predict", small_run, folder, "--out", tmp_path / "tags.csv", "--workers", 0)
+    assert code == 0, notes
+    assert "2 images tagged, 0 left out" in printed
+    assert f"{folder}: passed over: 1 .raw1, 3 hidden, 1 links to folders" in notes
+    for file in ("a.png", "deep/b.png"):
+        (folder / file).unlink()
+    code, _, problem = tagformer("predict", small_run, folder)
+    assert code == 2
+    assert "has no images" in problem
+    assert "but 1 .raw1, 3 hidden" in problem

@@ -108,3 +108,10 @@ def test_an_image_without_annotation_stays_unknown_in_new_columns() -> None:
         exhaustive=True,
     )
     assert tags.align_to(LabelSpace(("a", "b"))).labels.tolist() == [[-1, -1], [0, 0]]
+
+
+def test_warnings_travel_with_the_data_set() -> None:
+    warned = dataset().replace(warnings=("a.jpg looks odd.",))
+    assert dataset().warnings == ()
+    for copy in (warned.subset([1]), warned.align_to(LabelSpace(("dog", "pig"))), warned.sample_evenly(2)):
+        assert copy.warnings == ("a.jpg looks odd.",)

@@ -63,7 +63,7 @@ def predict(
     if threshold is not None:
         tagger.thresholds.fill_(threshold)
     tagger.known(states)  # report wrong labels before looking for images
-    paths = find_images(images)
+    paths = find_images(images, lambda sentence: errors.print(sentence, soft_wrap=True))
 
     pictured: list[Prediction] = []
     bad: list[str] = []
@@ -85,16 +85,18 @@ def predict(
         echo(f"contact sheet of {len(pictured)} pictures written to {sheet}")
 
 
-def find_images(arguments: Sequence[str]) -> list[Path]:
+def find_images(arguments: Sequence[str], report: Callable[[str], None] | None = None) -> list[Path]:
     """The image files that the arguments name, each once, in order.
 
     Args:
         arguments: files, folders (with all their subfolders), globs, or ``-`` for a list of paths on standard input. A
             file that is named itself is taken whatever its extension.
+        report: called with a sentence for each folder in which files were passed over.
 
     Raises:
         TagformerError: a file that does not exist, a folder without images, or no images at all.
     """
+    from tagformer.data.image_files import PassedOver, walk_images
     from tagformer.images.file_types import EXTENSIONS
 
     files: dict[Path, None] = {}
@@ -104,9 +106,13 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
             continue
         path = Path(argument).expanduser()
         if os.path.isdir(path):  # unlike Path.is_dir, it accepts any text
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
+            passed_over = PassedOver()
+            inside = sorted(path / name for name in walk_images(path, "", passed_over, follow_links=False))
             if not inside:
-                raise TagformerError(f"folder {path} has no images ({', '.join(sorted(EXTENSIONS))}).")
+                but = f", but {passed_over}" if passed_over else ""
+                raise TagformerError(f"folder {path} has no images ({', '.join(sorted(EXTENSIONS))}){but}.")
+            if passed_over and report is not None:
+                report(f"{path}: passed over: {passed_over}")
             files.update(dict.fromkeys(inside))
         elif os.path.exists(path):
             files[path] = None

@@ -23,19 +23,16 @@ class PassedOver:
 
     Attributes:
         hidden: the number of hidden files and folders, such as ``._a.jpg`` and ``__MACOSX``.
+        links: the number of links to folders that were not followed.
         endings: ending of a file -> number of files that are not hidden but not images.
     """
 
     hidden: int = 0
+    links: int = 0
     endings: Counter[str] = field(default_factory=Counter)
 
     def __bool__(self) -> bool:
-        return bool(self.hidden or self.endings)
-
-    def add(self, other: PassedOver) -> None:
-        """Add the counts of another folder."""
-        self.hidden += other.hidden
-        self.endings += other.endings
+        return bool(self.hidden or self.links or self.endings)
 
     def __str__(self) -> str:
         """For example ``2 .heic (install pillow-heif to read them), 1 hidden``."""
@@ -43,7 +40,9 @@ class PassedOver:
         if HEIC & self.endings.keys():
             first = next(i for i, ending in enumerate(dict(self.endings.most_common())) if ending in HEIC)
             counts[first] += " (pip install pillow-heif to read them)"
-        return ", ".join([*counts, *([f"{self.hidden} hidden"] if self.hidden else [])])
+        counts += [f"{self.hidden} hidden"] if self.hidden else []
+        counts += [f"{self.links} links to folders"] if self.links else []
+        return ", ".join(counts)
 
 
 def scan_folder(folder: Path, passed_over: PassedOver) -> tuple[list[str], list[str]]:
@@ -74,13 +73,16 @@ def scan_folder(folder: Path, passed_over: PassedOver) -> tuple[list[str], list[
     return sorted(folders), sorted(images)
 
 
-def walk_images(root: Path, below: str, passed_over: PassedOver, above: frozenset[Path] = frozenset()) -> Iterator[str]:
+def walk_images(
+    root: Path, below: str, passed_over: PassedOver, follow_links: bool = True, above: frozenset[Path] = frozenset()
+) -> Iterator[str]:
     """The images in a folder of `root` and in all folders below it, as paths from `root`, in alphabetical order.
 
     Args:
         root: the folder that the paths begin in.
         below: the folder in it; "": `root` itself.
         passed_over: counts what is not an image.
+        follow_links: whether links to folders are followed.
         above: the folders that contain this one, with links resolved.
 
     Raises:
@@ -94,7 +96,10 @@ def walk_images(root: Path, below: str, passed_over: PassedOver, above: frozense
     for image in images:
         yield f"{prefix}{image}"
     for name in folders:
-        yield from walk_images(root, f"{prefix}{name}", passed_over, above | {folder})
+        if not follow_links and os.path.islink(root / below / name):
+            passed_over.links += 1
+        else:
+            yield from walk_images(root, f"{prefix}{name}", passed_over, follow_links, above | {folder})
 
 
 def copies_by_name(root: Path, files: Sequence[str]) -> dict[int, int]:

@@ -76,7 +76,7 @@ def label_warnings(splits: Mapping[str, MultiLabelDataset]) -> list[str]:
         always = [name for name, count in described.positives.items() if count == described.images]
         if always and described.images > 1:
             warnings.append(f"{split}: {_labels_are(always)} on every image: {_listed(always)}")
-        if described.without_labels == described.images:
+        if described.images and described.without_labels == described.images:
             warnings.append(f"{split}: no image has a label")
     return warnings
 

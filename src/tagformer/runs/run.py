@@ -4,6 +4,7 @@
 ``recipe.yaml``           every setting of the run, the image transform included
 ``labels.json``           the format's version, the label space, its frequencies, the activation, the temperature and
                           the thresholds; an id of the run and a digest, see `runs.integrity`
+``data.json``             the number of images and a digest of the data, compared when a run goes on
 ``model.safetensors``     the best weights
 ``metrics.json``          the last evaluation
 ``predictions/``          the logits of a split, from which reports and comparisons are made

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tagformer.data.copies import LIMIT as COPIES_LIMIT
+from tagformer.data.copies import find_copies
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.load import load_training_data
-from tagformer.data.statistics import warning_line
+from tagformer.data.load import load_dataset, load_training_data
+from tagformer.data.registry import Spec
+from tagformer.data.statistics import format_warnings, label_warnings, warning_line
 from tagformer.errors import TagformerError
 from tagformer.files import check_output_folder, disk_errors
 from tagformer.recipes.recipe import Recipe
+from tagformer.runs.data_digest import DataDigest
 from tagformer.runs.lock import LOCK
 from tagformer.runs.run import CHECKPOINTS, LABELS, LAST, RECIPE, WEIGHTS, Run, write_labels
 from tagformer.training.checkpoints import check_checkpoint
@@ -82,7 +87,7 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
     on_bad_image = data.on_bad_image if recipe.uses_image else "keep"
     train, val = load_training_data(data.spec, data.val_fraction, recipe.training.seed, on_bad_image)
     reporter.message(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
-    for warning in dict.fromkeys((*train.warnings, *val.warnings)):
+    for warning in _warnings(data.spec, train, val, recipe.uses_image):
         reporter.message(warning_line(warning))
     checkpoint = folder / CHECKPOINTS / LAST
     fresh = not checkpoint.is_file()
@@ -104,11 +109,27 @@ def check_resumable(folder: Path) -> None:
         )
 
 
+def _warnings(spec: str, train: MultiLabelDataset, val: MultiLabelDataset, uses_image: bool) -> list[str]:
+    """What `tagformer data` warns of, as far as it can be found without decoding the images.
+
+    Copies of an image are looked for in the test split too, if it is small and can be loaded.
+    """
+    splits = {"train": train, "val": val}
+    warnings = format_warnings(splits) + label_warnings(splits)
+    if not uses_image or not isinstance(train.images[0], Path) or len(train) + len(val) > COPIES_LIMIT:
+        return warnings
+    parsed = Spec.parse(spec)
+    if parsed.evaluation_split == "test":
+        with suppress(TagformerError):  # its faults are reported when it is scored
+            splits["test"] = load_dataset(spec, "test", on_bad_image="keep")
+    return warnings + find_copies(splits).warnings
+
+
 def save_settings(prepared: Prepared) -> None:
-    """Write the recipe and the labels to the run folder, or check the labels of a resumed run.
+    """Write the recipe, the labels and the data's digest to the run folder, or check them for a resumed run.
 
     Raises:
-        TagformerError: the run was started with other labels.
+        TagformerError: the run was started with other labels or other data.
     """
     folder, train = prepared.folder, prepared.train
     check_output_folder(folder)
@@ -120,6 +141,11 @@ def save_settings(prepared: Prepared) -> None:
         write_labels(folder, train.label_space, frequencies=train.frequencies)
     elif Run.load(folder).label_space != train.label_space:
         raise TagformerError(f"{folder} was started with other labels than its data has now: train into another --out.")
+    digest = DataDigest.of(train, prepared.val)
+    if prepared.resume and not prepared.fresh:
+        digest.check(folder)
+    else:
+        digest.save(folder)
 
 
 def _check_folder(folder: Path, resume: bool) -> None:

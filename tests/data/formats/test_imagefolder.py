@@ -71,6 +71,34 @@ def test_hidden_files_and_other_files_are_skipped(tmp_path: Path) -> None:
     assert names_of(root, "all") == {"dog/A.TIFF": ["dog"], "dog/a.png": ["dog"]}
 
 
+def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+    files = ("dog/a.png", "dog/._a.png", "dog/b.heic2", "cat/c.png", "__MACOSX/dog/._a.png", ".ipynb_checkpoints/a.png")
+    root = write(tmp_path, *files)
+    dataset = load(root, "all", {})
+    assert list(dataset.ids) == ["cat/c.png", "dog/a.png"]
+    assert dataset.warnings == (f"{root}: passed over: 1 .heic2, 3 hidden.",)
+
+
+def test_a_file_in_the_folders_of_several_labels_is_one_image_with_all_of_them(tmp_path: Path) -> None:
+    root = write(tmp_path, "cat/a.png", "cat/b.png", "dog/c.png", "dog/b.png")
+    (root / "dog" / "a.png").write_bytes((root / "cat" / "a.png").read_bytes())
+    assert (root / "dog" / "b.png").read_bytes() != (root / "cat" / "b.png").read_bytes()
+    assert names_of(root, "all") == {
+        "cat/a.png": ["cat", "dog"],
+        "cat/b.png": ["cat"],
+        "dog/b.png": ["dog"],
+        "dog/c.png": ["dog"],
+    }
+    assert "1 file is a copy of a file of the same name in another label's folder" in load(root, "all", {}).warnings[0]
+
+
+def test_copies_in_other_splits_stay_images_of_their_own(tmp_path: Path) -> None:
+    root = write(tmp_path, "train/dog/a.png", "test/cat/b.png")
+    (root / "test" / "cat" / "a.png").write_bytes((root / "train" / "dog" / "a.png").read_bytes())
+    assert names_of(root, "all")["test/cat/a.png"] == ["cat"]
+    assert load(root, "all", {}).warnings == ()
+
+
 def test_images_come_out_pixel_by_pixel_also_in_loader_processes(tree: Path) -> None:
     for name in ("train/n02/n02_2", "train/n02/n02_1", "train/n01/n01_1"):
         (tree / f"{name}.JPEG").rename(tree / f"{name}.png")

@@ -222,8 +222,7 @@ def test_a_folder_without_split_files_is_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (["dog", "cat"], r"labels\.json has no list 'names'"),
-        ({"names": ["dog", 3]}, r"labels\.json has no list 'names'"),
+        ({"names": ["dog", 3]}, r"labels\.json: 'names' must be a list of labels"),
         ({"names": []}, r"labels\.json: no labels"),
         ({"names": ["dog", "cat", "dog"]}, r"labels\.json: duplicate label 'dog'"),
         ({"names": ["dog", "cat"], "groups": [["dog"]]}, r"labels\.json: 'groups' must give each group a list"),
@@ -231,7 +230,7 @@ def test_a_folder_without_split_files_is_rejected(tmp_path: Path) -> None:
         ({"names": ["dog", "cat"], "extra": "dog"}, r"labels\.json: 'extra' must be a list"),
         ({"names": ["dog", "cat"], "exhaustive": 1}, r"labels\.json: 'exhaustive' must be true or false"),
         ({"names": ["dog", "cats"]}, r"line 1: label 'cat' is not in .*labels\.json: .* \(did you mean 'cats'\?\)\.$"),
-        (b"[}", r"labels\.json, line 1: not valid JSON"),
+        (b'{"names": [}', r"labels\.json, line 1: not valid JSON"),
     ],
 )
 def test_a_faulty_labels_json_is_rejected(tmp_path: Path, content: Any, message: str) -> None:
@@ -240,3 +239,15 @@ def test_a_faulty_labels_json_is_rejected(tmp_path: Path, content: Any, message:
     with pytest.raises(TagformerError, match=message) as caught:
         load(file, "all", {})
     assert str(sidecar) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [["dog", "cat"], {"labels": ["dog"]}, {"names": {"0": "dog"}}, b"[}", b"\xff\xfe"])
+def test_a_labels_json_of_another_tool_is_not_used_and_named(tmp_path: Path, content: Any) -> None:
+    file = write(tmp_path / "my.jsonl", LINES[0])
+    before = load(file, "all", {})
+    sidecar = write(tmp_path / "labels.json", content)
+    dataset = load(file, "all", {})
+    assert dataset.label_space == before.label_space
+    assert dataset.warnings == (
+        f'{sidecar} is not used, since it has no list "names" of labels as Tagformer writes it.',
+    )

@@ -24,7 +24,7 @@ from tagformer.data.dataset import SPLITS, MultiLabelDataset
 from tagformer.data.formats._common.annotation import checked_id, parse, read_annotation, write_annotation
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats._common.options import TAG_OPTIONS, TagOptions
-from tagformer.data.formats._common.sidecar import SIDECAR
+from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar
 from tagformer.data.formats._common.split_files import list_folder
 from tagformer.data.formats._common.table import Row, Table
 from tagformer.data.formats._common.writer import Item, Part, Staged, Writer, move
@@ -115,8 +115,9 @@ class ShardFormat(Format):
         root = path if path.is_dir() else path.parent
         tags = TagOptions.parse(options)
         table, index = Table("sample", sidecar=root / SIDECAR, options=tags), _Index()
+        fixes_labels = Sidecar.read(root / SIDECAR) is not None
         for tar, tar_split in self._tars(path):
-            if split in (tar_split, "all") or not (root / SIDECAR).is_file():
+            if split in (tar_split, "all") or not fixes_labels:
                 table.read(tar, index.read(tar, tar_split, root, tags.separator))
         return table.build(str(path), root, split, images=index.images())
 

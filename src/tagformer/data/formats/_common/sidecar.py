@@ -1,7 +1,11 @@
-"""The file labels.json beside a table: ``{"names": [...], "groups": {...}, "extra": [...]}`` fixes the labels."""
+"""The file labels.json beside a table: ``{"names": [...], "groups": {...}, "extra": [...]}`` fixes the labels.
+
+Other tools write files of this name too. One without a list ``names`` is not used, and a warning says so.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +33,16 @@ class Sidecar:
 
     @classmethod
     def read(cls, file: Path) -> Sidecar | None:
-        """Read the file; None where it does not exist.
+        """Read the file; None where it does not exist, or is a file of another tool.
 
         Raises:
-            TagformerError: it is not JSON, or not of this form.
+            TagformerError: it has names, but is not of this form.
         """
-        if not file.is_file():
+        content = _content(file)
+        if content is None:
             return None
-        content = read_json(file)
-        if not isinstance(content, dict) or not _are_names(content.get("names")):
-            raise TagformerError(f"{file} has no list 'names': give the labels as {{\"names\": [...]}}.")
+        if not _are_names(content["names"]):
+            raise TagformerError(f"{file}: 'names' must be a list of labels.")
         groups, extra = content.get("groups", {}), content.get("extra", [])
         if not isinstance(groups, dict) or not all(map(_are_names, groups.values())):
             raise TagformerError(f"{file}: 'groups' must give each group a list of labels.")
@@ -51,6 +55,31 @@ class Sidecar:
             return cls(file, LabelSpace.from_dict(content), exhaustive)
         except TagformerError as error:
             raise TagformerError(f"{file}: {error}") from error
+
+
+def foreign_sidecar(file: Path) -> tuple[str, ...]:
+    """A sentence on a labels.json that is not used, because another tool wrote it; nothing otherwise."""
+    if not file.is_file() or _content(file) is not None:
+        return ()
+    return (f'{file} is not used, since it has no list "names" of labels as Tagformer writes it.',)
+
+
+def _content(file: Path) -> dict[str, Any] | None:
+    """The object in the file; None where it does not exist, or has no list of names.
+
+    Raises:
+        TagformerError: it has names, but is not JSON.
+    """
+    if not file.is_file():
+        return None
+    try:
+        content = read_json(file)
+    except TagformerError:
+        with suppress(OSError):
+            if b'"names"' in file.read_bytes():
+                raise
+        return None
+    return content if isinstance(content, dict) and isinstance(content.get("names"), list) else None
 
 
 def _are_names(value: Any) -> bool:

@@ -16,7 +16,7 @@ from tagformer.data.formats._common.cells import is_missing
 from tagformer.data.formats._common.merging import first_rows, merge_rows
 from tagformer.data.formats._common.names import SEPARATORS, check_known, check_names, lonely_label_warnings
 from tagformer.data.formats._common.options import TagOptions
-from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar
+from tagformer.data.formats._common.sidecar import SIDECAR, Sidecar, foreign_sidecar
 from tagformer.data.sparse_rows import RowsBuilder
 from tagformer.data.splits import split_of_name
 from tagformer.errors import TagformerError
@@ -239,7 +239,11 @@ class Table:
             ids=ids,
             origins=origins,
             exhaustive=self._tagged if exhaustive is None else exhaustive,
-            warnings=warnings + lonely_label_warnings(name, rows, label_space),
+            warnings=(
+                *warnings,
+                *lonely_label_warnings(name, rows, label_space),
+                *foreign_sidecar(self._sidecar_file or self._files[0].with_name(SIDECAR)),
+            ),
         )
         if split == "all":
             return dataset

@@ -27,6 +27,7 @@ from tagformer.data.dataset import NO_SIZE, Box, MultiLabelDataset
 from tagformer.data.formats._common.format import Format
 from tagformer.data.formats.coco.categories import read_categories, unused_roots
 from tagformer.data.formats.coco.json_file import (
+    annotation_name,
     by_id,
     checked_annotations,
     concatenate_splits,
@@ -194,12 +195,12 @@ def _read_objects(
     sizes: dict[Any, dict[int, int]] = {id_: {} for id_ in images if keep_all or id_ in annotated}
     boxes: dict[Any, list[Box]] = {id_: [] for id_ in sizes}
     sized = located = True
-    for annotation, image, category in annotations:
+    for number, (annotation, image, category) in enumerate(annotations, 1):
         column = columns[category]
         largest = sizes[image].setdefault(column, NO_SIZE)
         if annotation.get("iscrowd", 0):
             continue
-        bbox = _bbox(annotation, file)
+        bbox = _bbox(annotation, number, file)
         if bbox is None:
             sized = located = False
             continue
@@ -215,7 +216,7 @@ def _read_objects(
     return _Objects(sizes, boxes, sized, located)
 
 
-def _bbox(annotation: Mapping[str, Any], file: Path) -> tuple[float, float, float, float] | None:
+def _bbox(annotation: Mapping[str, Any], number: int, file: Path) -> tuple[float, float, float, float] | None:
     """The box of an annotation; None where it has none, which tagging does not need.
 
     Raises:
@@ -226,7 +227,7 @@ def _bbox(annotation: Mapping[str, Any], file: Path) -> tuple[float, float, floa
         return None
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
         raise TagformerError(
-            f"{file}: annotation {annotation.get('id')} has the bbox {bbox!r}: it must be four numbers, or missing."
+            f"{file}: {annotation_name(annotation, number)} has the bbox {bbox!r}: it must be four numbers, or missing."
         )
     left, top, width, height = bbox
     return left, top, width, height

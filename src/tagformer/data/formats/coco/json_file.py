@@ -39,8 +39,12 @@ def reported_entries(file: Path, kind: str) -> Iterator[None]:
     """Turn any error about the form of an entry into a `TagformerError` that names the file."""
     try:
         yield
+    except TagformerError as error:  # a message quotes the file, which may spell half a surrogate pair
+        text = str(error).encode("utf-8", "backslashreplace").decode()
+        raise error if text == str(error) else TagformerError(text) from error
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise TagformerError(f"{file}: an entry is malformed ({error}): it is not a COCO {kind} file.") from error
+        reason = str(error).encode("utf-8", "backslashreplace").decode()
+        raise TagformerError(f"{file}: an entry is malformed ({reason}): it is not a COCO {kind} file.") from error
 
 
 def by_id(content: Mapping[str, Any], key: str, file: Path) -> dict[Any, dict[str, Any]]:
@@ -69,7 +73,8 @@ def text_of(entry: Mapping[str, Any], key: str, kind: str, file: Path) -> str:
     value = entry.get(key)
     if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
         problem = f"has no '{key}'" if value is None else f"has the {key} {value!r}"
-        raise TagformerError(f"{file}: {kind} {entry.get('id')} {problem}: it must be text.")
+        name = f"{kind} {entry['id']}" if _is_id(entry.get("id")) else f"an {kind}"
+        raise TagformerError(f"{file}: {name} {problem}: it must be text.")
     return value
 
 
@@ -133,9 +138,14 @@ def checked_annotations(
         yield annotation, _joined(annotation, "image", image_index, number, file), category
 
 
+def annotation_name(annotation: Mapping[str, Any], number: int) -> str:
+    """An annotation in messages, by its id, or by its number in the list where it has none."""
+    return f"annotation {annotation['id']}" if _is_id(annotation.get("id")) else f"entry {number} of 'annotations'"
+
+
 def _joined(annotation: Mapping[str, Any], kind: str, index: IdIndex, number: int, file: Path) -> Any:
     id_, key = annotation.get(f"{kind}_id"), f"{kind}_id"
-    name = f"annotation {annotation['id']}" if _is_id(annotation.get("id")) else f"entry {number} of 'annotations'"
+    name = annotation_name(annotation, number)
     if not _is_id(id_):
         problem = f"has no '{key}'" if id_ is None else f"has the {key} {id_!r}"
         raise TagformerError(f"{file}: {name} {problem}: it must be the id of an entry of '{_plural(kind)}'.")
@@ -152,7 +162,9 @@ def _plural(kind: str) -> str:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, (int, float, str)) and not isinstance(value, bool) and value == value and value != ""
+    if isinstance(value, str):
+        return value != "" and _is_unicode(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
 def _as_number(id_: Any) -> int | None:
