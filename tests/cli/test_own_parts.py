@@ -87,6 +87,19 @@ def test_own_parts_train_evaluate_and_predict(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--model", "nowhere:Model"), "model 'nowhere:Model': there is no module 'nowhere' on the Python path"),
+        (
+            ("--model", "parts/my_part.py:Model"),
+            "model 'parts/my_part.py:Model' (write 'my_part:Model', and run the comm",
+        ),
+        (("--model", "random:Random"), "model 'random:Random': 'random' is a module of Python's standard library"),
+        (
+            ("--model", "linear", "--backbone", "./my_part:Net"),
+            "unknown backbone './my_part:Net' (write 'my_part:Net', and run the command in the folder of my_part.py)",
+        ),
+        (
+            ("--model", "linear", "--backbone", "tiny", "--set", "loss.name=my_part.py:loss"),
+            "loss 'my_part.py:loss': there is no module 'my_part.py' on the Python path (write 'my_part:loss', and run",
+        ),
         (("--model", "tagformer.files:write_json"), "is not a subclass of tagformer.models.base.MultiLabelModel"),
         (("--model", "linear", "--backbone", "nowhere:Net"), "backbone 'nowhere:Net': there is no module 'nowhere'"),
         (("--model", "linear", "--backbone", "tiny", "--set", "loss.name=nowhere:loss"), "loss 'nowhere:loss': there"),
