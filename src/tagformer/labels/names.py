@@ -55,7 +55,7 @@ def similarity_warnings(names: Iterable[str], listed: int = 5) -> tuple[str, ...
     groups = similar_names(names)
     if not groups:
         return ()
-    texts = [" and ".join(f"'{name}'" for name in group[:listed]) for group in groups[:listed]]
+    texts = [" and ".join(f"'{name[:80]}'" for name in group[:listed]) for group in groups[:listed]]
     more = ", ..." if len(groups) > listed else ""
     return (
         "labels that differ only in case, spaces or punctuation count as different labels: " + ", ".join(texts) + more,

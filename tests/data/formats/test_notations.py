@@ -145,6 +145,21 @@ def test_a_few_names_whose_words_are_labels_give_a_warning(tmp_path: Path, write
     assert warning.endswith("?separator=space")
 
 
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (["a|b", "c"], ["|"]),
+        (["box, cross", "disc, stripe"], ["comma"]),
+        (["dog_cat", "cat_cow", "dog", "cat", "cow"], ["_"]),
+        (["dog-cat", "cat-cow", "dog", "cat", "cow"], ["-"]),
+        (["traffic_light", "stop-sign", "light", "C#", "Smith, John", "x", "y"], []),
+    ],
+)
+def test_doubtful_names_give_a_warning(tmp_path: Path, names: list[str], options: list[str]) -> None:
+    warnings = load(write_csv(tmp_path, names)).warnings
+    assert [warning.rpartition("?separator=")[2] for warning in warnings] == options
+
+
 def test_names_of_labels_json_are_not_doubted_and_parts_of_others_are_found(tmp_path: Path) -> None:
     spec = write_csv(tmp_path, ["a|b", "a", "b", "nan"])
     (tmp_path / "labels.json").write_text('{"names": ["a", "b", "a|b", "nan"]}')

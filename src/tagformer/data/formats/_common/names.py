@@ -15,9 +15,10 @@ from tagformer.data.sparse_rows import SparseRows
 from tagformer.errors import TagformerError, did_you_mean
 from tagformer.labels.space import PRESENT, LabelSpace
 
-CLEAR = ("|", ";", "#", ",")  # separators that names of one label rarely contain
+CLEAR = ("|", ";", "#", "~", ",")  # separators that names of one label rarely contain
 DOUBTFUL = (" ", "/", "+", "&", ":")  # separators that such names often contain
-SEPARATORS = (*CLEAR, *DOUBTFUL)
+JOINING = ("_", "-")  # characters that join the words of a name more often than they separate names
+SEPARATORS = (*CLEAR, *DOUBTFUL, *JOINING)
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
 LIST_START = re.compile(r"""[\[({]\s*['"\[({]|\[""")
 NO_LABEL = re.compile(
@@ -60,18 +61,20 @@ class Composites:
 
     def are_lists(self, total: int) -> bool:
         """Whether these names, of `total` names, are lists of names for certain."""
-        if len(self.names) < 2 or self.whole < 0.6 * len(self.names):
+        if len(self.names) < 2 or self.whole < 0.6 * len(self.names) or self.separator in JOINING:
             return False
         if self.separator not in DOUBTFUL:
             return self.separator != "," or 5 * len(self.names) >= total
         varied = len(self.counts | {1} if len(self.names) < total else self.counts) > 2
         return 2 * len(self.names) >= total and (varied or 2 * self.alone >= len(self.names))
 
-    def may_be_lists(self) -> bool:
-        """Whether some of these names may be lists of names."""
+    def may_be_lists(self, total: int) -> bool:
+        """Whether some of these names, of `total` names, may be lists of names."""
         if self.separator in ("|", ";"):
             return bool(self.names)
-        return self.alone > 0 if self.separator in CLEAR else self.alone > 1
+        if self.separator in CLEAR:
+            return self.alone > 0 or (2 * len(self.names) >= total and bool(self.names))
+        return self.alone > 1
 
 
 def check_names(
@@ -114,7 +117,8 @@ def check_names(
 
 
 def check_known(first_rows: Mapping[str, int], label_space: LabelSpace, origins: Sequence[str], where: str) -> None:
-    """
+    """Check that the label space has every label that a row names.
+
     Args:
         first_rows: name of a label -> the row that names it first.
         where: where the labels are listed, for the message.
@@ -155,7 +159,7 @@ def _separators(source: str, names: Sequence[str], place: Callable[[str], str], 
                 if separator != ";"
                 else f"{text}: separate the names with ?separator=;."
             )
-        if composites.may_be_lists():
+        if composites.may_be_lists(len(names)):
             text = _example(source, composites.names, names, f"contain {shown}", place)
             warnings.append(f"{text}: if these are several labels, use {separator_option(separator)}")
     return warnings

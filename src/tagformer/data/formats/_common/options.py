@@ -106,4 +106,6 @@ def not_used(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
     if not columns:
         return ()
     count = "1 column is" if len(columns) == 1 else f"{len(columns)} columns are"
-    return (f"{file}: {count} not used: {', '.join(columns[:10])}{', ...' * (len(columns) > 10)}",)
+    return (
+        f"{file}: {count} not used: {', '.join(column[:60] for column in columns[:10])}{', ...' * (len(columns) > 10)}",
+    )

@@ -206,7 +206,7 @@ def _notes(file: Path, row_numbers: Sequence[str], unused: Sequence[str]) -> tup
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return ", ".join(name[:60] for name in names[:most]) + (", ..." if len(names) > most else "")
 
 
 def find_path_column(names: Sequence[str], requested: str | None) -> bool:
