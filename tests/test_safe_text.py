@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tagformer.data import load_dataset
-from tagformer.data.formats.csv import join_tags
+from tagformer.data.formats._common.cells import join_tags
 from tagformer.safe_text import data_cell, original_cell, printable, spreadsheet_cell
 
 STARTS = ("=", "+", "-", "@", "\t", "\r")

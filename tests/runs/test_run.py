@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 
 from tagformer import Tagger
 from tagformer.errors import TagformerError
-from tagformer.runs.run import write_weights
+from tagformer.labels import LabelSpace
+from tagformer.recipes import Recipe
+from tagformer.runs.run import write_labels, write_weights
 
 
 @pytest.mark.parametrize(
@@ -44,9 +46,12 @@ def test_a_damaged_run_is_reported_with_its_file(
         Tagger.load(run)
 
 
-def test_tensors_that_share_memory_are_written_in_full(tmp_path: Path) -> None:
+def test_tensors_that_share_memory_are_written_in_full(tmp_path: Path, small_recipe: Callable[..., Recipe]) -> None:
+    recipe = small_recipe()
     memory = torch.arange(6.0).reshape(3, 2)
     state = {"tied": memory, "alias": memory, "part": memory[1:], "turned": memory.t(), "alone": torch.ones(2)}
+    recipe.save(tmp_path / "recipe.yaml")
+    write_labels(tmp_path, LabelSpace(("dog",)))
     write_weights(tmp_path, state)
     written = load_file(tmp_path / "model.safetensors")
     assert written.keys() == state.keys()

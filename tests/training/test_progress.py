@@ -38,6 +38,6 @@ def test_one_logger_may_be_a_word_and_one_that_is_not_installed_is_named(
     def missing(**options: object) -> None:
         raise ModuleNotFoundError("wandb")
 
-    monkeypatch.setattr(sys.modules["tagformer.training.fit"], "WandbLogger", missing)
+    monkeypatch.setattr(sys.modules["tagformer.training.train"], "WandbLogger", missing)
     with pytest.raises(TagformerError, match="the wandb logger is not installed: pip install wandb"):
         fit(small_recipe("training.loggers=wandb"), tmp_path / "run")

@@ -23,6 +23,14 @@ def main() -> None:
 
     The current folder is added to the Python path, at the end, so that ``my_module:MyModel`` is found there and an
     installed package of the same name is still preferred.
+
+    >>> import sys
+    >>> from tagformer.cli import main
+    >>> sys.argv = ["tagformer", "--version"]
+    >>> main()
+    Traceback (most recent call last):
+        ...
+    SystemExit: 0
     """
     with suppress(FileNotFoundError):  # the current folder was removed
         if not {"", str(Path.cwd())} & set(sys.path):

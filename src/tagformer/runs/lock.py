@@ -20,7 +20,7 @@ from tagformer.files import check_output_folder, disk_errors
 
 try:
     import fcntl
-except ImportError:  # Windows: two processes that start in the same millisecond are not told apart
+except ImportError:  # Windows: two processes that start in the same millisecond look like one
     fcntl = None  # type: ignore[assignment]
 
 LOCK = "training.lock"

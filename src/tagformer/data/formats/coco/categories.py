@@ -10,6 +10,7 @@ from typing import Any
 
 from tagformer.data.formats.coco.json_file import by_id, text_of
 from tagformer.errors import TagformerError
+from tagformer.labels.names import plain_name
 from tagformer.labels.space import LabelSpace
 
 
@@ -21,8 +22,7 @@ class Categories:
         names: the labels' names, in the order of the categories' ids.
         columns: category id -> column of its label; categories of the same name share one. A category that was left out
             has no column.
-        warnings: a sentence on each name that several categories have, or that differs from another only in case or
-            spaces, and on categories that were left out.
+        warnings: a sentence on each name that several categories have, and on categories that were left out.
     """
 
     names: tuple[str, ...]
@@ -44,7 +44,7 @@ def read_categories(content: Mapping[str, Any], file: Path, left_out: Collection
     for id_ in sorted(entries, key=_order):
         name = text_of(entries[id_], "name", "category", file)
         if name not in left_out:
-            ids_of[name].append(id_)
+            ids_of[plain_name(name)].append(id_)
     try:
         names = LabelSpace(tuple(ids_of)).names
     except TagformerError as error:
@@ -58,7 +58,7 @@ def read_categories(content: Mapping[str, Any], file: Path, left_out: Collection
         if len(ids) > 1:
             numbers = f"{', '.join(map(str, ids[:-1]))} and {ids[-1]}"
             warnings.append(f"{file}: the categories {numbers} are all called '{name}' and are read as one label.")
-    return Categories(names, columns, (*warnings, *_similar(names, file)))
+    return Categories(names, columns, tuple(warnings))
 
 
 def unused_roots(content: Mapping[str, Any]) -> list[str]:
@@ -91,17 +91,3 @@ def _order(id_: Any) -> tuple[int, float, str]:
     if isinstance(id_, str) and not (id_.isdecimal() and id_.isascii() and len(id_) < 19):
         return 1, 0.0, id_
     return 0, float(id_), str(id_)
-
-
-def _similar(names: tuple[str, ...], file: Path) -> list[str]:
-    """A sentence for each two names that differ only in case or spaces."""
-    first: dict[str, str] = {}
-    warnings = []
-    for name in names:
-        similar = first.setdefault(" ".join(name.casefold().split()), name)
-        if similar != name:
-            warnings.append(
-                f"{file}: the categories '{similar}' and '{name}' differ only in case or spaces and are two labels: "
-                "rename one, if they mean the same."
-            )
-    return warnings

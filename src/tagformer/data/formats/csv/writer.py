@@ -21,7 +21,11 @@ OTHER_FORMATS = "write jsonl, parquet, coco or shards"
 
 
 class CsvWriter(Writer):
-    """Writes SPLIT.csv with the columns id, path and tags, or one column per label where tags are not enough."""
+    """Writes SPLIT.csv with the columns id, path and tags, or one column per label where tags are not enough.
+
+    >>> CsvWriter.files("train")
+    ('train.csv',)
+    """
 
     @classmethod
     def files(cls, split: str) -> tuple[str, ...]:
