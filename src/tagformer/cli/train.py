@@ -217,7 +217,7 @@ def _finish(fitted: Fitted) -> None:
     figures = f"mAP {percent(evaluation.regular.mAP)} on the {data.split} split"
     echo(f"{figures}; label frequencies alone give {percent(baseline)}.")
     if len(fitted.val) and data.split != "val":
-        echo("The val mAP of the epochs is that of other images, on which the epoch was chosen.")
+        echo("The val mAP of each epoch is measured on the validation images, by which the best epoch was chosen.")
     if len(fitted.val):
         advise_tuning(run, evaluation)
     _warn_of_rare_labels(fitted.train)
