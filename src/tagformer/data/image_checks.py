@@ -11,11 +11,11 @@ from pathlib import Path
 from tagformer.data.copies import Copies, Place
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.errors import BadImageError
+from tagformer.images.encoding import PROBE
 from tagformer.images.reading import open_picture
 from tagformer.images.source import ImageSource, Rendered
 
 TINY = 32  # an image is tiny if its shorter side has fewer pixels
-SCALE = 1 / 8  # decoding at any scale finds a broken JPEG, and this one is the fastest
 CHUNK = 4096  # images that are submitted to the threads at once
 
 
@@ -80,7 +80,7 @@ def _inspect(source: ImageSource) -> tuple[int, bytes] | str:
     """(shorter side, hash of the file), or a sentence on why the image cannot be read."""
     try:
         picture = open_picture(source)
-        pixels = picture.pixels(SCALE)
+        pixels = picture.pixels(PROBE)
     except BadImageError as error:
         return str(error)
     if isinstance(source, Rendered):
