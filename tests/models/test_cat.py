@@ -58,7 +58,7 @@ def test_the_classifiers_read_standardised_maxima() -> None:
         expected = expected + standard @ classifier.weight.T
     torch.testing.assert_close(model.decode(pooled).logits, expected, rtol=1e-4, atol=1e-4)
     total = torch.zeros(6, 16, 16)
-    for number, level in enumerate(model.maps(images)):
+    for number, level in enumerate(model.pyramid_levels(model.backbone(images))):
         weight = model.classifiers[number].weight[2] / (variances[number] + 1e-5).sqrt()
         heat = torch.einsum("c,bchw->bhw", weight, level).unsqueeze(1)
         total += torch.nn.functional.interpolate(heat, size=(16, 16), mode="bilinear")[:, 0]
@@ -77,7 +77,7 @@ def test_every_row_of_table_3_is_an_option(row: str) -> None:
     images = torch.randn(2, 3, 32, 32)
     assert model(images).logits.shape == (2, LABELS)
     if isinstance(model, FPN):
-        sizes = [tuple(level.shape) for level in model.maps(images)]
+        sizes = [tuple(level.shape) for level in model.pyramid_levels(model.backbone(images))]
         assert sizes == [(2, 16, 16, 16), (2, 16, 8, 8), (2, 16, 4, 4)][-model.levels :]
         assert model.levels == (1 if row == "CAT w/o CLF" else 3)
     if isinstance(model, CAT):
@@ -98,7 +98,9 @@ def test_without_clf_only_the_coarsest_level_is_classified() -> None:
             and not name.startswith(("pyramid.inner_blocks.1", "pyramid.layer_blocks.0", "pyramid.layer_blocks.1"))
         }
     )
-    assert torch.allclose(alone.maps(images)[0], model.maps(images)[-1], atol=1e-6)
+    assert torch.allclose(
+        alone.pyramid_levels(alone.backbone(images))[0], model.pyramid_levels(model.backbone(images))[-1], atol=1e-6
+    )
 
 
 def test_the_full_size_model_has_the_layers_of_the_paper() -> None:

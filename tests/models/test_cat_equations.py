@@ -88,13 +88,13 @@ def test_the_whole_model_is_its_equations(norm_first: bool) -> None:
     assert isinstance(model, CAT)
     randomise(model.long_range_dependencies)
     randomise(model.cross_layer_fusion)
-    p3, p4, p5 = map(tokens, FPN.maps(model, pictures))
+    p3, p4, p5 = map(tokens, FPN.pyramid_levels(model, model.backbone(pictures)))
     for layer in model.long_range_dependencies:
         p5 = from_equations(layer, 4, p5, p5)
     refined = [p5]
     for layer, level in zip(model.cross_layer_fusion, (p4, p3), strict=True):
         refined.append(from_equations(layer, 4, refined[-1].amax(dim=1, keepdim=True), level))
-    for level, expected in zip(model.maps(pictures), reversed(refined), strict=True):
+    for level, expected in zip(model.pyramid_levels(model.backbone(pictures)), reversed(refined), strict=True):
         assert torch.allclose(tokens(level), expected, atol=1e-4)
     pooled = [level.amax(dim=1) for level in reversed(refined)]
     weights = [classifier.weight.double() for classifier in model.classifiers]

@@ -66,7 +66,7 @@ def test_feedback_propagation_shows_the_model_s_own_maps() -> None:
 @torch.no_grad()
 def test_the_map_of_a_single_level_is_its_classifier_at_every_position(name: str, single: dict[str, object]) -> None:
     model = small(name, **single, standardise=False)
-    finest = model.maps(images())[0]  # type: ignore[operator]
+    finest = model.pyramid_levels(model.backbone(images()))[0]  # type: ignore[operator]
     weight = model.classifiers[0].weight  # type: ignore[index,union-attr]
     found = model.heat_maps(images(), [3, 1])
     for row, column in ((0, 0), (1, 3)):

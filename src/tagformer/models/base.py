@@ -67,8 +67,9 @@ class MultiLabelModel(nn.Module):
     Whatever asks for many predictions per image (clicking labels, a curve over 0, 25, 50 and 75 % known labels) encodes
     the image once and decodes many times.
 
-    A subclass implements `encode` and `decode`. Its constructor takes the label space and the backbone; the further
-    arguments are the options of the model, which need defaults and type hints.
+    A subclass implements `encode_maps` and `decode`, or `encode` instead of the first where the features are not
+    computed from the feature maps alone. Its constructor takes the label space and the backbone; the further arguments
+    are the options of the model, which need defaults and type hints.
 
     Attributes:
         label_space: the L labels.
@@ -76,6 +77,7 @@ class MultiLabelModel(nn.Module):
             ``std``.
         uses_known: whether the logits depend on `known`.
         uses_image: whether `encode` reads the images; if not, no image file is opened.
+        maps_read: how many feature maps `encode_maps` reads, counted from the coarsest.
         head_prefixes: prefixes of the names of weights that belong to single labels; `train --init` does not copy them.
         default_backbone: name of the backbone if none is given.
 
@@ -83,8 +85,8 @@ class MultiLabelModel(nn.Module):
     ...     def __init__(self, label_space: LabelSpace, backbone: Backbone) -> None:
     ...         super().__init__(label_space, backbone)
     ...         self.classifier = nn.Linear(backbone.channels[-1], len(label_space))
-    ...     def encode(self, images: Tensor) -> Tensor:
-    ...         return self.backbone(images)[-1].amax(dim=(2, 3))
+    ...     def encode_maps(self, maps: Sequence[Tensor]) -> Tensor:
+    ...         return maps[-1].amax(dim=(2, 3))
     ...     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
     ...         return ModelOutput(self.classifier(features))
     >>> from tagformer.backbones import create_backbone
@@ -97,6 +99,7 @@ class MultiLabelModel(nn.Module):
     head_prefixes: ClassVar[tuple[str, ...]] = ()
     uses_known: ClassVar[bool] = False
     uses_image: bool = True
+    maps_read: int = 1
 
     def __init__(self, label_space: LabelSpace, backbone: Backbone) -> None:
         super().__init__()
@@ -105,7 +108,24 @@ class MultiLabelModel(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to features, a tensor (B, ...)."""
+        return self.encode_maps(self.backbone(images))
+
+    def encode_maps(self, maps: Sequence[Tensor]) -> Tensor:
+        """The rest of `encode` after the backbone, so that a frozen backbone need see each image only once.
+
+        Args:
+            maps: the feature maps of the backbone from fine to coarse, each (B, C, h, w); at least the last
+                `maps_read` of them.
+
+        Returns:
+            Features (B, ...).
+        """
         raise NotImplementedError
+
+    @property
+    def encodes_maps(self) -> bool:
+        """Whether the features depend on the images only through the feature maps, so `encode_maps` can be used."""
+        return self.uses_image and type(self).encode_maps is not MultiLabelModel.encode_maps
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
         """Features of `encode` and known labels to logits (B, L).

@@ -7,6 +7,8 @@ and 5 have lost the value term, Eq. 3 the plus sign, and Eq. 5 its operation PM;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -56,7 +58,7 @@ class CAT(FPN):
     >>> import torch
     >>> from tagformer import create_model
     >>> model = create_model("cat", labels=5, backbone="tiny", width=16)
-    >>> [tuple(level.shape) for level in model.maps(torch.zeros(1, 3, 64, 64))]
+    >>> [tuple(level.shape) for level in model.pyramid_levels(model.backbone(torch.zeros(1, 3, 64, 64)))]
     [(1, 16, 32, 32), (1, 16, 16, 16), (1, 16, 8, 8)]
     """
 
@@ -87,16 +89,16 @@ class CAT(FPN):
             CrossLayerFusion(*sizes, norm_first, attention) for _ in range(self.levels - 1)
         )
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The refined levels of the images.
+    def pyramid_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The refined levels of the pyramid.
 
         Args:
-            images: normalised (B, 3, H, W).
+            maps: the feature maps of the backbone, from fine to coarse.
 
         Returns:
             P_r3, P_r4, P_r5, each (B, C, h, w), from fine to coarse; without `clf` P_r5 only.
         """
-        *finer_levels, p5 = super().maps(images)  # P3, P4, P5, each (B, C, h, w)
+        *finer_levels, p5 = super().pyramid_levels(maps)  # P3, P4, P5, each (B, C, h, w)
 
         tokens = to_tokens(p5)  # (B, h * w, C)
         for layer in self.long_range_dependencies:  # Eqs. 1 to 3

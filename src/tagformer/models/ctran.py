@@ -124,7 +124,11 @@ class CTran(MultiLabelModel):
         """Image feature embeddings: images (B, 3, H, W) to the tokens z_1, .. z_h*w (B, h * w, d)."""
         if not self.uses_image:
             return images.new_zeros(len(images), 0, self.label_embedding.embedding_dim)
-        return self.image_tokens(self.backbone(images)[-1])
+        return super().encode(images)
+
+    def encode_maps(self, maps: Sequence[Tensor]) -> Tensor:
+        """The last map of the backbone (B, C, h, w) to image tokens (B, h * w, d)."""
+        return self.image_tokens(maps[-1])
 
     def image_tokens(self, last_map: Tensor) -> Tensor:
         """The last map of the backbone (B, C, h, w) to image tokens (B, h * w, d)."""

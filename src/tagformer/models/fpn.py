@@ -58,7 +58,7 @@ class FPN(MultiLabelModel):
                 f"a pyramid of {levels} levels cannot be built, because the backbone has only "
                 f"{len(backbone.channels)} feature maps: choose fewer levels or another backbone."
             )
-        self.levels = levels
+        self.levels = self.maps_read = levels
         self.pyramid = FeaturePyramidNetwork(list(backbone.channels[-levels:]), width)
         # The logits are summed, so one bias is enough: that of the first classifier.
         self.classifiers = nn.ModuleList(nn.Linear(width, len(label_space), bias=i == 0) for i in range(levels))
@@ -68,14 +68,14 @@ class FPN(MultiLabelModel):
     def output_bias(self) -> nn.Parameter:
         return self.classifiers[0].bias  # type: ignore[return-value]
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W) to the levels P3, P4, P5, each (B, C, h, w), from fine to coarse."""
-        features = self.backbone(images)[-self.levels :]
+    def pyramid_levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The maps of the backbone to the levels P3, P4, P5, each (B, C, h, w), from fine to coarse."""
+        features = maps[-self.levels :]
         return list(self.pyramid({str(level): feature for level, feature in enumerate(features)}).values())
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the maximum of each level over its positions (B, levels, C), from fine to coarse."""
-        return torch.stack([level.amax(dim=(2, 3)) for level in self.maps(images)], dim=1)
+    def encode_maps(self, maps: Sequence[Tensor]) -> Tensor:
+        """The maps of the backbone to the maximum of each level over its positions (B, levels, C)."""
+        return torch.stack([level.amax(dim=(2, 3)) for level in self.pyramid_levels(maps)], dim=1)
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
         """Pooled levels (B, levels, C) to logits (B, L), in float32; `known` changes nothing."""
@@ -90,7 +90,7 @@ class FPN(MultiLabelModel):
         The maps of the coarser levels are upsampled to the finest level, and the maps are summed, as the logits are.
         """
         total: Tensor | float = 0.0
-        levels = self.maps(images)
+        levels = self.pyramid_levels(self.backbone(images))
         for level, classifier, standard in zip(levels, self.classifiers, self.standards, strict=True):
             weight: Tensor = classifier.weight[list(labels)]  # type: ignore[index]
             if isinstance(standard, Standardised):

@@ -36,9 +36,9 @@ class Linear(MultiLabelModel):
     def output_bias(self) -> nn.Parameter:
         return self.classifier.bias
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to pooled features (B, C)."""
-        return self.backbone(images)[-1].mean(dim=(2, 3))
+    def encode_maps(self, maps: Sequence[Tensor]) -> Tensor:
+        """The last map (B, C, h, w) to pooled features (B, C)."""
+        return maps[-1].mean(dim=(2, 3))
 
     def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
         """Pooled features (B, C) to logits (B, L), in float32; `known` changes nothing."""
