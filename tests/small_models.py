@@ -9,7 +9,14 @@ from tagformer.labels import UNKNOWN, LabelSpace
 from tagformer.models import MultiLabelModel, create_model
 
 LABELS = 4
-SMALL = {"cat": {"width": 16, "heads": 2}, "ctran": {"width": 16}, "fpn": {"width": 16}, "linear": {}, "mltr": {}}
+SMALL = {
+    "cat": {"width": 16, "heads": 2},
+    "csra": {},
+    "ctran": {"width": 16},
+    "fpn": {"width": 16},
+    "linear": {},
+    "mltr": {},
+}
 
 
 def small(name: str, labels: int | LabelSpace = LABELS, seed: int = 0, **options: object) -> MultiLabelModel:

@@ -2,6 +2,7 @@ from .base import ModelOutput as ModelOutput
 from .base import MultiLabelModel as MultiLabelModel
 from .cat import CAT as CAT
 from .checkpoints import convert_checkpoint as convert_checkpoint
+from .csra import CSRA as CSRA
 from .ctran import CTran as CTran
 from .feedback import FeedbackPropagation as FeedbackPropagation
 from .fpn import FPN as FPN

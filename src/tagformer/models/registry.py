@@ -18,20 +18,28 @@ from tagformer.extensions import is_reference, load_reference, meant_reference, 
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.cat import CAT
+from tagformer.models.csra import CSRA
 from tagformer.models.ctran import CTran
 from tagformer.models.fpn import FPN
 from tagformer.models.linear import Linear
 from tagformer.models.mltr import MlTr
 from tagformer.models.renamed import current_options
 
-MODELS: dict[str, type[MultiLabelModel]] = {"cat": CAT, "ctran": CTran, "fpn": FPN, "linear": Linear, "mltr": MlTr}
+MODELS: dict[str, type[MultiLabelModel]] = {
+    "cat": CAT,
+    "csra": CSRA,
+    "ctran": CTran,
+    "fpn": FPN,
+    "linear": Linear,
+    "mltr": MlTr,
+}
 
 
 def list_models() -> list[str]:
     """The names of the built-in models.
 
     >>> list_models()
-    ['cat', 'ctran', 'fpn', 'linear', 'mltr']
+    ['cat', 'csra', 'ctran', 'fpn', 'linear', 'mltr']
     """
     return sorted(MODELS)
 
