@@ -15,7 +15,9 @@ SMALL = {
     "ctran": {"width": 16},
     "fpn": {"width": 16},
     "linear": {},
+    "ml_decoder": {"width": 16, "heads": 2, "feedforward": 24},
     "mltr": {},
+    "query2label": {"width": 16, "heads": 2},
 }
 
 

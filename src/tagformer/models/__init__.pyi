@@ -7,7 +7,9 @@ from .ctran import CTran as CTran
 from .feedback import FeedbackPropagation as FeedbackPropagation
 from .fpn import FPN as FPN
 from .linear import Linear as Linear
+from .ml_decoder import MLDecoder as MLDecoder
 from .mltr import MlTr as MlTr
+from .query2label import Query2Label as Query2Label
 from .registry import MODELS as MODELS
 from .registry import create_model as create_model
 from .registry import list_models as list_models

@@ -132,11 +132,47 @@ def _linear(tokens: Tensor, weight: Tensor, bias: Tensor, shared: int) -> Tensor
     return torch.cat([F.linear(tokens[:, :-shared], weight, bias), projected], dim=1)
 
 
-def sine_positions(height: int, width: int, channels: int, device: torch.device | None = None) -> Tensor:
+class AttentionLayer(nn.Module):
+    """A post-norm transformer layer whose query, key and value differ (Vaswani et al. 2017).
+
+    x = LN(x + MHA(query, key, value)), then LN(x + FFN(x)). It is the encoder layer of networks that add positions to
+    query and key only, and the part of a decoder layer that reads the image. Arguments: as of `EncoderLayer`.
+
+    >>> layer = AttentionLayer(width=8, heads=2, feedforward=16, dropout=0.0)
+    >>> labels, image = torch.zeros(1, 3, 8), torch.zeros(1, 49, 8)
+    >>> layer(labels, labels, image, image).shape
+    torch.Size([1, 3, 8])
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.attention_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, feedforward), nn.ReLU(), nn.Dropout(dropout), nn.Linear(feedforward, width)
+        )
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Tokens x and their queries (B, Q, d), keys and values (B, T, d), to (B, Q, d)."""
+        attended = self.attention(query, key, value, need_weights=False)[0]
+        tokens = self.attention_norm(tokens + self.dropout(attended))
+        return self.feed_forward_norm(tokens + self.dropout(self.feed_forward(tokens)))
+
+    def attention_weights(self, query: Tensor, key: Tensor) -> Tensor:
+        """The attention of queries (B, Q, d) to keys (B, T, d), the mean over the heads: (B, Q, T); rows sum to 1."""
+        return self.attention(query, key, key)[1]
+
+
+def sine_positions(
+    height: int, width: int, channels: int, device: torch.device | None = None, normalised: bool = False
+) -> Tensor:
     """Fixed sines and cosines of row and column, (height * width, channels); Vaswani et al. 2017, in two dimensions.
 
     The first half of the channels encodes the row, the second half the column, each at wavelengths from 2 pi to
-    20,000 pi positions.
+    20,000 pi positions. If `normalised`, the positions 1, 2, .. are scaled so that the last is 2 pi, whatever the size
+    of the image (Carion et al., DETR, ECCV 2020).
 
     Raises:
         ValueError: the number of channels is not a multiple of 4.
@@ -149,7 +185,10 @@ def sine_positions(height: int, width: int, channels: int, device: torch.device 
     rates = torch.exp(torch.arange(0, channels // 2, 2, device=device) * (-math.log(10_000) / (channels // 2)))
 
     def encoded(count: int) -> Tensor:
-        angles = torch.arange(count, device=device).unsqueeze(1) * rates  # (count, channels / 4)
+        places = torch.arange(count, device=device)
+        if normalised:
+            places = (places + 1) * (2 * math.pi / count)
+        angles = places.unsqueeze(1) * rates  # (count, channels / 4)
         return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)  # (count, channels / 2)
 
     rows = encoded(height).unsqueeze(1).expand(-1, width, -1)

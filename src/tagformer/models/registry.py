@@ -22,7 +22,9 @@ from tagformer.models.csra import CSRA
 from tagformer.models.ctran import CTran
 from tagformer.models.fpn import FPN
 from tagformer.models.linear import Linear
+from tagformer.models.ml_decoder import MLDecoder
 from tagformer.models.mltr import MlTr
+from tagformer.models.query2label import Query2Label
 from tagformer.models.renamed import current_options
 
 MODELS: dict[str, type[MultiLabelModel]] = {
@@ -31,7 +33,9 @@ MODELS: dict[str, type[MultiLabelModel]] = {
     "ctran": CTran,
     "fpn": FPN,
     "linear": Linear,
+    "ml_decoder": MLDecoder,
     "mltr": MlTr,
+    "query2label": Query2Label,
 }
 
 
@@ -39,7 +43,7 @@ def list_models() -> list[str]:
     """The names of the built-in models.
 
     >>> list_models()
-    ['cat', 'csra', 'ctran', 'fpn', 'linear', 'mltr']
+    ['cat', 'csra', 'ctran', 'fpn', 'linear', 'ml_decoder', 'mltr', 'query2label']
     """
     return sorted(MODELS)
 

@@ -65,6 +65,9 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         }
     elif model in ("cat", "fpn"):
         options = {"width": 512 if gpu else 128}  # the paper's 1024 takes forty times as long as the backbone
+    elif model in ("query2label", "ml_decoder"):
+        width = 512 if gpu else 256  # the papers' 2048 and 768 are for 80 to 9,600 labels on several GPUs
+        options = {"width": width, "feedforward": 2 * width}
     values = {
         "name": f"{model}-auto",
         "source": "chosen from the data by tagformer train",
