@@ -34,6 +34,10 @@ Feedback = Annotated[
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 Workers = Annotated[int, typer.Option(min=0, help="Loader processes.")]
 OnBadImage = Annotated[str, typer.Option(help="error or skip.")]
+CacheGb = Annotated[
+    float,
+    typer.Option(min=0, help="Room for remembered features of frozen networks, in GB; 0: remember nothing."),
+]
 
 LOW = 0.5  # below this share of mAP, CF1 suffers from the threshold
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import advise_tuning, console, echo, percent, print_scores, progress_bar
+from tagformer.cli.console import CacheGb, advise_tuning, console, echo, percent, print_scores, progress_bar
 from tagformer.errors import TagformerError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example optimizer.lr=1e-4.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     on_bad_image: Annotated[str | None, typer.Option(help="error (default) or skip.")] = None,
+    cache_gb: CacheGb = 20.0,
 ) -> None:
     """Train a tagger into a run folder."""
     from tagformer.training.prepare import Reporter
@@ -66,7 +67,8 @@ def train(
             overrides.append(f"model.init={init.expanduser().resolve()}")
         settings = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
         _describe(settings)
-    fitted = fit(settings, out, resume, Reporter(echo, _print_epoch, bars=console.is_terminal))
+    reporter = Reporter(echo, _print_epoch, bars=console.is_terminal, bar=progress_bar)
+    fitted = fit(settings, out, resume, reporter, cache_gb)
     if fitted.bad_images:
         echo(f"{len(fitted.bad_images)} bad images were left out, the first: {min(fitted.bad_images)}")
     _finish(fitted)
