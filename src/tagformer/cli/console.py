@@ -22,6 +22,7 @@ from tagformer.safe_text import printable
 if TYPE_CHECKING:
     from tagformer.evaluation.evaluate import Evaluation, GroupsPoint
     from tagformer.evaluation.run_evaluation import SplitOfRun
+    from tagformer.features.store import FeatureStore
     from tagformer.runs.run import Run
 
 # Options that several commands have.
@@ -76,6 +77,16 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=errors.is_terminal) as progress:
         yield Bar(progress, progress.add_task(printable(title), total=total))
+
+
+def feature_store(run: Run, cache_gb: float) -> FeatureStore | None:
+    """Where the features of a run's frozen backbone are remembered, shared with its training and with other runs.
+
+    None where its backbone was trained, so that no other run could use them, or where there is no room.
+    """
+    from tagformer.features.store import FeatureStore
+
+    return FeatureStore(limit_gb=cache_gb, message=echo) if cache_gb and run.recipe.remembers_features else None
 
 
 def split_to_score(run: Run, data: str | None, split: str | None, on_bad_image: str = "error") -> SplitOfRun:

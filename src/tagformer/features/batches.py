@@ -1,4 +1,4 @@
-"""Batches of remembered feature maps, and features of images, remembered or not."""
+"""Batches of remembered feature maps."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class MapBatch:
         ids: B ids.
         indices: B positions in the data set.
         bad: one sentence for each image that could not be read; such images are not among the B.
+
+    >>> maps, labels = (torch.zeros(1, 8, 4, 4, dtype=torch.float16),), torch.zeros(1, 2, dtype=torch.int8)
+    >>> len(MapBatch(maps, labels, ids=["a"], indices=[0], bad=[]).to("cpu"))
+    1
     """
 
     maps: tuple[Tensor, ...]

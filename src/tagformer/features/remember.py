@@ -51,7 +51,6 @@ def remember_features(
     on_bad_image: str = "error",
     device: torch.device | None = None,
     bars: Bars = no_bar,
-    message: Message = lambda line: None,
 ) -> RememberedFeatures:
     """The feature maps of every image in every view; only those are computed that are not in the store.
 
@@ -63,7 +62,8 @@ def remember_features(
         dataset: the images.
         preprocessing: how an image becomes the network's input.
         views: names, see `view_names`.
-        store: None: the default folder and bound.
+        store: where the features are remembered; its `message` gets the size that will be written, before anything is
+            computed. None: the default folder and bound.
         maps: how many feature maps, counted from the coarsest; see `MultiLabelModel.maps_read`.
         augmentation: options of `images.training_transform` for the random crops; None: `views.AUGMENTATION`.
         batch_size: images per batch.
@@ -71,7 +71,6 @@ def remember_features(
         on_bad_image: ``error`` or ``skip``.
         device: where the network runs; None: where the backbone is.
         bars: shows a progress bar with a title and a total, as `cli.console.progress_bar` does.
-        message: called with lines of text, among them the size that will be written.
 
     Raises:
         BadImageError: an image cannot be read, and `on_bad_image` is ``error``.
@@ -95,18 +94,20 @@ def remember_features(
     network = FrozenBackbone(backbone, preprocessing.size, maps, device or next(backbone.parameters()).device)
     augmentation = AUGMENTATION if augmentation is None else augmentation
     keys = [_key(network, preprocessing, view, augmentation) for view in views]
-    with store.open(keys, message) as banks:
-        work = [_View.open(view, bank, network.shapes, message) for view, bank in zip(views, banks, strict=True)]
+    with store.open(keys) as banks:
+        work = [_View.open(view, bank, network.shapes, store.message) for view, bank in zip(views, banks, strict=True)]
         for of_view in work:
             of_view.find_missing(digests)
-        _announce(store, work, len(dataset) - len(bad), network.shapes, message)
+        _announce(store, work, len(dataset) - len(bad), network.shapes)
         job = _Job(network, dataset, preprocessing, augmentation, digests, batch_size, workers, on_bad_image)
         missing = sum(len(of_view.missing) for of_view in work)
         if missing:
             with bars("Remembering features", missing) as bar:
                 job.run(work, bad, bar)
         if job.clipped:
-            message(f"{job.clipped:,} values of the features are beyond half precision, and are clipped to 65,504.")
+            store.message(
+                f"{job.clipped:,} values of the features are beyond half precision, and are clipped to 65,504."
+            )
     return RememberedFeatures(views, digests, [v.segments for v in work], network.shapes, bad, banks)
 
 
@@ -119,20 +120,18 @@ def _key(network: FrozenBackbone, preprocessing: Preprocessing, view: str, augme
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
 
 
-def _announce(
-    store: FeatureStore, work: Sequence[_View], images: int, shapes: Sequence[Shape], message: Message
-) -> None:
+def _announce(store: FeatureStore, work: Sequence[_View], images: int, shapes: Sequence[Shape]) -> None:
     """Make room for what is missing, and say how large it is."""
     size = sum(2 * channels * height * width for channels, height, width in shapes)
     missing = sum(len(of_view.missing) for of_view in work)
     if missing:
         removed = store.make_room(missing * size, [of_view.bank for of_view in work])
         if removed:
-            message(f"The oldest remembered features were removed to make room ({len(removed)} sets).")
+            store.message(f"The oldest remembered features were removed to make room ({len(removed)} sets).")
     views = f"{images:,} images x {len(work)} view{'s' if len(work) > 1 else ''}"
     total = size_text(images * len(work) * size)
     state = f"{size_text(missing * size)} to compute" if missing else "all there already"
-    message(f"{views}: {total} of remembered features, {state} (in {store.folder}).")
+    store.message(f"{views}: {total} of remembered features, {state} (in {store.folder}).")
 
 
 @dataclass

@@ -25,6 +25,10 @@ USED = "used"  # a file in each bank: who reads the bank holds a shared lock on 
 THEN = f"run the same command again, or name another folder in {VARIABLE}, or remember nothing with --cache-gb 0"
 
 
+def _ignore(line: str) -> None:
+    pass
+
+
 def default_folder() -> Path:
     """``features`` in the folder that the variable TAGFORMER_CACHE names, or in ``~/.cache/tagformer``."""
     base = os.environ.get(VARIABLE) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tagformer"
@@ -93,6 +97,7 @@ class FeatureStore:
         folder: None: `default_folder`.
         limit_gb: the most that all banks together may take, in 10^9 bytes; they never take more than half of the disk
             space that is not used otherwise.
+        message: called with lines of text on what is computed, removed or waited for.
 
     >>> from pathlib import Path
     >>> from tagformer.features import FeatureStore
@@ -101,9 +106,12 @@ class FeatureStore:
     ('cache', [])
     """
 
-    def __init__(self, folder: Path | None = None, limit_gb: float = DEFAULT_GB) -> None:
+    def __init__(
+        self, folder: Path | None = None, limit_gb: float = DEFAULT_GB, message: Callable[[str], None] = _ignore
+    ) -> None:
         self.folder = folder or default_folder()
         self.limit_gb = limit_gb
+        self.message = message
 
     def bank(self, key: str) -> Bank:
         """The bank of a key; its folder may not exist yet."""
@@ -118,7 +126,7 @@ class FeatureStore:
         return [self.bank(key) for _, key in sorted(found)]
 
     @contextmanager
-    def open(self, keys: Sequence[str], message: Callable[[str], None]) -> Iterator[list[Bank]]:
+    def open(self, keys: Sequence[str]) -> Iterator[list[Bank]]:
         """Hold the right to write banks; where another process has it, say so and wait.
 
         Raises:
@@ -129,7 +137,7 @@ class FeatureStore:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 for bank in banks.values():
-                    stack.enter_context(_waiting(bank.writing, message))
+                    stack.enter_context(_waiting(bank.writing, self.message))
                     bank.use()
             except OSError as error:
                 raise cannot_write(self.folder, error) from error

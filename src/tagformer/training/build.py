@@ -99,7 +99,9 @@ def _build_loaders(
     order = ClassAware(train) if data.sampling == "class_aware" else None
     batches = EpochBatches(len(train), data.batch_size, seed, order)
     if cache_gb and can_remember(prepared.recipe, model):
-        loaders = remembered_loaders(prepared, model, batches, FeatureStore(limit_gb=cache_gb), reporter)
+        loaders = remembered_loaders(
+            prepared, model, batches, FeatureStore(limit_gb=cache_gb, message=reporter.message), reporter
+        )
         if loaders is not None:
             return loaders
     transform = val_transform = None

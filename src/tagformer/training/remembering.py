@@ -38,7 +38,7 @@ def remembered_loaders(
         model: with the weights of its backbone, or with any where training goes on from a checkpoint, which has them.
         batches: the order of training.
         store: where features are remembered.
-        reporter: told what is computed.
+        reporter: shows how far they are.
 
     Returns:
         None where the features do not fit into the store; why is reported.
@@ -60,7 +60,6 @@ def remembered_loaders(
         "on_bad_image": data.on_bad_image,
         "device": default_device(),
         "bars": reporter.bar,
-        "message": reporter.message,
     }
     if image.crop is not None or image.crop_scale is not None:
         options["augmentation"] = {"crop": image.crop, "crop_scale": image.crop_scale, "flip": image.flip}
