@@ -15,3 +15,4 @@ def folder_with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Change to a folder of its own for each example."""
     shutil.copytree(STORED, tmp_path / "runs" / "mine")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TAGFORMER_CACHE", str(tmp_path / "cache"))

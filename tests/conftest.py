@@ -33,6 +33,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Remembered features go to a folder of this session, also those of commands in processes of their own."""
+    os.environ["TAGFORMER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def small_recipe() -> Callable[..., Recipe]:
     """A recipe that trains in a second; ``small_recipe("training.epochs=2", ...)`` overrides it."""

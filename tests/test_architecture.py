@@ -28,6 +28,7 @@ LAYERS = (
     ("backbones",),
     ("models",),
     ("data",),
+    ("features",),
     ("recipes",),
     ("runs",),
     ("evaluation",),

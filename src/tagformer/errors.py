@@ -3,6 +3,7 @@
 * TagformerError
   + BadImageError
   + CannotWriteError
+  + DoesNotFitError
   + TrainingInterruptedError
 
 Mistakes in the code that calls a function, such as tensors of different shapes, are a plain ``ValueError``.
@@ -16,6 +17,7 @@ from collections.abc import Iterable
 __all__ = [
     "BadImageError",
     "CannotWriteError",
+    "DoesNotFitError",
     "TagformerError",
     "TrainingInterruptedError",
     "check_choice",
@@ -48,6 +50,10 @@ class CannotWriteError(TagformerError):
     def __init__(self, path: object, reason: str, remedy: str, then: str = "run the same command again") -> None:
         super().__init__(f"cannot write {path} ({reason}): {remedy}, and {then}.")
         self.path, self.reason, self.remedy = path, reason, remedy
+
+
+class DoesNotFitError(TagformerError):
+    """Something would take more disk space than it may. The message says how much, and what to set."""
 
 
 class TrainingInterruptedError(TagformerError):

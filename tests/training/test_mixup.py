@@ -14,8 +14,9 @@ def test_mixup_is_the_weighted_sum_of_two_images() -> None:
     weights = []
     for seed in range(300):
         torch.manual_seed(seed)
-        mixed, partner, weight = mix(images, 0.4)
+        (mixed, halves), partner, weight = mix([images, images[:, :1] / 2], 0.4)
         torch.testing.assert_close(mixed, weight * images + (1 - weight) * images[partner])
+        torch.testing.assert_close(halves, mixed[:, :1] / 2)
         assert sorted(partner.tolist()) == list(range(6))
         weights.append(weight)
     assert torch.equal(images, before)

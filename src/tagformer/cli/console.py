@@ -22,6 +22,7 @@ from tagformer.safe_text import printable
 if TYPE_CHECKING:
     from tagformer.evaluation.evaluate import Evaluation, GroupsPoint
     from tagformer.evaluation.run_evaluation import SplitOfRun
+    from tagformer.features.store import FeatureStore
     from tagformer.runs.run import Run
 
 # Options that several commands have.
@@ -34,6 +35,10 @@ Feedback = Annotated[
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.")]
 Workers = Annotated[int, typer.Option(min=0, help="Loader processes.")]
 OnBadImage = Annotated[str, typer.Option(help="error or skip.")]
+CacheGb = Annotated[
+    float,
+    typer.Option(min=0, help="Room for remembered features of frozen networks, in GB; 0: remember nothing."),
+]
 
 LOW = 0.5  # below this share of mAP, CF1 suffers from the threshold
 
@@ -72,6 +77,16 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=errors.is_terminal) as progress:
         yield Bar(progress, progress.add_task(printable(title), total=total))
+
+
+def feature_store(run: Run, cache_gb: float) -> FeatureStore | None:
+    """Where the features of a run's frozen backbone are remembered, shared with its training and with other runs.
+
+    None where its backbone was trained, so that no other run could use them, or where there is no room.
+    """
+    from tagformer.features.store import FeatureStore
+
+    return FeatureStore(limit_gb=cache_gb, message=echo) if cache_gb and run.recipe.remembers_features else None
 
 
 def split_to_score(run: Run, data: str | None, split: str | None, on_bad_image: str = "error") -> SplitOfRun:

@@ -10,6 +10,7 @@ import typer
 
 from tagformer.cli.console import (
     BatchSize,
+    CacheGb,
     Data,
     Feedback,
     OnBadImage,
@@ -18,6 +19,7 @@ from tagformer.cli.console import (
     Workers,
     advise_tuning,
     echo,
+    feature_store,
     print_scores,
     progress_bar,
     split_to_score,
@@ -62,6 +64,7 @@ def evaluate(
     batch_size: BatchSize = 32,
     workers: Workers = 2,
     on_bad_image: OnBadImage = "error",
+    cache_gb: CacheGb = 20.0,
     out: Annotated[Path | None, typer.Option(help="Where to write the figures; RUN/metrics.json by default.")] = None,
 ) -> None:
     """Score a run on a data set, and write metrics.json."""
@@ -103,6 +106,7 @@ def evaluate(
         batch_size=batch_size,
         workers=workers,
         on_bad_image=on_bad_image,
+        store=feature_store(loaded, cache_gb),
     )
     with progress_bar("Evaluating", len(scored_split.dataset)) as bar:
         evaluation = evaluate_run(loaded, scored_split, options, reuse=False, feedback=feedback, progress=bar)

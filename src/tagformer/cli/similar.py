@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tagformer.cli.console import BatchSize, OnBadImage, RunFolder, Workers, echo, progress_bar, split_to_score
+from tagformer.cli.console import (
+    BatchSize,
+    CacheGb,
+    OnBadImage,
+    RunFolder,
+    Workers,
+    echo,
+    feature_store,
+    progress_bar,
+    split_to_score,
+)
 from tagformer.errors import check_choice
 from tagformer.safe_text import spreadsheet_cell
 
@@ -27,6 +37,7 @@ class Search:
         images: the images to find similar ones for.
         count: how many similar images for each.
         batch_size, workers, on_bad_image: of `similarity.embed`.
+        cache_gb: the room for remembered features.
     """
 
     images: list[Path]
@@ -34,6 +45,7 @@ class Search:
     batch_size: int
     workers: int
     on_bad_image: str
+    cache_gb: float
 
 
 @dataclass
@@ -64,6 +76,7 @@ def similar(
     batch_size: BatchSize = 32,
     workers: Workers = 2,
     on_bad_image: OnBadImage = "error",
+    cache_gb: CacheGb = 20.0,
 ) -> None:
     """Find the images most similar to some others, and draw which labels are similar.
 
@@ -77,7 +90,7 @@ def similar(
 
     check_choice("--on-bad-image", on_bad_image, ("error", "skip"))
     check_output_folder(out)
-    search, found = Search(images or [], count, batch_size, workers, on_bad_image), Found()
+    search, found = Search(images or [], count, batch_size, workers, on_bad_image, cache_gb), Found()
     for number, folder in enumerate(dict.fromkeys([run, *(beside or [])])):
         loaded = Run.load(folder)
         dataset = split_to_score(loaded, data, split, on_bad_image).dataset
@@ -105,6 +118,7 @@ def _search(search: Search, run: Run, dataset: MultiLabelDataset, number: int, f
             search.workers,
             search.on_bad_image,
             bar,
+            feature_store(run, search.cache_gb),
         )
     for place, (image, query) in enumerate(zip(search.images, queries, strict=True)):
         near = nearest(embedded, query, search.count)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tagformer.cli.console import (
     BatchSize,
+    CacheGb,
     Data,
     Feedback,
     OnBadImage,
@@ -19,6 +20,7 @@ from tagformer.cli.console import (
     Workers,
     console,
     echo,
+    feature_store,
     percent,
     progress_bar,
     split_to_score,
@@ -49,6 +51,7 @@ def simulate(
     batch_size: BatchSize = 32,
     workers: Workers = 2,
     on_bad_image: OnBadImage = "error",
+    cache_gb: CacheGb = 20.0,
 ) -> None:
     """Ask a simulated annotator about each image, in several orders, and draw how the figures rise with the answers."""
     from tagformer.files import check_output_folder
@@ -81,6 +84,7 @@ def simulate(
             batch_size=batch_size,
             workers=workers,
             on_bad_image=on_bad_image,
+            store=feature_store(loaded, cache_gb),
             progress=bar,
         )
     _print_table(simulation, selected)

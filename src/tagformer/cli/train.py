@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import advise_tuning, console, echo, percent, print_scores, progress_bar
+from tagformer.cli.console import (
+    CacheGb,
+    advise_tuning,
+    console,
+    echo,
+    feature_store,
+    percent,
+    print_scores,
+    progress_bar,
+)
 from tagformer.errors import TagformerError
 
 if TYPE_CHECKING:
@@ -42,6 +51,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example optimizer.lr=1e-4.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     on_bad_image: Annotated[str | None, typer.Option(help="error (default) or skip.")] = None,
+    cache_gb: CacheGb = 20.0,
 ) -> None:
     """Train a tagger into a run folder."""
     from tagformer.training.prepare import Reporter
@@ -66,10 +76,11 @@ def train(
             overrides.append(f"model.init={init.expanduser().resolve()}")
         settings = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
         _describe(settings)
-    fitted = fit(settings, out, resume, Reporter(echo, _print_epoch, bars=console.is_terminal))
+    reporter = Reporter(echo, _print_epoch, bars=console.is_terminal, bar=progress_bar)
+    fitted = fit(settings, out, resume, reporter, cache_gb)
     if fitted.bad_images:
         echo(f"{len(fitted.bad_images)} bad images were left out, the first: {min(fitted.bad_images)}")
-    _finish(fitted)
+    _finish(fitted, cache_gb)
 
 
 def _resumed(out: Path, given: list[str], on_bad_image: str | None) -> Recipe:
@@ -190,7 +201,7 @@ def _print_epoch(row: dict[str, Any]) -> None:
     echo(f"epoch {row['epoch']:>3}  step {row['step']:>6}  loss {row['loss']:.4f}  {validation}{row['seconds']:.0f} s")
 
 
-def _finish(fitted: Fitted) -> None:
+def _finish(fitted: Fitted, cache_gb: float) -> None:
     """Score the run on its test split (or validation), warn of rare labels, and print what to do next."""
     from tagformer.data.registry import Spec
     from tagformer.evaluation.options import EvaluationOptions
@@ -207,7 +218,10 @@ def _finish(fitted: Fitted) -> None:
         return
     data = load_split(run, on_bad_image=settings.on_bad_image)
     options = EvaluationOptions(
-        batch_size=settings.batch_size, workers=settings.workers, on_bad_image=settings.on_bad_image
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+        on_bad_image=settings.on_bad_image,
+        store=feature_store(run, cache_gb),
     )
     with progress_bar(f"Evaluating on {data.split}", len(data.dataset)) as bar:
         evaluation = evaluate_run(run, data, options, reuse=False, progress=bar)

@@ -10,12 +10,14 @@ from rich.table import Table
 
 from tagformer.cli.console import (
     BatchSize,
+    CacheGb,
     Data,
     OnBadImage,
     RunFolder,
     Workers,
     console,
     echo,
+    feature_store,
     percent,
     progress_bar,
     split_to_score,
@@ -39,6 +41,7 @@ def tune(
     batch_size: BatchSize = 32,
     workers: Workers = 2,
     on_bad_image: OnBadImage = "error",
+    cache_gb: CacheGb = 20.0,
 ) -> None:
     """Choose a threshold for each label and calibrate the probabilities, on held-out images; predict then uses them."""
     import torch
@@ -52,7 +55,12 @@ def tune(
     loaded = Run.load(run)
     scored_split = split_to_score(loaded, data, split, on_bad_image)
     with progress_bar("Evaluating", len(scored_split.dataset)) as bar:
-        options = EvaluationOptions(batch_size=batch_size, workers=workers, on_bad_image=on_bad_image)
+        options = EvaluationOptions(
+            batch_size=batch_size,
+            workers=workers,
+            on_bad_image=on_bad_image,
+            store=feature_store(loaded, cache_gb),
+        )
         evaluation = evaluate_run(loaded, scored_split, options, progress=bar)
     if len(evaluation.ids) < 2 * FEW:
         raise TagformerError(

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.loader.loader import evaluation_loader, raise_on_bad_images
 from tagformer.errors import TagformerError
 from tagformer.evaluation.options import EvaluationOptions
 from tagformer.evaluation.sweep import Collected, Sweep
+from tagformer.features.encoding import encoded_batches
 from tagformer.images.preprocessing import Preprocessing
 from tagformer.labels.space import LabelSpace
 from tagformer.metrics.groups import group_accuracy
@@ -195,19 +195,26 @@ def _run_sweep(
 ) -> tuple[list[str], list[int], list[str]]:
     """Encode every image once and decode it for the sweep; the ids, the rows, and the bad images' sentences."""
     options = sweep.options
-    device = next(model.parameters()).device
-    transform = preprocessing.transform if model.uses_image else None
     ids: list[str] = []
     rows: list[int] = []
     bad = list(dataset.left_out)
-    for batch in evaluation_loader(dataset, transform, options.batch_size, options.workers, device.type == "cuda"):
-        raise_on_bad_images(batch.bad, options.on_bad_image)
+    batches = encoded_batches(
+        model,
+        dataset,
+        preprocessing,
+        options.store,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        on_bad_image=options.on_bad_image,
+        progress=progress,
+    )
+    for batch, features in batches:
         bad += batch.bad
-        if not len(batch):
+        if features is None:
             continue
         ids += batch.ids
         rows += batch.indices
-        sweep.add(model, model.encode(preprocessing.normalise(batch.images.to(device))), batch)
+        sweep.add(model, features, batch)
         if progress:
             progress(len(ids) + len(bad) - len(dataset.left_out))
     return ids, rows, bad

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from tagformer.features.store import FeatureStore
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluationOptions:
@@ -25,6 +27,7 @@ class EvaluationOptions:
         batch_size: images per batch.
         workers: loader processes.
         on_bad_image: ``error`` or ``skip``.
+        store: where the maps of the backbone are remembered; None: each image is read and encoded.
 
     >>> from tagformer.evaluation import EvaluationOptions
     >>> options = EvaluationOptions(known_shares=(0, 0.25, 0.5, 0.75))
@@ -43,6 +46,7 @@ class EvaluationOptions:
     batch_size: int = 32
     workers: int = 2
     on_bad_image: str = "error"
+    store: FeatureStore | None = None
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.loader.loader import Batch
 from tagformer.evaluation.options import EvaluationOptions
+from tagformer.features.batches import MapBatch
 from tagformer.labels.masking import draw_groups, draw_known, draw_order
 from tagformer.labels.space import UNKNOWN, LabelSpace
 from tagformer.metrics.scores import Scores, evaluate
@@ -73,7 +74,7 @@ class Sweep:
     def _collected(self, settings: Iterable[Any]) -> dict[tuple[Any, int], Collected]:
         return {(setting, draw): Collected(self.targets) for setting in settings for draw in range(self.options.draws)}
 
-    def add(self, model: MultiLabelModel, features: Tensor, batch: Batch) -> None:
+    def add(self, model: MultiLabelModel, features: Tensor, batch: Batch | MapBatch) -> None:
         """Decode a batch's features under every set of known labels."""
         device = features.device
         extra = batch.labels.masked_fill(self.label_space.is_target, UNKNOWN)

@@ -39,7 +39,7 @@ class FeedbackPropagation(MultiLabelModel):
         nn.Module.__init__(self)
         self.model = model
         self.label_space, self.backbone = model.label_space, model.backbone
-        self.uses_image = model.uses_image
+        self.uses_image, self.maps_read = model.uses_image, model.maps_read
         self.steps, self.rate = steps, rate
 
     @property
@@ -49,6 +49,15 @@ class FeedbackPropagation(MultiLabelModel):
     def encode(self, images: Tensor) -> Tensor:
         """The features of the model."""
         return self.model.encode(images)
+
+    def encode_maps(self, maps: Sequence[Tensor]) -> Tensor:
+        """The features of the model, from the maps of its backbone."""
+        return self.model.encode_maps(maps)
+
+    @property
+    def encodes_maps(self) -> bool:
+        """Whether the features of the model depend on the feature maps alone."""
+        return self.model.encodes_maps
 
     def last_map(self, images: Tensor) -> Tensor:
         """The last map of the model."""

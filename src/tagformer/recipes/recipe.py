@@ -110,6 +110,12 @@ class Recipe(Section):
         return bool(self.model.options.get("image", True))
 
     @property
+    def remembers_features(self) -> bool:
+        """Whether the backbone is frozen, so that it need see each image only once per view."""
+        frozen = self.optimizer.backbone_lr_factor == 0
+        return frozen and self.uses_image and self.data.remembered_views > 0
+
+    @property
     def known_share_in_validation(self) -> float:
         """The share of the labels that is known in validation; a model without an image needs some."""
         if self.known.validation is not None:

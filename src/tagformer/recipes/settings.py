@@ -69,6 +69,9 @@ class DataSettings(Section):
     sampling: Literal["uniform", "class_aware"] = "uniform"  # class_aware: every label equally often
     workers: int = Field(2, ge=0)
     on_bad_image: Literal["error", "skip"] = "error"
+    # Where the whole backbone is frozen: how many views of each training image it sees, once for all epochs: as it is,
+    # mirrored, then random crops. 0: it sees every image in every epoch, with all of the recipe's augmentation.
+    remembered_views: int = Field(2, ge=0)
 
 
 class ImageSettings(Section):

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.loader.loader import evaluation_loader, raise_on_bad_images
 from tagformer.errors import TagformerError
+from tagformer.features.encoding import encoded_batches
+from tagformer.features.store import FeatureStore
 from tagformer.images.preprocessing import Preprocessing
 from tagformer.labels.space import PRESENT
 from tagformer.models.base import MultiLabelModel
@@ -39,6 +40,7 @@ def embed(
     workers: int = 2,
     on_bad_image: str = "error",
     progress: Callable[[int], None] | None = None,
+    store: FeatureStore | None = None,
 ) -> Embedded:
     """The model's `embed` of every image, scaled to length 1.
 
@@ -50,6 +52,7 @@ def embed(
         workers: loader processes.
         on_bad_image: ``error`` or ``skip``.
         progress: called with the number of images done.
+        store: where the maps of the backbone are remembered; None: each image is read and encoded.
 
     Raises:
         TagformerError: the model does not use images, or none of them can be read.
@@ -65,13 +68,21 @@ def embed(
     """
     if not model.uses_image:
         raise TagformerError("this model does not use images: it cannot compare them.")
-    device = next(model.parameters()).device
     features: list[Tensor] = []
     rows: list[int] = []
-    for batch in evaluation_loader(dataset, preprocessing.transform, batch_size, workers):
-        raise_on_bad_images(batch.bad, on_bad_image)
-        if len(batch):
-            embedded = model.embed(preprocessing.normalise(batch.images.to(device)))
+    batches = encoded_batches(
+        model,
+        dataset,
+        preprocessing,
+        store,
+        embed=True,
+        batch_size=batch_size,
+        workers=workers,
+        on_bad_image=on_bad_image,
+        progress=progress,
+    )
+    for batch, embedded in batches:
+        if embedded is not None:
             features.append(F.normalize(embedded.float()).cpu())
             rows += batch.indices
         if progress:

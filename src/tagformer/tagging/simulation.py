@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.loader.loader import Batch, evaluation_loader, raise_on_bad_images
+from tagformer.data.loader.loader import Batch
 from tagformer.errors import TagformerError
+from tagformer.features.batches import MapBatch
+from tagformer.features.encoding import encoded_batches
+from tagformer.features.store import FeatureStore
 from tagformer.images.preprocessing import Preprocessing
 from tagformer.labels.masking import draw_order
 from tagformer.labels.space import PRESENT, UNKNOWN
@@ -95,6 +98,7 @@ def simulate(
     batch_size: int = 32,
     workers: int = 2,
     on_bad_image: str = "error",
+    store: FeatureStore | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
     """Ask about the target labels of each image one after the other; the answers are its annotations.
@@ -114,6 +118,7 @@ def simulate(
         batch_size: images per batch.
         workers: loader processes.
         on_bad_image: ``error`` or ``skip``.
+        store: where the maps of the backbone are remembered; None: each image is read and encoded.
         progress: called with the number of images done, each counted once for every order and seed.
 
     Raises:
@@ -129,7 +134,6 @@ def simulate(
     3
     """
     _check_arguments(model, orders)
-    device = next(model.parameters()).device
     model.eval()
     targets = model.label_space.is_target
     runs = [
@@ -140,13 +144,11 @@ def simulate(
     logits: dict[tuple[str, int], list[Tensor]] = {run: [] for run in runs}
     labels: list[Tensor] = []
     annotator = _Annotator(model, questions, temperature, weights)
-    transform = preprocessing.transform if model.uses_image else None
+    loading: dict[str, Any] = {"batch_size": batch_size, "workers": workers, "on_bad_image": on_bad_image}
     done = 0
-    for batch in evaluation_loader(dataset, transform, batch_size, workers):
-        raise_on_bad_images(batch.bad, on_bad_image)
-        if not len(batch):
+    for batch, features in encoded_batches(model, dataset, preprocessing, store, **loading):
+        if features is None:
             continue
-        features = model.encode(preprocessing.normalise(batch.images.to(device)))
         labels.append(batch.labels[:, targets])
         for order, seed in runs:
             logits[order, seed].append(annotator.answer(features, batch, order, seed)[:, :, targets])
@@ -182,7 +184,7 @@ class _Annotator:
     temperature: float
     weights: Tensor | None
 
-    def answer(self, features: Tensor, batch: Batch, order: str, seed: int) -> Tensor:
+    def answer(self, features: Tensor, batch: Batch | MapBatch, order: str, seed: int) -> Tensor:
         """The logits (questions + 1, B, L) after 0, 1, 2, ... answers; those of answered labels are certain."""
         truth = batch.labels.to(features.device)
         known = torch.full_like(truth, UNKNOWN)

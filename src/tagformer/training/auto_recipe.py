@@ -16,6 +16,7 @@ from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.loader.loader import ImageItems
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.extensions import is_reference
+from tagformer.features.batches import RememberedItems
 from tagformer.images.reading import open_picture
 from tagformer.labels.space import UNKNOWN
 from tagformer.models.base import MultiLabelModel
@@ -128,30 +129,35 @@ def seconds_per_image(model: MultiLabelModel, items: ImageItems, size: int, batc
     On a CPU reading and training use the same cores, so the times are added; with a GPU the slower one counts.
 
     Args:
-        model: it is copied; the step is measured on images of zeros.
-        items: the training images.
+        model: it is copied; the step is measured on images of zeros, or on remembered features.
+        items: the training images, or their remembered features.
         size: pixels per side.
         batch_size: images per step.
     """
     began = time.monotonic()
     count = min(batch_size, len(items))
-    for index in range(count):
-        items[index]
+    read = [items[index] for index in range(count)]
     reading = (time.monotonic() - began) / count / (os.cpu_count() or 1)
 
     device = default_device()
     trial = copy.deepcopy(model).to(device).train()
-    images = torch.zeros(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    inputs = [torch.zeros(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)]
+    if remembered := isinstance(items, RememberedItems):
+        inputs = [array.float().to(device) for array in items.collate(read).maps]
+    images = len(inputs[0])
+    if not images:
+        return 0.0
     known = None
     if model.uses_known:
-        known = torch.full((batch_size, len(model.label_space)), UNKNOWN, dtype=torch.int8, device=device)
+        known = torch.full((images, len(model.label_space)), UNKNOWN, dtype=torch.int8, device=device)
     times = []
     with torch.random.fork_rng():
         for _ in range(3):
             began = time.monotonic()
-            loss = trial(images, known).logits.sum()
+            features = trial.encode_maps(inputs) if remembered else trial.encode(inputs[0])
+            loss = trial.decode(features, known).logits.sum()
             loss.backward()
             loss.item()  # waits for a GPU
             times.append(time.monotonic() - began)
-    step = min(times) / batch_size
+    step = min(times) / images
     return max(step, reading) if device.type == "cuda" else step + reading

@@ -12,12 +12,14 @@ from tagformer.backbones.base import has_folded_norms
 from tagformer.backbones.timm import TimmBackbone, padding_option
 from tagformer.data.loader.loader import ImageItems, ImageLoader, TrainingLoader, evaluation_loader
 from tagformer.data.loader.sampler import ClassAware, EpochBatches, derive_seed
+from tagformer.features.store import DEFAULT_GB, FeatureStore
 from tagformer.images.transforms import training_transform
 from tagformer.models.base import MultiLabelModel
 from tagformer.runs.run import model_from_recipe
 from tagformer.runs.warm_start import start_from_run
 from tagformer.training.module import TrainingModule
 from tagformer.training.prepare import Prepared, Reporter, save_settings
+from tagformer.training.remembering import can_remember, remembered_loaders
 from tagformer.training.trial import try_own_parts
 
 
@@ -35,8 +37,13 @@ class Built:
     val_loader: ImageLoader | None
 
 
-def build(prepared: Prepared, reporter: Reporter) -> Built:
+def build(prepared: Prepared, reporter: Reporter, cache_gb: float = DEFAULT_GB) -> Built:
     """Build everything that is trained, and save the completed settings in the run folder.
+
+    Args:
+        prepared: the settings and the data.
+        reporter: where to report progress.
+        cache_gb: the room for remembered features, see `fit`.
 
     Raises:
         TagformerError: an option that the model does not have, weights that do not fit, an own part that fails, or
@@ -46,7 +53,7 @@ def build(prepared: Prepared, reporter: Reporter) -> Built:
     torch.manual_seed(derive_seed(recipe.training.seed, "weights"))
     model = _build_model(prepared, reporter)
     _complete_settings(prepared, model, reporter)
-    loader, val_loader = _build_loaders(prepared, model)
+    loader, val_loader = _build_loaders(prepared, model, reporter, cache_gb)
     steps_per_epoch = math.ceil(len(loader) / recipe.training.accumulate)
     module = TrainingModule(model, recipe, steps_per_epoch)
     try_own_parts(module, prepared.train)
@@ -84,9 +91,19 @@ def _complete_settings(prepared: Prepared, model: MultiLabelModel, reporter: Rep
     image.mean, image.std = image.statistics(model.backbone)
 
 
-def _build_loaders(prepared: Prepared, model: MultiLabelModel) -> tuple[TrainingLoader, ImageLoader | None]:
+def _build_loaders(
+    prepared: Prepared, model: MultiLabelModel, reporter: Reporter, cache_gb: float
+) -> tuple[TrainingLoader, ImageLoader | None]:
     image, data, seed = prepared.recipe.image, prepared.recipe.data, prepared.recipe.training.seed
     train, pin_memory = prepared.train, torch.cuda.is_available()
+    order = ClassAware(train) if data.sampling == "class_aware" else None
+    batches = EpochBatches(len(train), data.batch_size, seed, order)
+    if cache_gb and can_remember(prepared.recipe, model):
+        loaders = remembered_loaders(
+            prepared, model, batches, FeatureStore(limit_gb=cache_gb, message=reporter.message), reporter
+        )
+        if loaders is not None:
+            return loaders
     transform = val_transform = None
     if prepared.recipe.uses_image:
         val_transform = image.preprocessing(model.backbone).transform
@@ -101,8 +118,6 @@ def _build_loaders(prepared: Prepared, model: MultiLabelModel) -> tuple[Training
             image.brightness,
             image.saturation,
         )
-    order = ClassAware(train) if data.sampling == "class_aware" else None
-    batches = EpochBatches(len(train), data.batch_size, seed, order)
     loader = TrainingLoader(ImageItems(train, transform, seed), batches, data.workers, pin_memory)
     if not len(prepared.val):
         return loader, None

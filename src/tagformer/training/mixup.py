@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from tagformer.labels.space import UNKNOWN
 
 
-def mix(images: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+def mix(inputs: Sequence[Tensor], alpha: float) -> tuple[list[Tensor], Tensor, float]:
     """Blend each image of a batch with another image of the batch.
 
     Args:
-        images: float (B, C, H, W); not changed.
+        inputs: the images, float (B, 3, H, W), or feature maps of them, each (B, C, h, w); not changed.
         alpha: the weight w is drawn from Beta(alpha, alpha), once per batch.
 
     Returns:
-        The mixed images w x + (1 - w) x[partner], the index of the partner of each image (B,), and the weight w. The
+        The mixed inputs w x + (1 - w) x[partner], the index of the partner of each image (B,), and the weight w. The
         loss is mixed with the same weights, which for binary cross-entropy equals the loss of the labels
         w y + (1 - w) y[partner].
 
-    >>> mixed, partner, weight = mix(torch.rand(4, 3, 8, 8), alpha=0.4)
+    >>> (mixed,), partner, weight = mix([torch.rand(4, 3, 8, 8)], alpha=0.4)
     >>> mixed.shape, partner.shape, 0 <= weight <= 1
     (torch.Size([4, 3, 8, 8]), torch.Size([4]), True)
     """
     weight = float(torch.distributions.Beta(alpha, alpha).sample())
-    partner = torch.randperm(len(images)).to(images.device)
-    return torch.lerp(images[partner], images, weight), partner, weight
+    partner = torch.randperm(len(inputs[0])).to(inputs[0].device)
+    return [torch.lerp(values[partner], values, weight) for values in inputs], partner, weight
 
 
 def agreed(labels: Tensor, partners: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from tagformer.backbones.base import batch_norms
 from tagformer.data.loader.loader import Batch, raise_on_bad_images
 from tagformer.data.loader.sampler import derive_seed
 from tagformer.errors import TagformerError
+from tagformer.features.batches import MapBatch
 from tagformer.labels.masking import draw_known, draw_order, extra_mask_training, label_mask_training, without_known
 from tagformer.labels.space import without_extra
 from tagformer.losses import count_loss, get_loss
@@ -66,24 +68,24 @@ class TrainingModule(LightningModule):
     def on_train_start(self) -> None:
         self.train()  # Lightning does not call it
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Batch | MapBatch, batch_idx: int) -> None:
         torch.manual_seed(derive_seed(self.recipe.training.seed, "step", self.current_epoch, batch_idx))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: Batch | MapBatch, batch_idx: int) -> Tensor | None:
         raise_on_bad_images(batch.bad, self.recipe.data.on_bad_image)
         self.bad_images.update(batch.bad)
         if not len(batch):
             return None
-        images, labels = self.normalised(batch), batch.labels
+        inputs, labels = self.inputs(batch), batch.labels
         weighted = [(1.0, labels)]
         if self.recipe.training.mixup is not None:
-            images, partner, weight = mix(images, self.recipe.training.mixup)
+            inputs, partner, weight = mix(inputs, self.recipe.training.mixup)
             weighted = [(weight, labels), (1 - weight, labels[partner])]
             labels = agreed(labels, labels[partner])
         known = None
         if self.model.uses_known and self.recipe.known.label_mask_training:
             known = self.draw_training_known(labels)
-        output = self.model(images, known)
+        output = self.model.decode(self.encoded(inputs, batch), known)
         loss = sum(weight * self.output_loss(output, mixed, known) for weight, mixed in weighted)
         assert isinstance(loss, Tensor)
         self._raise_if_diverged(loss)
@@ -112,10 +114,19 @@ class TrainingModule(LightningModule):
         groups = label_space.group_numbers if masking == "groups" else None
         return label_mask_training(labels, settings.min_unknown, groups=groups)
 
-    def normalised(self, batch: Batch) -> Tensor:
-        """The batch's images as the network's input; the next call writes to the same memory."""
+    def inputs(self, batch: Batch | MapBatch) -> list[Tensor]:
+        """The batch's images as the network's input, or its remembered feature maps, as float32.
+
+        The next call writes images to the same memory.
+        """
+        if isinstance(batch, MapBatch):
+            return [array.float() for array in batch.maps]
         self._images = self.preprocessing.normalise(batch.images, out=self._images)
-        return self._images
+        return [self._images]
+
+    def encoded(self, inputs: Sequence[Tensor], batch: Batch | MapBatch) -> Tensor:
+        """The model's features (B, ...) of what `inputs` gave for a batch."""
+        return self.model.encode_maps(inputs) if isinstance(batch, MapBatch) else self.model.encode(inputs[0])
 
     def targets(self, labels: Tensor, known: Tensor | None) -> Tensor:
         """The labels that are scored: neither known nor extra labels; the others are unknown (-1)."""
@@ -145,7 +156,7 @@ class TrainingModule(LightningModule):
             options = settings.model_dump(include={"gamma_negative", "gamma_positive", "margin"})
         return self.loss_function(logits, targets, reduction=reduction, **options)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch | MapBatch, batch_idx: int) -> None:
         raise_on_bad_images(batch.bad, self.recipe.data.on_bad_image)
         self.bad_images.update(batch.bad)
         if not len(batch):
@@ -155,7 +166,7 @@ class TrainingModule(LightningModule):
             order = draw_order(batch.ids, self.model.label_space)
             known, _ = draw_known(batch.labels.cpu(), order, self.recipe.known_share_in_validation, "unknown")
             known = known.to(self.device)
-        logits = self.model(self.normalised(batch), known).logits
+        logits = self.model.decode(self.encoded(self.inputs(batch), batch), known).logits
         self.validation.update(logits, self.targets(batch.labels, known), batch.ids)
 
     def on_validation_epoch_end(self) -> None:

@@ -15,6 +15,7 @@ from tagformer.data.load import load_dataset, load_training_data
 from tagformer.data.registry import Spec
 from tagformer.data.statistics import format_warnings, label_warnings, warning_line
 from tagformer.errors import TagformerError
+from tagformer.features.remember import Bars, no_bar
 from tagformer.files import check_output_folder, disk_errors
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.data_digest import DataDigest
@@ -35,6 +36,7 @@ class Reporter:
         message: called with lines of text.
         epoch: called with each row of the history.
         bars: show Lightning's rich progress bars.
+        bar: shows a progress bar of another step, with a title and a total.
 
     >>> from tagformer.training import Reporter
     >>> Reporter(message=print).message("96 images to train on")
@@ -44,6 +46,7 @@ class Reporter:
     message: Callable[[str], None] = _ignore
     epoch: Callable[[dict[str, Any]], None] = _ignore
     bars: bool = False
+    bar: Bars = no_bar
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.errors import CannotWriteError, TagformerError
+from tagformer.features.store import DEFAULT_GB
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.lock import run_lock
 from tagformer.runs.run import BEST, HISTORY, RECIPE, Run, write_weights
@@ -54,7 +55,13 @@ class Fitted:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def fit(recipe: Recipe, out: Path, resume: bool = False, reporter: Reporter | None = None) -> Fitted:
+def fit(
+    recipe: Recipe,
+    out: Path,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    cache_gb: float = DEFAULT_GB,
+) -> Fitted:
     """Train `recipe` into the run folder `out`.
 
     Args:
@@ -62,6 +69,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, reporter: Reporter | No
         out: the run folder to write.
         resume: go on from ``checkpoints/last.ckpt`` if there is one; the result is the same as without the break.
         reporter: where to report progress; None: nowhere.
+        cache_gb: the room for remembered features of frozen backbones, in 10^9 bytes; 0: nothing is remembered.
 
     Raises:
         TagformerError: the folder is in use, data or weights are missing, or training diverges.
@@ -80,7 +88,7 @@ def fit(recipe: Recipe, out: Path, resume: bool = False, reporter: Reporter | No
     try:
         with run_lock(out):
             prepared = prepare(recipe, out, resume, reporter)
-            built = build(prepared, reporter)
+            built = build(prepared, reporter, cache_gb)
             return train(prepared, built, reporter)
     except CannotWriteError as error:
         if not (out / RECIPE).is_file():
