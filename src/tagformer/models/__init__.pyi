@@ -4,6 +4,7 @@ from .cat import CAT as CAT
 from .checkpoints import convert_checkpoint as convert_checkpoint
 from .csra import CSRA as CSRA
 from .ctran import CTran as CTran
+from .evidence import Evidence as Evidence
 from .feedback import FeedbackPropagation as FeedbackPropagation
 from .fpn import FPN as FPN
 from .linear import Linear as Linear

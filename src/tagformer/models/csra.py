@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -64,7 +64,7 @@ class CSRA(MultiLabelModel):
     torch.Size([1, 5])
     """
 
-    head_prefixes = ("classifier_",)
+    head_prefixes: ClassVar[tuple[str, ...]] = ("classifier_",)
 
     def __init__(
         self,
@@ -110,13 +110,21 @@ class CSRA(MultiLabelModel):
 
     def encode_maps(self, maps: Sequence[Tensor]) -> Tensor:
         """The last map (B, C, h, w) to the features of its positions (B, h * w, C), standardised."""
-        return self.standardised(maps[-1].flatten(2).transpose(1, 2))
+        return self.position_features(maps[-1])
+
+    def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
+        """Features of positions (B, P, C) to logits (B, L), in float32; `known` changes nothing."""
+        return ModelOutput(self.residual_attention_logits(features))
+
+    def position_features(self, last_map: Tensor) -> Tensor:
+        """The last map (B, C, h, w) to the features of its positions (B, h * w, C), standardised."""
+        return self.standardised(last_map.flatten(2).transpose(1, 2))
 
     def position_logits(self, features: Tensor) -> Tensor:
         """The logits of every position, without the bias.
 
         Args:
-            features: of `encode` (B, P, C).
+            features: of `position_features` (B, P, C).
 
         Returns:
             (B, P, H, L) for H heads.
@@ -124,20 +132,20 @@ class CSRA(MultiLabelModel):
         weight = F.normalize(self.classifier_weight, dim=2) if self.normalise else self.classifier_weight
         return F.linear(features, weight.flatten(0, 1)).unflatten(2, weight.shape[:2])
 
-    def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
-        """Features of positions (B, P, C) to logits (B, L), in float32; `known` changes nothing."""
+    def residual_attention_logits(self, features: Tensor) -> Tensor:
+        """Features of positions (B, P, C) to the logits of all heads together (B, L), in float32."""
         with torch.autocast(features.device.type, enabled=False):
             heads = self.position_logits(features.float()).unbind(2)  # each (B, P, L)
             pooled = [residual_attention(s, t, self.weight) for s, t in zip(heads, self.temperatures, strict=True)]
             logits = torch.stack(pooled).sum(0)  # (B, L)
             if self.average:
                 logits = logits / (1 + self.weight)
-            return ModelOutput(logits if self.classifier_bias is None else logits + self.classifier_bias)
+            return logits if self.classifier_bias is None else logits + self.classifier_bias
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:
         """The logits of the labels at every position, without the bias, summed over the heads: (B, K, h, w)."""
         last_map = self.last_map(images)
-        logits = self.position_logits(self.encode_maps([last_map])).sum(2)  # (B, h * w, L)
+        logits = self.position_logits(self.position_features(last_map)).sum(2)  # (B, h * w, L)
         return logits[:, :, list(labels)].transpose(1, 2).unflatten(2, last_map.shape[2:])
 
 

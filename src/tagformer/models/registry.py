@@ -20,6 +20,7 @@ from tagformer.models.base import MultiLabelModel
 from tagformer.models.cat import CAT
 from tagformer.models.csra import CSRA
 from tagformer.models.ctran import CTran
+from tagformer.models.evidence import Evidence
 from tagformer.models.fpn import FPN
 from tagformer.models.linear import Linear
 from tagformer.models.ml_decoder import MLDecoder
@@ -31,6 +32,7 @@ MODELS: dict[str, type[MultiLabelModel]] = {
     "cat": CAT,
     "csra": CSRA,
     "ctran": CTran,
+    "evidence": Evidence,
     "fpn": FPN,
     "linear": Linear,
     "ml_decoder": MLDecoder,
@@ -43,7 +45,7 @@ def list_models() -> list[str]:
     """The names of the built-in models.
 
     >>> list_models()
-    ['cat', 'csra', 'ctran', 'fpn', 'linear', 'ml_decoder', 'mltr', 'query2label']
+    ['cat', 'csra', 'ctran', 'evidence', 'fpn', 'linear', 'ml_decoder', 'mltr', 'query2label']
     """
     return sorted(MODELS)
 

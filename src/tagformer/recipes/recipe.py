@@ -23,6 +23,7 @@ from tagformer.recipes.settings import (
     OptimizerSettings,
     ScheduleSettings,
     Section,
+    StageSettings,
     TrainingSettings,
 )
 
@@ -41,6 +42,7 @@ class Recipe(Section):
         sources: where single values come from, by dotted key (``optimizer.lr: "paper, section 4.1"``).
         figures: what the source reports for it, name -> value (``mAP, 0 % known: 85.1``).
         data, image, model, loss, known, optimizer, schedule, training: the settings, see `recipes.settings`.
+        stages: how training in stages is done; None: the whole model is trained at once.
 
     >>> from tagformer.recipes import Recipe
     >>> recipe = Recipe().overridden(["training.epochs=3", "model.backbone.name=resnet18"])
@@ -60,6 +62,7 @@ class Recipe(Section):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     training: TrainingSettings = TrainingSettings()
+    stages: StageSettings | None = None
 
     @model_validator(mode="before")
     @classmethod

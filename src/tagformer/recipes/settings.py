@@ -49,6 +49,7 @@ class ModelSettings(Section):
     backbone: BackboneSettings = BackboneSettings()
     options: dict[str, Any] = Field(default_factory=dict)
     init: str | None = None  # a run folder whose weights training starts from, without the heads
+    init_heads: bool = False  # with the heads; the run must have the same labels
     start_from_frequencies: bool = False  # set the logits' bias to the labels' frequencies before training
 
     @model_validator(mode="before")
@@ -162,6 +163,25 @@ class ScheduleSettings(Section):
     monitor: Literal["mAP", "loss"] = "mAP"  # plateau: the figure of the validation that must improve
     patience: int = Field(5, ge=0)  # plateau: epochs to wait for a better figure
     factor: float = Field(0.1, gt=0, lt=1)  # step and plateau: multiplies the learning rate
+
+
+class StageSettings(Section):
+    """Training in stages, for the model ``evidence``: a head, C-Tran on its evidence, then the whole network.
+
+    The last stage is ordinary training with the sections ``optimizer``, ``schedule`` and ``training``.
+    """
+
+    minutes: float | None = Field(None, gt=0)  # what the plan was made for
+    folds: int = Field(5, ge=2)  # an image's evidence is of a head that has not seen its fold; the first is held out
+    # Candidates, of which cross-validation chooses: the weight of the maximum, and weight decay.
+    weights: tuple[float, ...] = Field((0.0, 0.5, 0.9, 2.0), min_length=1)
+    decays: tuple[float, ...] = Field((0.05,), min_length=1)
+    head_epochs: int = Field(8, ge=1)
+    head_lr: float = Field(1e-3, gt=0)
+    evidence_epochs: int = Field(20, ge=0)  # 0: no encoder is trained
+    evidence_lr: float = Field(1e-3, gt=0)
+    cooccurrence: float = Field(0.1, ge=0)  # strength of the co-occurrence before the encoder is trained
+    finetune: bool = True  # train the whole network, if it is better then
 
 
 class TrainingSettings(Section):

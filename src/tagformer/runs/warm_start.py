@@ -11,17 +11,22 @@ from tagformer.runs.migration import with_current_names
 from tagformer.runs.run import Run
 
 
-def start_from_run(model: MultiLabelModel, folder: Path) -> int:
+def start_from_run(model: MultiLabelModel, folder: Path, heads: bool = False) -> int:
     """Load another run's weights: the whole backbone, and of the rest each weight with the same name and shape.
 
     The weights that belong to the labels (the model's `head_prefixes`) are not loaded, because the other run may have
     other labels. An MlTr may have been trained on images of another size.
 
+    Args:
+        model: changed in place.
+        folder: the other run.
+        heads: load the weights that belong to the labels too.
+
     Returns:
         How many weights were loaded.
 
     Raises:
-        TagformerError: not a run with weights, or one with another backbone.
+        TagformerError: not a run with weights, one with another backbone, or, with `heads`, one with other labels.
 
     >>> from tagformer.labels import LabelSpace
     >>> from tagformer.runs import Run, start_from_run
@@ -32,12 +37,14 @@ def start_from_run(model: MultiLabelModel, folder: Path) -> int:
     """
     run = Run.load(folder)
     current = model.state_dict()
-    heads = (model.head_prefixes,) if isinstance(model.head_prefixes, str) else tuple(model.head_prefixes)
+    if heads and run.label_space != model.label_space:
+        raise TagformerError(f"{folder} has other labels: start from it without its heads (model.init_heads=false).")
+    prefixes = (model.head_prefixes,) if isinstance(model.head_prefixes, str) else tuple(model.head_prefixes)
     state = with_current_names(run.state(), run.recipe.model.name, current)
     loaded = {
         name: resized(weight, current[name], name)
         for name, weight in state.items()
-        if name in current and not name.startswith(heads)
+        if name in current and (heads or not name.startswith(prefixes))
     }
     loaded = {name: weight for name, weight in loaded.items() if weight.shape == current[name].shape}
     if any(name.startswith("backbone.") and name not in loaded for name in current):

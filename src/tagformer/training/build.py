@@ -51,8 +51,8 @@ def build(prepared: Prepared, reporter: Reporter, cache_gb: float = DEFAULT_GB) 
     """
     recipe = prepared.recipe
     torch.manual_seed(derive_seed(recipe.training.seed, "weights"))
-    model = _build_model(prepared, reporter)
-    _complete_settings(prepared, model, reporter)
+    model = build_model(prepared, reporter)
+    complete_settings(prepared, model, reporter)
     loader, val_loader = _build_loaders(prepared, model, reporter, cache_gb)
     steps_per_epoch = math.ceil(len(loader) / recipe.training.accumulate)
     module = TrainingModule(model, recipe, steps_per_epoch)
@@ -61,7 +61,7 @@ def build(prepared: Prepared, reporter: Reporter, cache_gb: float = DEFAULT_GB) 
     return Built(module, loader, val_loader)
 
 
-def _build_model(prepared: Prepared, reporter: Reporter) -> MultiLabelModel:
+def build_model(prepared: Prepared, reporter: Reporter) -> MultiLabelModel:
     """The model with its first weights; where a checkpoint follows, with random ones."""
     settings, train = prepared.recipe.model, prepared.train
     fresh, init, backbone = prepared.fresh, settings.init, settings.backbone
@@ -69,14 +69,15 @@ def _build_model(prepared: Prepared, reporter: Reporter) -> MultiLabelModel:
         reporter.message(f"Fetching the pretrained weights of {backbone.name}, unless they are in the cache ...")
     model = model_from_recipe(prepared.recipe, train.label_space, load_weights=fresh and init is None)
     if fresh and init is not None:
-        loaded = start_from_run(model, Path(init))
-        reporter.message(f"{loaded / 1e6:.1f} M weights are those of {init}; the heads are new.")
+        loaded = start_from_run(model, Path(init), heads=settings.init_heads)
+        if not settings.init_heads:
+            reporter.message(f"{loaded / 1e6:.1f} M weights are those of {init}; the heads are new.")
     if settings.start_from_frequencies:
         model.start_from_frequencies(train.frequencies)
     return model
 
 
-def _complete_settings(prepared: Prepared, model: MultiLabelModel, reporter: Reporter) -> None:
+def complete_settings(prepared: Prepared, model: MultiLabelModel, reporter: Reporter) -> None:
     """Put into the recipe what follows from the backbone and its weights.
 
     These are frozen norms, the padding, and the images' mean and deviation.

@@ -1,0 +1,108 @@
+"""Training C-Tran's encoder on out-of-fold evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tagformer.labels.masking import label_mask_training, without_known
+from tagformer.losses import binary_cross_entropy
+from tagformer.models.evidence import Evidence
+
+WARMUP = 0.1  # share of the steps
+AVERAGE = 0.99  # decay of the averaged weights
+CLIP = 1.0  # largest norm of the gradient
+
+
+@dataclass(frozen=True)
+class EvidenceTraining:
+    """How the encoder is trained.
+
+    Attributes:
+        epochs: over the images; more where that gives fewer than `min_steps` steps.
+        batch_size: images per step.
+        lr: highest learning rate of AdamW with one cycle.
+        weight_decay: of the weights with two dimensions, except embeddings and co-occurrence.
+        min_unknown: of label mask training: at least this share of an image's labels is unknown.
+        cooccurrence: strength of the co-occurrence at the start.
+        min_steps: the least number of steps.
+        seed: of every draw.
+    """
+
+    epochs: int = 20
+    batch_size: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    min_unknown: float = 0.5
+    cooccurrence: float = 0.1
+    min_steps: int = 300
+    seed: int = 0
+
+    def steps(self, images: int) -> int:
+        """The number of steps for this many images."""
+        return max(self.min_steps, self.epochs * math.ceil(images / self.batch_size))
+
+
+def fit_evidence(
+    model: Evidence,
+    evidence_logits: Tensor,
+    labels: Tensor,
+    training: EvidenceTraining,
+    progress: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train the encoder of a model on out-of-fold evidence; its classifier and its backbone stay as they are.
+
+    Each step draws one view of each image and which labels are known (label mask training, C-Tran, section 3.3).
+
+    Args:
+        model: changed in place.
+        evidence_logits: out-of-fold logits (V, N, L) of V views of N images.
+        labels: int8 (N, L) in {1, 0, -1}.
+        training: the steps.
+        progress: called with the number of steps done.
+    """
+    count = len(labels)
+    model.start_from_cooccurrence(labels, training.cooccurrence)
+    model.standardise_evidence(evidence_logits.flatten(0, 1))
+    named = dict(model.encoder_parameters())
+    parameters = list(named.values())
+    averaged = [parameter.detach().clone() for parameter in parameters]
+    optimizer = torch.optim.AdamW(_groups(named, training.weight_decay), training.lr)
+    steps = training.steps(count)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=WARMUP)
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        order = torch.empty(0, dtype=torch.int64)
+        for step in range(steps):
+            if not len(order):
+                order = torch.randperm(count)
+            batch, order = order[: training.batch_size], order[training.batch_size :]
+            view = torch.randint(len(evidence_logits), (len(batch),))
+            known = label_mask_training(labels[batch], training.min_unknown)
+            logits = model.decode(evidence_logits[view, batch], known).logits
+            loss = binary_cross_entropy(logits, without_known(labels[batch], known), reduction="mean")
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, CLIP)
+            optimizer.step()
+            schedule.step()
+            with torch.no_grad():
+                for average, parameter in zip(averaged, parameters, strict=True):
+                    average.lerp_(parameter, 1 - min(AVERAGE, (1 + step) / (10 + step)))
+            progress(step + 1)
+    with torch.no_grad():
+        for average, parameter in zip(averaged, parameters, strict=True):
+            parameter.copy_(average)
+    model.eval()
+
+
+def _groups(named: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
+    """Two groups of parameters: layers' weights, with weight decay, and embeddings, biases, norms and co-occurrence."""
+    decayed = [parameter for name, parameter in named.items() if name.startswith("encoder.") and parameter.ndim > 1]
+    others = [parameter for parameter in named.values() if not any(parameter is other for other in decayed)]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

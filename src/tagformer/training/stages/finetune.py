@@ -1,0 +1,80 @@
+"""The last stage: the whole network is trained on from a head, as an ordinary run of the model ``csra``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tagformer.recipes.recipe import Recipe
+from tagformer.runs.run import CHECKPOINTS, LAST, RECIPE, Run, write_labels, write_weights
+from tagformer.training.build import build
+from tagformer.training.prepare import Prepared, Reporter
+from tagformer.training.train import train as fit
+
+STAGES = "stages"  # the folder in a run folder with what its stages need to go on
+
+
+def finetuning_recipe(recipe: Recipe, weight: float, head: Path) -> Recipe:
+    """The recipe of the last stage of a recipe in stages.
+
+    Args:
+        recipe: with the settings of optimizer, schedule, training and image.
+        weight: lambda, the weight of the maximum in the head.
+        head: the run folder with the head that it starts from.
+    """
+    values = recipe.model_dump(mode="json")
+    values["stages"] = None
+    values["model"] = {
+        **values["model"],
+        "name": "csra",
+        "options": {"weight": weight},
+        "init": str(head),
+        "init_heads": True,
+        "start_from_frequencies": False,
+    }
+    return Recipe.checked(values, "the last stage")
+
+
+def finetune(
+    prepared: Prepared, held_out: Tensor, state: dict[str, Tensor], weight: float, reporter: Reporter
+) -> dict[str, Tensor]:
+    """Train the whole network on from a head, on all images but the held-out ones, and return the best weights.
+
+    The best epoch is that with the highest mAP of the held-out images; the head must not have seen them.
+
+    Args:
+        prepared: of the run in stages.
+        held_out: rows of the training images, int64.
+        state: of a model ``csra`` with the head.
+        weight: lambda of the head.
+        reporter: where to report progress.
+    """
+    train, folder = prepared.train, prepared.folder / STAGES
+    recipe = finetuning_recipe(prepared.recipe, weight, folder / "head")
+    is_held_out = torch.zeros(len(train), dtype=torch.bool)
+    is_held_out[held_out] = True
+    parts = [train.subset(part.nonzero().flatten().tolist()) for part in (~is_held_out, is_held_out)]
+    own = folder / "finetune"
+    fresh = not (own / CHECKPOINTS / LAST).is_file()
+    if fresh:
+        _write_run(folder / "head", recipe, prepared, state)
+    inner = Prepared(
+        recipe,
+        own,
+        train.subset(others.nonzero().flatten().tolist()),
+        train.subset(held_out.tolist()),
+        not fresh,
+        fresh,
+    )
+    fit(inner, build(inner, reporter, cache_gb=0), reporter)
+    return Run.load(own).state()
+
+
+def _write_run(folder: Path, recipe: Recipe, prepared: Prepared, state: dict[str, Tensor]) -> None:
+    """Write a run folder with these weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe.save(folder / RECIPE)
+    write_labels(folder, prepared.train.label_space, frequencies=prepared.train.frequencies)
+    write_weights(folder, state)

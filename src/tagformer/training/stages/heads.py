@@ -1,0 +1,200 @@
+"""CSRA heads on remembered features: all folds and all candidate settings are trained side by side.
+
+The heads of all folds read the same features, so that training K + 1 of them (one for each fold, which does not see the
+fold's images, and one that sees all) costs little more than training one. The same holds for candidate settings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from tagformer.features.remembered import RememberedFeatures
+from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
+
+STATISTICS = 512  # images from which the mean and the deviation of the channels are computed
+SMALLEST_DEVIATION = 1e-3  # as of `layers.StandardisedChannels`
+WARMUP = 0.1  # share of the steps
+AVERAGE = 0.99  # decay of the averaged weights
+
+
+@dataclass(frozen=True)
+class HeadSetting:
+    """A candidate setting of the head.
+
+    Attributes:
+        weight: lambda of CSRA, the weight of the maximum beside the mean.
+        decay: weight decay.
+    """
+
+    weight: float
+    decay: float
+
+
+@dataclass(frozen=True)
+class HeadTraining:
+    """How heads are trained.
+
+    Attributes:
+        epochs: over the images; more where that gives fewer than `min_steps` steps.
+        batch_size: images per step.
+        lr: highest learning rate of AdamW with one cycle.
+        min_steps: the least number of steps.
+        seed: of the order of the images and of the choice of views.
+    """
+
+    epochs: int = 8
+    batch_size: int = 32
+    lr: float = 1e-3
+    min_steps: int = 300
+    seed: int = 0
+
+    def steps(self, images: int) -> int:
+        """The number of steps for this many images."""
+        return max(self.min_steps, self.epochs * math.ceil(images / self.batch_size))
+
+
+class Heads:
+    """The heads of S settings and K + 1 parts of the data; the last part is all images.
+
+    Attributes:
+        settings: S.
+        folds: int64 (N,), the fold of each image of the features, 0 to K - 1.
+        mean, deviation: (C,) of the channels; the heads are on standardised features.
+        weight: (S, K + 1, L, C).
+        bias: (S, K + 1, L).
+    """
+
+    def __init__(
+        self, settings: Sequence[HeadSetting], folds: Tensor, count: int, mean: Tensor, deviation: Tensor, bias: Tensor
+    ) -> None:
+        self.settings, self.folds, self.count = tuple(settings), folds, count
+        self.mean, self.deviation = mean, deviation
+        shape = (len(settings), count + 1, len(bias))
+        self.weight = torch.zeros(*shape, len(mean))
+        self.bias = bias.expand(shape).clone()
+        self.maximum = torch.tensor([setting.weight for setting in settings])
+        self.decay = torch.tensor([setting.decay for setting in settings])
+
+    def logits(self, last_map: Tensor) -> Tensor:
+        """The last map (B, C, h, w), of any float type, to logits (B, S, K + 1, L)."""
+        scaled = self.weight / self.deviation  # standardising the weights is cheaper than standardising the maps
+        bias = self.bias - scaled @ self.mean
+        features = last_map.flatten(2).float()  # (B, C, P)
+        if not self.maximum.any():  # the mean of logits is the logit of the mean
+            pooled = torch.einsum("bc,sklc->bskl", features.mean(2), scaled)
+            return pooled + bias
+        positions = scaled.flatten(0, 2) @ features  # (B, S (K + 1) L, P)
+        shape = (len(features), *self.bias.shape)
+        maximum = self.maximum[:, None, None]
+        return (positions.mean(2).view(shape) + maximum * positions.amax(2).view(shape)) / (1 + maximum) + bias
+
+
+def fit_heads(
+    features: RememberedFeatures,
+    labels: Tensor,
+    folds: Tensor,
+    settings: Sequence[HeadSetting],
+    training: HeadTraining,
+    progress: Callable[[int], None] = lambda step: None,
+) -> Heads:
+    """Train the heads of all settings and folds with binary cross-entropy on remembered features.
+
+    Args:
+        features: of N images.
+        labels: int8 (N, L) in {1, 0, -1}; unknown labels are not part of the loss.
+        folds: int64 (N,); a head does not see the images of its fold.
+        settings: candidates.
+        training: the steps.
+        progress: called with the number of steps done.
+    """
+    rows = torch.tensor(features.rows)
+    count = int(folds.max()) + 1
+    mean, deviation = channel_statistics(features)
+    present, known = (labels[rows] == PRESENT).sum(0), (labels[rows] != UNKNOWN).sum(0)
+    heads = Heads(settings, folds, count, mean, deviation, torch.logit((present + 0.5) / (known + 1)))
+    parameters = [heads.weight.requires_grad_(), heads.bias.requires_grad_()]
+    averaged = [parameter.detach().clone() for parameter in parameters]
+    optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=0.0)  # each setting has its own
+    steps = training.steps(len(rows))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=WARMUP)
+    generator = torch.Generator().manual_seed(training.seed)
+    for step, batch in enumerate(_batches(rows, steps, training.batch_size, generator)):
+        views = torch.randint(len(features.views), (len(batch),), generator=generator)
+        logits = heads.logits(features.maps(batch.numpy(), views)[-1])
+        loss = _loss(logits, labels[batch], folds[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            rate = optimizer.param_groups[0]["lr"]
+            heads.weight.mul_(1 - rate * heads.decay[:, None, None, None])
+            optimizer.step()
+            for average, parameter in zip(averaged, parameters, strict=True):
+                average.lerp_(parameter, 1 - min(AVERAGE, (1 + step) / (10 + step)))
+        schedule.step()
+        progress(step + 1)
+    heads.weight, heads.bias = averaged
+    return heads
+
+
+def channel_statistics(features: RememberedFeatures) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (C,) of the channels of the last map over the positions of at most 512 images."""
+    step = max(1, len(features.rows) // STATISTICS)
+    values = torch.cat([features.maps(part)[-1].float() for part in _parts(features.rows[::step])])
+    return values.mean((0, 2, 3)), values.std((0, 2, 3), correction=0) + SMALLEST_DEVIATION
+
+
+@torch.no_grad()
+def out_of_fold(heads: Heads, features: RememberedFeatures, view: int = 0) -> Tensor:
+    """The logits of every image by the heads that have not seen it, (S, N, L); 0 where an image could not be read."""
+    logits = torch.zeros(len(heads.settings), len(heads.folds), heads.bias.shape[2])
+    for part in _parts(features.rows):
+        of_all = heads.logits(features.maps(part, view)[-1])  # (B, S, K + 1, L)
+        logits[:, part] = of_all[torch.arange(len(part)), :, heads.folds[part]].transpose(0, 1)
+    return logits
+
+
+def head_state(heads: Heads, setting: int, part: int) -> dict[str, Tensor]:
+    """The weights of one of the heads, by their names in the models ``csra`` and ``evidence``.
+
+    Args:
+        heads: all trained heads.
+        setting: which of their settings.
+        part: which of the K + 1 parts of the data the head has seen; the last one is all images.
+    """
+    return {
+        "standardised.mean": heads.mean,
+        "standardised.deviation": heads.deviation,
+        "classifier_weight": heads.weight[setting, part].unsqueeze(0),
+        "classifier_bias": heads.bias[setting, part],
+    }
+
+
+def _parts(rows: Sequence[int], size: int = 64) -> Iterator[list[int]]:
+    return (list(rows[start : start + size]) for start in range(0, len(rows), size))
+
+
+def _batches(rows: Tensor, steps: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Batches of rows, in a new random order for each epoch."""
+    done = 0
+    while done < steps:
+        for batch in rows[torch.randperm(len(rows), generator=generator)].split(size):
+            if done == steps:
+                return
+            yield batch
+            done += 1
+
+
+def _loss(logits: Tensor, labels: Tensor, folds: Tensor) -> Tensor:
+    """Binary cross-entropy of logits (B, S, K + 1, L), summed over the heads; a head's own fold does not count."""
+    targets = labels[:, None, None].expand(logits.shape)
+    losses = F.binary_cross_entropy_with_logits(logits, (targets == PRESENT).float(), reduction="none")
+    seen = torch.ones(len(folds), logits.shape[2])
+    seen[torch.arange(len(folds)), folds] = 0
+    counted = ((targets == PRESENT) | (targets == ABSENT)) * seen[:, None, :, None]
+    return ((losses * counted).sum((0, 3)) / counted.sum((0, 3)).clamp(min=1)).sum()
