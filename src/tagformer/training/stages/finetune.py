@@ -60,14 +60,7 @@ def finetune(
     fresh = not (own / CHECKPOINTS / LAST).is_file()
     if fresh:
         _write_run(folder / "head", recipe, prepared, state)
-    inner = Prepared(
-        recipe,
-        own,
-        train.subset(others.nonzero().flatten().tolist()),
-        train.subset(held_out.tolist()),
-        not fresh,
-        fresh,
-    )
+    inner = Prepared(recipe, own, *parts, resume=not fresh, fresh=fresh)
     fit(inner, build(inner, reporter, cache_gb=0), reporter)
     return Run.load(own).state()
 
