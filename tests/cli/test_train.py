@@ -83,11 +83,14 @@ def test_another_model_keeps_a_recipe_s_options_that_it_has_too(tmp_path: Path, 
     assert load_recipe(out / "recipe.yaml").model.options == {"width": 64}
 
 
-def test_a_baseline_does_not_keep_the_dropout_of_an_encoder(tmp_path: Path, tagformer: CommandLine) -> None:
+@pytest.mark.parametrize("model", ["linear", "csra"])
+def test_other_models_do_not_keep_the_dropout_and_the_heads_of_an_encoder(
+    model: str, tmp_path: Path, tagformer: CommandLine
+) -> None:
     small = ("--data", "scenes?images=48", "--set", "image.size=32", "--set", "data.workers=0")
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("base: scenes-ctran\nmodel: {options: {dropout: 0.1}}\n")
-    arguments = ("train", "--recipe", recipe, "--model", "linear", *small, "--set", "training.epochs=1")
+    recipe.write_text("base: scenes-ctran\nmodel: {options: {dropout: 0.1, heads: 4}}\n")
+    arguments = ("train", "--recipe", recipe, "--model", model, *small, "--set", "training.epochs=1")
     code, output, error = tagformer(*arguments, "--out", tmp_path / "run")
     assert code == 0, error
     assert "dropout" in output

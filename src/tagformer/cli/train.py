@@ -148,14 +148,14 @@ def _recipe(
 def _of_model(recipe: Recipe, model: str) -> dict[str, Any]:
     """The recipe's model options that another model has too; the others are reported.
 
-    The dropout of a model with encoder layers is that of the layers; in a model without them the same name means
-    another thing.
+    The dropout and the heads of a model with encoder layers are those of the layers; in a model without them the same
+    names mean another thing.
     """
     from tagformer.models.registry import model_class
 
     allowed, options = model_class(model).options(), recipe.model.options
     if "layers" not in allowed:
-        allowed = {name: default for name, default in allowed.items() if name != "dropout"}
+        allowed = {name: default for name, default in allowed.items() if name not in ("dropout", "heads")}
     kept = {name: value for name, value in options.items() if name in allowed}
     if dropped := [name for name in options if name not in kept]:
         echo(f"Options of {recipe.model.name} that {model} does not have are left out: {', '.join(dropped)}.")

@@ -43,9 +43,9 @@ class CSRA(MultiLabelModel):
       temperature T, the more the attention rests on the best position; an infinite T takes the maximum.
     - Multi-head attention: heads with a classifier and a temperature each; their logits are summed.
 
-    The defaults are not the paper's: they are the form that measures best on small sets of photographs (docs/heads.md).
-    The paper's form is heads=1, weight=0.1, normalise=true, average=false, standardise=false and bias=false for VOC
-    2007; for COCO with heads=4 or heads=6, and weight=0.5. The model does not use known labels.
+    The defaults are not the paper's form: on features of a frozen network they measured better (docs/heads.md has the
+    figures). The paper's form is heads=1, weight=0.1, normalise=true, average=false, standardise=false and bias=false
+    for VOC 2007; for COCO with heads=4 or heads=6, and weight=0.5. The model does not use known labels.
 
     Args:
         heads: 1, 2, 4, 6 or 8: the paper's heads with its temperatures, 1; 1, max; 1, 2, 4, max; 1 to 5, max; 1 to 7,

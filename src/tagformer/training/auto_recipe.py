@@ -29,6 +29,9 @@ from tagformer.runs.run import default_device
 VISITS = 40_000  # training images in all epochs together
 SAMPLE = 64  # images whose size is measured
 MANY_TOKENS = 150  # from this number on C-Tran has one layer on a CPU
+# Learning rates; others have 1e-3, and a pretrained backbone a tenth. Those of the last two are for pretrained features
+# (docs/heads.md), and their backbone has 1e-4 as that of the others.
+RATES = {"ctran": 1.5e-3, "query2label": 1e-4, "ml_decoder": 3e-4}
 
 
 def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str | None = None) -> Recipe:
@@ -46,6 +49,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
     network = backbone or ("mltr_s" if model == "mltr" else light)
     size = IMAGE_SIZES.get(backbone or "", size)
     pretrained = network not in WITHOUT_WEIGHTS and not is_reference(network)
+    rate = RATES.get(model, 1e-3) if pretrained or model == "ctran" else 1e-3
     epochs = min(40, max(5, round(VISITS / len(dataset))))
     batch = min(32 if gpu else 16, max(4, len(dataset) // 8))
     steps = epochs * max(1, len(dataset) // batch)
@@ -90,8 +94,8 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         "known": {"min_unknown": 0.5},
         "data": {"batch_size": batch, "workers": min(8, os.cpu_count() or 1)},
         "optimizer": {
-            "lr": 1.5e-3 if model == "ctran" else 1e-3,
-            "backbone_lr_factor": 0.1 if pretrained else 1.0,
+            "lr": rate,
+            "backbone_lr_factor": max(0.1, round(1e-4 / rate, 2)) if pretrained else 1.0,
             "weight_decay": 0.05,
         },
         "training": {"epochs": epochs, "clip": 1.0, "ema": round(1 - min(0.1, 20 / steps), 5)},
