@@ -105,9 +105,7 @@ def remember_features(
             with bars("Remembering features", missing) as bar:
                 job.run(work, bad, bar)
         if job.clipped:
-            store.message(
-                f"{job.clipped:,} values of the features are beyond half precision, and are clipped to 65,504."
-            )
+            store.message(f"{job.clipped:,} values are beyond half precision, and are clipped to 65,504.")
     return RememberedFeatures(views, digests, [v.segments for v in work], network.shapes, bad, banks)
 
 
@@ -127,7 +125,8 @@ def _announce(store: FeatureStore, work: Sequence[_View], images: int, shapes: S
     if missing:
         removed = store.make_room(missing * size, [of_view.bank for of_view in work])
         if removed:
-            store.message(f"The oldest remembered features were removed to make room ({len(removed)} sets).")
+            sets = "set" if len(removed) == 1 else "sets"
+            store.message(f"The oldest remembered features were removed to make room ({len(removed)} {sets}).")
     views = f"{images:,} images x {len(work)} view{'s' if len(work) > 1 else ''}"
     total = size_text(images * len(work) * size)
     state = f"{size_text(missing * size)} to compute" if missing else "all there already"
