@@ -31,19 +31,13 @@ def store(tmp_path: Path) -> FeatureStore:
 
 
 def segments(store: FeatureStore) -> list[Path]:
-    return sorted(store.folder.glob("*/*.safetensors"))
+    return sorted(store.folder.glob("*/[!.]*.safetensors"))  # without those that are being written
 
 
 def start(folder: Path, store: FeatureStore, seconds: float) -> subprocess.Popen[str]:
     """Another process that remembers the pictures in a folder."""
-    command = [
-        sys.executable,
-        "-c",
-        "from tests.features.pictures import main; main()",
-        str(folder),
-        str(store.folder),
-        str(seconds),
-    ]
+    code = "from tests.features.pictures import main; main()"
+    command = [sys.executable, "-c", code, str(folder), str(store.folder), str(seconds)]
     root = Path(__file__).parents[2]
     paths = os.pathsep.join([str(root), str(root / "src")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
