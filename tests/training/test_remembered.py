@@ -23,7 +23,15 @@ from tests.helpers import CommandLine, assert_same_weights
 
 Recipes = Callable[..., Recipe]
 FROZEN = "optimizer.backbone_lr_factor=0"
-AS_IN_EVALUATION = (FROZEN, "image.flip=0", "training.epochs=3", "training.keep=last")
+# Without adaptive steps, which make the smallest gradients as large as the others.
+AS_IN_EVALUATION = (
+    FROZEN,
+    "image.flip=0",
+    "training.epochs=3",
+    "training.keep=last",
+    "optimizer.name=sgd",
+    "optimizer.lr=0.05",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +58,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     [
         pytest.param((), id="ctran"),
         pytest.param(("model.name=linear", "model.options={}"), id="linear"),
-        pytest.param(("model.name=fpn", "model.options={width: 16}"), id="three maps"),
+        pytest.param(("model.name=fpn", "model.options={width: 16, standardise: false}"), id="three maps"),
         pytest.param(("data.sampling=class_aware", "training.ema=0.9"), id="class-aware, average"),
     ],
 )
@@ -62,7 +70,7 @@ def test_training_equals_that_without_remembered_features(
     plain = fit(recipe, tmp_path / "plain", cache_gb=0)
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("remembered", "plain"))
     for name, weight in other.items():
-        torch.testing.assert_close(one[name], weight, rtol=0.02, atol=2e-3)
+        torch.testing.assert_close(one[name], weight, rtol=5e-3, atol=5e-4)
     for row, wanted in zip(remembered.rows, plain.rows, strict=True):
         assert row["loss"] == pytest.approx(wanted["loss"], rel=2e-3)
         assert row["val_loss"] == pytest.approx(wanted["val_loss"], rel=2e-3)
