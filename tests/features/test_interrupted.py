@@ -214,3 +214,15 @@ def test_the_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("TAGFORMER_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert FeatureStore().folder == Path.home() / ".cache" / "tagformer" / "features"
+
+
+def test_a_disk_without_locks_is_used_without_them(
+    tmp_path: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def acquire(*arguments: object, **options: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+    files = draw(tmp_path / "images", 8)
+    assert [remember(files, store)[1] for _ in range(2)] == [8, 0]
+    assert not store.banks()[0].remove()
