@@ -20,7 +20,11 @@ FLOORS = [  # from the top; a room imports from its own floor's left and from th
         ("training", "prepare, build, train"),
         ("report", "pages, charts, sheets"),
     ],
-    [("recipes", "the settings of a training"), ("runs", "a run folder is a model")],
+    [
+        ("features", "a frozen network's maps, remembered"),
+        ("recipes", "the settings of a training"),
+        ("runs", "a run folder is a model"),
+    ],
     [("backbones", "images to maps"), ("models", "one paper per file"), ("data", "formats, loader, conversion")],
     [("images", "decode, crop, normalise"), ("losses", "unknown labels left out"), ("metrics", "exact, per protocol")],
     [

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +18,9 @@ from tagformer.files import atomic_write
 from tagformer.recipes import Recipe
 from tagformer.training import fit
 from tagformer.training.module import TrainingModule
-from tests.helpers import CommandLine, assert_same_weights
+from tests.helpers import CommandLine, assert_same_weights, largest_file
 
 Recipes = Callable[..., Recipe]
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """The system rejects every write beyond `size` bytes of a file, as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write_plain(path: Path) -> None:

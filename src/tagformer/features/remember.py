@@ -95,9 +95,10 @@ def remember_features(
     augmentation = AUGMENTATION if augmentation is None else augmentation
     keys = [_key(network, preprocessing, view, augmentation) for view in views]
     with store.open(keys) as banks:
-        work = [_View.open(view, bank, network.shapes, store.message) for view, bank in zip(views, banks, strict=True)]
-        for of_view in work:
-            of_view.find_missing(digests)
+        work = []
+        for view, bank in zip(views, banks, strict=True):
+            work.append(_View(view, bank, network.shapes))
+            work[-1].look_up(digests, store.message)
         _announce(store, work, len(dataset) - len(bad), network.shapes)
         job = _Job(network, dataset, preprocessing, augmentation, digests, batch_size, workers, on_bad_image)
         missing = sum(len(of_view.missing) for of_view in work)
@@ -105,16 +106,14 @@ def remember_features(
             with bars("Remembering features", missing) as bar:
                 job.run(work, bad, bar)
         if job.clipped:
-            store.message(
-                f"{job.clipped:,} values of the features are beyond half precision, and are clipped to 65,504."
-            )
+            store.message(f"{job.clipped:,} values are beyond half precision, and are clipped to 65,504.")
     return RememberedFeatures(views, digests, [v.segments for v in work], network.shapes, bad, banks)
 
 
 def _key(network: FrozenBackbone, preprocessing: Preprocessing, view: str, augmentation: Mapping[str, Any]) -> str:
     """The key of a bank: a digest of all that its features depend on, except the images."""
-    settings = preprocessing
-    values = [FORMAT, network.digest, network.shapes, view, settings.size, settings.resize, settings.mean, settings.std]
+    looks = [preprocessing.size, preprocessing.resize, preprocessing.mean, preprocessing.std, view]
+    values = [FORMAT, network.digest, network.shapes, *looks]
     if is_crop(view):
         values.append(sorted(augmentation.items()))
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
@@ -127,7 +126,8 @@ def _announce(store: FeatureStore, work: Sequence[_View], images: int, shapes: S
     if missing:
         removed = store.make_room(missing * size, [of_view.bank for of_view in work])
         if removed:
-            store.message(f"The oldest remembered features were removed to make room ({len(removed)} sets).")
+            sets = "set" if len(removed) == 1 else "sets"
+            store.message(f"The oldest remembered features were removed to make room ({len(removed)} {sets}).")
     views = f"{images:,} images x {len(work)} view{'s' if len(work) > 1 else ''}"
     total = size_text(images * len(work) * size)
     state = f"{size_text(missing * size)} to compute" if missing else "all there already"
@@ -139,31 +139,30 @@ class _View:
     """What is remembered and what is missing of one view.
 
     Attributes:
+        segments: those with features of the data set's images.
         missing: the rows to compute, one for each content.
         waiting: digests and maps that will be in the next segment.
     """
 
     name: str
     bank: Bank
-    segments: list[Segment]
     shapes: Sequence[Shape]
+    segments: list[Segment] = field(default_factory=list)
     missing: dict[int, str] = field(default_factory=dict)
     waiting: list[tuple[str, tuple[Tensor, ...]]] = field(default_factory=list)
 
-    @classmethod
-    def open(cls, name: str, bank: Bank, shapes: Sequence[Shape], message: Message) -> _View:
-        """Read the bank's segments; damaged ones are removed."""
-        segments = []
-        for path in sorted(bank.folder.glob(f"*{SUFFIX}")):
+    def look_up(self, digests: Sequence[str | None], message: Message) -> None:
+        """Find the segments that have features of these contents, and what is in none; remove damaged segments."""
+        wanted = set(digests)
+        for path in sorted(self.bank.folder.glob(f"*{SUFFIX}")):
             try:
-                segments.append(read_segment(path, shapes))
+                segment = read_segment(path, self.shapes)
+                if not wanted.isdisjoint(segment.digests):  # others are not even read
+                    segment.check()
+                    self.segments.append(segment)
             except DamagedSegmentError as error:
                 message(f"Warning: {path} is damaged ({error}); its features are computed again.")
                 path.unlink(missing_ok=True)
-        return cls(name, bank, segments, shapes)
-
-    def find_missing(self, digests: Sequence[str | None]) -> None:
-        """Find the rows whose content is in no segment."""
         there = {digest for segment in self.segments for digest in segment.digests}
         for row, digest in enumerate(digests):
             if digest is not None and digest not in there:

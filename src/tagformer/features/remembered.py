@@ -27,6 +27,11 @@ class RememberedFeatures:
     Attributes:
         rows: the rows of the data set whose images could be read, in order.
         bad_images: one sentence for each of the others.
+
+    >>> segment = Segment(("digest of a", "digest of b"), (torch.arange(4).half().reshape(2, 2, 1, 1),), 0)
+    >>> features = RememberedFeatures(["plain"], ["digest of b", None], [[segment]], [(2, 1, 1)], {1: "b is broken"})
+    >>> features.rows, features.maps([0])[0].flatten().tolist()
+    ([0], [2.0, 3.0])
     """
 
     def __init__(

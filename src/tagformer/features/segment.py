@@ -31,10 +31,21 @@ class Segment:
     Attributes:
         digests: the content digest of each image.
         maps: float16 (n, C, h, w) for each feature map from fine to coarse, mapped into memory.
+        checksum: of the maps, when they were written.
     """
 
     digests: tuple[str, ...]
     maps: tuple[Tensor, ...]
+    checksum: int
+
+    def check(self) -> None:
+        """Read the maps, and compare them with what was written.
+
+        Raises:
+            DamagedSegmentError: they were changed.
+        """
+        if _checksum(self.maps) != self.checksum:
+            raise DamagedSegmentError("its checksum is wrong")
 
 
 def write_segment(folder: Path, digests: Sequence[str], maps: Sequence[Tensor]) -> Path:
@@ -48,47 +59,52 @@ def write_segment(folder: Path, digests: Sequence[str], maps: Sequence[Tensor]) 
     Raises:
         CannotWriteError: the disk is full or read-only.
     """
-    name = hashlib.blake2b("/".join(digests).encode(), digest_size=12).hexdigest()
-    path = folder / f"{name}{SUFFIX}"
+    names = json.dumps(list(digests))
+    path = folder / f"{hashlib.blake2b(names.encode(), digest_size=12).hexdigest()}{SUFFIX}"
     arrays = {f"map{number}": array.contiguous() for number, array in enumerate(maps)}
-    about = {"digests": json.dumps(list(digests)), "checksum": str(_checksum(digests, tuple(arrays.values())))}
+    about = {
+        "digests": names,
+        "digests_checksum": str(zlib.crc32(names.encode())),
+        "maps_checksum": str(_checksum(tuple(arrays.values()))),
+    }
     with atomic_write(path) as temporary:
         save_file(arrays, temporary, metadata=about)
     return path
 
 
 def read_segment(path: Path, shapes: Sequence[Shape]) -> Segment:
-    """Map a segment into memory after its size, its header and its content were checked.
+    """Map a segment into memory; its size and its header are checked, its maps by `Segment.check`.
 
     Args:
         path: of `write_segment`.
         shapes: (C, h, w) of each map that is expected.
 
     Raises:
-        DamagedSegmentError: the file is cut off or changed, or has maps of other shapes.
+        DamagedSegmentError: the file is cut off or its header changed, or it has maps of other shapes.
     """
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as content:
             about = content.metadata() or {}
             maps = tuple(content.get_tensor(f"map{number}") for number in range(len(shapes)))
-        digests = tuple(map(str, json.loads(about["digests"])))
-        expected = int(about["checksum"])
+        names = about["digests"]
+        intact = zlib.crc32(names.encode()) == int(about["digests_checksum"])
+        segment = Segment(tuple(map(str, json.loads(names))), maps, int(about["maps_checksum"]))
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise DamagedSegmentError(str(error).split("\n")[0] or type(error).__name__) from error
-    if any(
-        array.dtype != torch.float16 or tuple(array.shape) != (len(digests), *shape)
+    count = len(segment.digests)
+    fits = all(
+        array.dtype == torch.float16 and tuple(array.shape) == (count, *shape)
         for array, shape in zip(maps, shapes, strict=True)
-    ):
-        raise DamagedSegmentError("its maps have other shapes")
-    if _checksum(digests, maps) != expected:
-        raise DamagedSegmentError("its checksum is wrong")
-    return Segment(digests, maps)
+    )
+    if not intact or not fits:
+        raise DamagedSegmentError("its header is not the one that was written")
+    return segment
 
 
-def _checksum(digests: Sequence[str], maps: Sequence[Tensor]) -> int:
+def _checksum(maps: Sequence[Tensor]) -> int:
     """CRC-32, which runs at gigabytes per second: against accidents, not against attacks."""
-    value = zlib.crc32("/".join(digests).encode())
+    value = 0
     for array in maps:
         value = zlib.crc32(array.numpy().data, value)
     return value

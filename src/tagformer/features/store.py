@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -73,7 +73,7 @@ class Bank:
                 if self._in_use():
                     return False
                 shutil.rmtree(self.folder)
-        except (Timeout, OSError):
+        except (Timeout, NotImplementedError, OSError):
             return False
         return True
 
@@ -183,9 +183,14 @@ class FeatureStore:
 
 
 def _waiting(lock: FileLock, message: Callable[[str], None]) -> AbstractContextManager[Any]:
-    """Acquire a lock; where another process has it, say so and wait."""
+    """Acquire a lock; where another process has it, say so and wait.
+
+    Some network disks have no locks. There two processes compute the same, and neither damages what the other writes.
+    """
     try:
         return lock.acquire(timeout=0)
+    except NotImplementedError:
+        return nullcontext()
     except Timeout:
         message("Another process is computing the same features: waiting until it is done.")
         return lock.acquire()

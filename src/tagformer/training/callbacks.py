@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, WeightAveraging
 from torch import Tensor
 
 from tagformer.data.loader.loader import TrainingLoader
@@ -152,6 +152,28 @@ class Patience(EarlyStopping):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.stopped_epoch:
             trainer.should_stop = True
+
+
+class MovingAverage(WeightAveraging):
+    """The exponential moving average of the weights, as `EMAWeightAveraging` of Lightning computes it.
+
+    Weights that do not change keep their last bit, so that a frozen backbone stays the one whose features are
+    remembered; Lightning's drift by rounding.
+
+    Args:
+        decay: the share of the average that stays at each step.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def averaged(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+            return torch.lerp(average, current, 1 - decay) if average.is_floating_point() else current
+
+        super().__init__(avg_fn=averaged)
+
+    @property
+    def state_key(self) -> str:
+        """Its name in checkpoints: that of Lightning's class, which earlier versions used."""
+        return "EMAWeightAveraging"
 
 
 class LastCheckpoint(Checkpoint):

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from tagformer.data.dataset import MultiLabelDataset
@@ -24,7 +24,7 @@ from tagformer.runs.lock import run_lock
 from tagformer.runs.run import BEST, HISTORY, RECIPE, Run, write_weights
 from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.build import Built, build
-from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint, Patience, Position
+from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint, MovingAverage, Patience, Position
 from tagformer.training.checkpoints import RESTART, CheckpointFiles
 from tagformer.training.module import model_state
 from tagformer.training.prepare import Prepared, Reporter, prepare
@@ -175,7 +175,7 @@ def _create_trainer(prepared: Prepared, callbacks: list[Callback], batches: int,
 def _optional_callbacks(recipe: Recipe, reporter: Reporter) -> list[Callback]:
     callbacks: list[Callback] = []
     if recipe.training.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=recipe.training.ema))
+        callbacks.append(MovingAverage(recipe.training.ema))
     if recipe.training.patience is not None:
         callbacks.append(Patience(recipe.training.patience, recipe.training.monitor))
     callbacks.append(RichProgressBar(leave=False) if reporter.bars else EpochProgress(reporter.message))
