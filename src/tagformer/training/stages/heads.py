@@ -60,39 +60,69 @@ class HeadTraining:
 
 
 class Heads:
-    """The heads of S settings and K + 1 parts of the data; the last part is all images.
+    """The heads of S settings, K of each; every head has not seen some of the folds.
 
     Attributes:
         settings: S.
-        folds: int64 (N,), the fold of each image of the features, 0 to K - 1.
+        folds: int64 (N,), the fold of each image, 0 to K - 1; negative for images that no head sees.
+        seen: bool (K, K), whether a head (row) sees a fold (column).
         mean, deviation: (C,) of the channels; the heads are on standardised features.
-        weight: (S, K + 1, L, C).
-        bias: (S, K + 1, L).
+        weight: (S, K, L, C).
+        bias: (S, K, L).
     """
 
     def __init__(
-        self, settings: Sequence[HeadSetting], folds: Tensor, count: int, mean: Tensor, deviation: Tensor, bias: Tensor
+        self, settings: Sequence[HeadSetting], folds: Tensor, mean: Tensor, deviation: Tensor, bias: Tensor
     ) -> None:
-        self.settings, self.folds, self.count = tuple(settings), folds, count
+        self.settings, self.folds = tuple(settings), folds
+        self.seen = folds_seen(int(folds.max()) + 1)
         self.mean, self.deviation = mean, deviation
-        shape = (len(settings), count + 1, len(bias))
+        shape = (len(settings), len(self.seen), len(bias))
         self.weight = torch.zeros(*shape, len(mean))
         self.bias = bias.expand(shape).clone()
         self.maximum = torch.tensor([setting.weight for setting in settings])
         self.decay = torch.tensor([setting.decay for setting in settings])
 
     def logits(self, last_map: Tensor) -> Tensor:
-        """The last map (B, C, h, w), of any float type, to logits (B, S, K + 1, L)."""
+        """The last map (B, C, h, w), of any float type, to logits (B, S, K, L)."""
         scaled = self.weight / self.deviation  # standardising the weights is cheaper than standardising the maps
         bias = self.bias - scaled @ self.mean
         features = last_map.flatten(2).float()  # (B, C, P)
         if not self.maximum.any():  # the mean of logits is the logit of the mean
             pooled = torch.einsum("bc,sklc->bskl", features.mean(2), scaled)
             return pooled + bias
-        positions = scaled.flatten(0, 2) @ features  # (B, S (K + 1) L, P)
+        positions = scaled.flatten(0, 2) @ features  # (B, S K L, P)
         shape = (len(features), *self.bias.shape)
         maximum = self.maximum[:, None, None]
         return (positions.mean(2).view(shape) + maximum * positions.amax(2).view(shape)) / (1 + maximum) + bias
+
+    def sees(self, rows: Tensor) -> Tensor:
+        """Whether each head sees each image, bool (B, K)."""
+        folds = self.folds[rows]
+        return self.seen[:, folds.clamp(min=0)].T & (folds >= 0).unsqueeze(1)
+
+    def state(self, setting: int, heads: Sequence[int]) -> dict[str, Tensor]:
+        """The weights of some heads of a setting, by their names in the models ``csra`` and ``evidence``."""
+        return {
+            "standardised.mean": self.mean,
+            "standardised.deviation": self.deviation,
+            "classifier_weight": self.weight[setting, list(heads)],
+            "classifier_bias": self.bias[setting, list(heads)].mean(0),
+        }
+
+
+def folds_seen(count: int) -> Tensor:
+    """Which of K folds each of K heads sees, bool (K, K): all but two, or all but one where there are fewer than five.
+
+    Two heads have not seen an image then, and their mean resembles that of all heads, by which new images are scored.
+
+    >>> folds_seen(3).int()
+    tensor([[0, 1, 1],
+            [1, 0, 1],
+            [1, 1, 0]], dtype=torch.int32)
+    """
+    seen = ~torch.eye(count, dtype=torch.bool)
+    return seen if count < 5 else seen & seen.roll(1, dims=1)
 
 
 def fit_heads(
@@ -108,16 +138,16 @@ def fit_heads(
     Args:
         features: of N images.
         labels: int8 (N, L) in {1, 0, -1}; unknown labels are not part of the loss.
-        folds: int64 (N,); a head does not see the images of its fold.
+        folds: int64 (N,); negative for images that no head shall see.
         settings: candidates.
         training: the steps.
         progress: called with the number of steps done.
     """
     rows = torch.tensor(features.rows)
-    count = int(folds.max()) + 1
+    rows = rows[folds[rows] >= 0]
     mean, deviation = channel_statistics(features)
     present, known = (labels[rows] == PRESENT).sum(0), (labels[rows] != UNKNOWN).sum(0)
-    heads = Heads(settings, folds, count, mean, deviation, torch.logit((present + 0.5) / (known + 1)))
+    heads = Heads(settings, folds, mean, deviation, torch.logit((present + 0.5) / (known + 1)))
     parameters = [heads.weight.requires_grad_(), heads.bias.requires_grad_()]
     averaged = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=0.0)  # each setting has its own
@@ -127,7 +157,7 @@ def fit_heads(
     for step, batch in enumerate(_batches(rows, steps, training.batch_size, generator)):
         views = torch.randint(len(features.views), (len(batch),), generator=generator)
         logits = heads.logits(features.maps(batch.numpy(), views)[-1])
-        loss = _loss(logits, labels[batch], folds[batch])
+        loss = _loss(logits, labels[batch], heads.sees(batch))
         optimizer.zero_grad()
         loss.backward()
         with torch.no_grad():
@@ -151,28 +181,13 @@ def channel_statistics(features: RememberedFeatures) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def out_of_fold(heads: Heads, features: RememberedFeatures, view: int = 0) -> Tensor:
-    """The logits of every image by the heads that have not seen it, (S, N, L); 0 where an image could not be read."""
+    """The mean logits of every image by the heads that have not seen it, (S, N, L); 0 where it could not be read."""
     logits = torch.zeros(len(heads.settings), len(heads.folds), heads.bias.shape[2])
     for part in _parts(features.rows):
-        of_all = heads.logits(features.maps(part, view)[-1])  # (B, S, K + 1, L)
-        logits[:, part] = of_all[torch.arange(len(part)), :, heads.folds[part]].transpose(0, 1)
+        of_all = heads.logits(features.maps(part, view)[-1])  # (B, S, K, L)
+        unseen = ~heads.sees(torch.tensor(part))[:, None, :, None]
+        logits[:, part] = ((of_all * unseen).sum(2) / unseen.sum(2)).transpose(0, 1)
     return logits
-
-
-def head_state(heads: Heads, setting: int, part: int) -> dict[str, Tensor]:
-    """The weights of one of the heads, by their names in the models ``csra`` and ``evidence``.
-
-    Args:
-        heads: all trained heads.
-        setting: which of their settings.
-        part: which of the K + 1 parts of the data the head has seen; the last one is all images.
-    """
-    return {
-        "standardised.mean": heads.mean,
-        "standardised.deviation": heads.deviation,
-        "classifier_weight": heads.weight[setting, part].unsqueeze(0),
-        "classifier_bias": heads.bias[setting, part],
-    }
 
 
 def _parts(rows: Sequence[int], size: int = 64) -> Iterator[list[int]]:
@@ -190,11 +205,9 @@ def _batches(rows: Tensor, steps: int, size: int, generator: torch.Generator) ->
             done += 1
 
 
-def _loss(logits: Tensor, labels: Tensor, folds: Tensor) -> Tensor:
-    """Binary cross-entropy of logits (B, S, K + 1, L), summed over the heads; a head's own fold does not count."""
+def _loss(logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
+    """Binary cross-entropy of logits (B, S, K, L), summed over the heads; only images that a head sees (B, K) count."""
     targets = labels[:, None, None].expand(logits.shape)
     losses = F.binary_cross_entropy_with_logits(logits, (targets == PRESENT).float(), reduction="none")
-    seen = torch.ones(len(folds), logits.shape[2])
-    seen[torch.arange(len(folds)), folds] = 0
     counted = ((targets == PRESENT) | (targets == ABSENT)) * seen[:, None, :, None]
     return ((losses * counted).sum((0, 3)) / counted.sum((0, 3)).clamp(min=1)).sum()
