@@ -14,7 +14,7 @@ from tagformer.labels import UNKNOWN
 from tagformer.models import create_model
 from tagformer.models.feedback import FeedbackPropagation
 from tagformer.recipes import Recipe
-from tagformer.training.train import fit
+from tagformer.training.fitting import fit
 from tests.helpers import CommandLine
 
 KNOWN = torch.tensor([[1, -1, 0], [-1, -1, -1], [-1, 0, -1]], dtype=torch.int8)

@@ -17,7 +17,7 @@ from tagformer.metrics import average_precision
 from tagformer.models import create_model
 from tagformer.recipes import load_recipe
 from tagformer.runs.run import Run
-from tagformer.training.train import fit
+from tagformer.training.fitting import fit
 
 
 @pytest.fixture

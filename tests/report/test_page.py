@@ -135,7 +135,7 @@ def test_a_tuned_runs_report_uses_its_thresholds_and_says_so(
 def test_a_report_of_a_model_without_known_labels_on_data_without_sizes(
     browser: Browser, small_recipe: Callable[..., Any], tmp_path: Path, tagformer: CommandLine
 ) -> None:
-    from tagformer.training.train import fit
+    from tagformer.training.fitting import fit
     from tests.helpers import write_folder
 
     table = write_folder(tmp_path / "data", 30)

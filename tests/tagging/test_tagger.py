@@ -16,7 +16,7 @@ from tagformer.errors import BadImageError, TagformerError
 from tagformer.images.reading import Picture, load_image
 from tagformer.images.transforms import evaluation_transform, normalise
 from tagformer.recipes import Recipe
-from tagformer.training.train import fit
+from tagformer.training.fitting import fit
 
 
 @pytest.fixture

@@ -54,8 +54,8 @@ def train(
     cache_gb: CacheGb = 20.0,
 ) -> None:
     """Train a tagger into a run folder."""
+    from tagformer.training.fitting import fit
     from tagformer.training.prepare import Reporter
-    from tagformer.training.train import fit
 
     given = {
         "--data": data,

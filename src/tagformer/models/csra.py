@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError
 from tagformer.labels.space import LabelSpace
-from tagformer.models.base import ModelOutput, MultiLabelModel
+from tagformer.models.base import ModelOutput, MultiLabelModel, Positive
 from tagformer.models.layers import StandardisedChannels
 
 Heads = Literal["max", 1, 2, 4, 6, 8]
@@ -54,7 +54,9 @@ class CSRA(MultiLabelModel):
         normalise: scale the weights w of each label to length 1. Paper: true.
 
     Beyond the paper:
-        average: divide the logits of a head by 1 + lambda, so that they are a weighted mean of the two parts.
+        average: divide the logits by 1 + lambda and by the number of heads, so that they are a weighted mean.
+        ensemble: so many heads of each temperature. Heads that were trained on different parts of the images are better
+            together than one that was trained on all of them.
         standardise: bring each channel to mean 0 and deviation 1 first. The means and deviations are buffers, which
             change nothing until they are set from the training images: ``model.standardised.fit(mean, deviation)``.
         bias: add a bias to the logit of each label.
@@ -76,10 +78,11 @@ class CSRA(MultiLabelModel):
         average: bool = True,
         standardise: bool = True,
         bias: bool = True,
+        ensemble: Positive = 1,
     ) -> None:
         super().__init__(label_space, backbone)
         channels, count = backbone.channels[-1], len(label_space)
-        self.temperatures, self.weight = TEMPERATURES[heads], weight
+        self.temperatures, self.weight = TEMPERATURES[heads] * ensemble, weight
         self.normalise, self.average = normalise, average
         self.standardised = StandardisedChannels(channels) if standardise else nn.Identity()
         self.classifier_weight = nn.Parameter(torch.empty(len(self.temperatures), count, channels))
@@ -139,7 +142,7 @@ class CSRA(MultiLabelModel):
             pooled = [residual_attention(s, t, self.weight) for s, t in zip(heads, self.temperatures, strict=True)]
             logits = torch.stack(pooled).sum(0)  # (B, L)
             if self.average:
-                logits = logits / (1 + self.weight)
+                logits = logits / ((1 + self.weight) * len(pooled))
             return logits if self.classifier_bias is None else logits + self.classifier_bias
 
     def heat_maps(self, images: Tensor, labels: Sequence[int], known: Tensor | None = None) -> Tensor:

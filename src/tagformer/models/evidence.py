@@ -40,7 +40,7 @@ class Evidence(CSRA):
       start log(P(i | j present) / P(i)) and log(P(i | j absent) / P(i)) (`start_from_cooccurrence`).
 
     Args:
-        weight: lambda of CSRA, the weight of the maximum beside the mean.
+        weight, ensemble: of CSRA: lambda, the weight of the maximum beside the mean, and the number of its heads.
         width: channels d of a label token.
         layers, heads, feedforward: of the encoder; feedforward None: d.
         dropout: within the encoder layers.
@@ -78,6 +78,7 @@ class Evidence(CSRA):
         label_space: LabelSpace,
         backbone: Backbone,
         weight: Weight = 0.9,
+        ensemble: Positive = 1,
         width: Positive = 128,
         layers: Positive = 2,
         heads: Positive = 4,
@@ -86,7 +87,7 @@ class Evidence(CSRA):
         evidence_dropout: Share = 0.1,
         cooccurrence: bool = True,
     ) -> None:
-        super().__init__(label_space, backbone, weight=weight)
+        super().__init__(label_space, backbone, weight=weight, ensemble=ensemble)
         if width % heads:
             raise TagformerError(f"evidence: {heads} heads do not divide the width {width}: change one of the two.")
         count = len(label_space)

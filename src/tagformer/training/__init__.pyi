@@ -1,3 +1,3 @@
+from .fitting import fit as fit
 from .prepare import Reporter as Reporter
 from .train import Fitted as Fitted
-from .train import fit as fit

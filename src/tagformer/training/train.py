@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +16,15 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from tagformer.data.dataset import MultiLabelDataset
-from tagformer.errors import CannotWriteError, TagformerError
-from tagformer.features.store import DEFAULT_GB
+from tagformer.errors import TagformerError
 from tagformer.recipes.recipe import Recipe
-from tagformer.runs.lock import run_lock
-from tagformer.runs.run import BEST, HISTORY, RECIPE, Run, write_weights
+from tagformer.runs.run import BEST, HISTORY, Run, write_weights
 from tagformer.training.auto_recipe import seconds_per_image
-from tagformer.training.build import Built, build
+from tagformer.training.build import Built
 from tagformer.training.callbacks import BestCheckpoint, History, LastCheckpoint, MovingAverage, Patience, Position
 from tagformer.training.checkpoints import RESTART, CheckpointFiles
 from tagformer.training.module import model_state
-from tagformer.training.prepare import Prepared, Reporter, prepare
+from tagformer.training.prepare import Prepared, Reporter
 from tagformer.training.progress import EpochProgress, duration
 
 
@@ -53,48 +50,6 @@ class Fitted:
     val: MultiLabelDataset
     bad_images: frozenset[str] = frozenset()
     rows: list[dict[str, Any]] = field(default_factory=list)
-
-
-def fit(
-    recipe: Recipe,
-    out: Path,
-    resume: bool = False,
-    reporter: Reporter | None = None,
-    cache_gb: float = DEFAULT_GB,
-) -> Fitted:
-    """Train `recipe` into the run folder `out`.
-
-    Args:
-        recipe: every setting; not changed.
-        out: the run folder to write.
-        resume: go on from ``checkpoints/last.ckpt`` if there is one; the result is the same as without the break.
-        reporter: where to report progress; None: nowhere.
-        cache_gb: the room for remembered features of frozen backbones, in 10^9 bytes; 0: nothing is remembered.
-
-    Raises:
-        TagformerError: the folder is in use, data or weights are missing, or training diverges.
-        CannotWriteError: the disk is full, or the folder was removed.
-        TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
-
-    >>> from tagformer.recipes import load_recipe
-    >>> from tagformer.training import fit
-    >>> small = ["data.spec=scenes?images=12", "data.batch_size=6", "data.workers=0", "image.size=32"]
-    >>> recipe = load_recipe("scenes-ctran").overridden([*small, "training.epochs=1"])
-    >>> fitted = fit(recipe, Path("runs/small"))
-    >>> (fitted.folder / "model.safetensors").is_file()
-    True
-    """
-    reporter = reporter or Reporter()
-    try:
-        with run_lock(out):
-            prepared = prepare(recipe, out, resume, reporter)
-            built = build(prepared, reporter, cache_gb)
-            return train(prepared, built, reporter)
-    except CannotWriteError as error:
-        if not (out / RECIPE).is_file():
-            raise
-        then = f"go on with: tagformer train --resume --out {shlex.quote(str(out))}"
-        raise CannotWriteError(error.path, error.reason, error.remedy, then) from error
 
 
 def train(prepared: Prepared, built: Built, reporter: Reporter) -> Fitted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,12 +17,12 @@ from tagformer.training.train import train as fit
 STAGES = "stages"  # the folder in a run folder with what its stages need to go on
 
 
-def finetuning_recipe(recipe: Recipe, weight: float, head: Path) -> Recipe:
+def finetuning_recipe(recipe: Recipe, options: dict[str, Any], head: Path) -> Recipe:
     """The recipe of the last stage of a recipe in stages.
 
     Args:
         recipe: with the settings of optimizer, schedule, training and image.
-        weight: lambda, the weight of the maximum in the head.
+        options: of the model ``csra``.
         head: the run folder with the head that it starts from.
     """
     values = recipe.model_dump(mode="json")
@@ -29,7 +30,7 @@ def finetuning_recipe(recipe: Recipe, weight: float, head: Path) -> Recipe:
     values["model"] = {
         **values["model"],
         "name": "csra",
-        "options": {"weight": weight},
+        "options": options,
         "init": str(head),
         "init_heads": True,
         "start_from_frequencies": False,
@@ -38,7 +39,7 @@ def finetuning_recipe(recipe: Recipe, weight: float, head: Path) -> Recipe:
 
 
 def finetune(
-    prepared: Prepared, held_out: Tensor, state: dict[str, Tensor], weight: float, reporter: Reporter
+    prepared: Prepared, held_out: Tensor, state: dict[str, Tensor], options: dict[str, Any], reporter: Reporter
 ) -> dict[str, Tensor]:
     """Train the whole network on from a head, on all images but the held-out ones, and return the best weights.
 
@@ -48,19 +49,19 @@ def finetune(
         prepared: of the run in stages.
         held_out: rows of the training images, int64.
         state: of a model ``csra`` with the head.
-        weight: lambda of the head.
+        options: of that model.
         reporter: where to report progress.
     """
     train, folder = prepared.train, prepared.folder / STAGES
-    recipe = finetuning_recipe(prepared.recipe, weight, folder / "head")
+    recipe = finetuning_recipe(prepared.recipe, options, folder / "head")
     is_held_out = torch.zeros(len(train), dtype=torch.bool)
     is_held_out[held_out] = True
-    parts = [train.subset(part.nonzero().flatten().tolist()) for part in (~is_held_out, is_held_out)]
+    inside, outside = (train.subset(part.nonzero().flatten().tolist()) for part in (~is_held_out, is_held_out))
     own = folder / "finetune"
     fresh = not (own / CHECKPOINTS / LAST).is_file()
     if fresh:
         _write_run(folder / "head", recipe, prepared, state)
-    inner = Prepared(recipe, own, *parts, resume=not fresh, fresh=fresh)
+    inner = Prepared(recipe, own, inside, outside, resume=not fresh, fresh=fresh)
     fit(inner, build(inner, reporter, cache_gb=0), reporter)
     return Run.load(own).state()
 

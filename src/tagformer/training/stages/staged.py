@@ -3,206 +3,273 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.loader.sampler import derive_seed
 from tagformer.errors import TagformerError
+from tagformer.features.encoding import encoded_batches
 from tagformer.features.remember import remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
+from tagformer.files import atomic_write
+from tagformer.models.base import MultiLabelModel
 from tagformer.models.evidence import Evidence
 from tagformer.recipes.settings import StageSettings
-from tagformer.runs.run import default_device, write_weights
+from tagformer.runs.run import RECIPE, Run, default_device, model_from_recipe, write_weights
 from tagformer.training.build import build_model, complete_settings
 from tagformer.training.prepare import Prepared, Reporter, save_settings
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
+from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
-from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, head_state, out_of_fold
+from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
 from tagformer.training.stages.heldout import decoded, known_curve, mean_average_precision
+from tagformer.training.stages.record import Record, Stage
+from tagformer.training.train import Fitted
 
-HELD_OUT = 0  # the fold whose images no stage is trained on before it is scored
-
-
-@dataclass(frozen=True)
-class Figures:
-    """A stage's figures on the held-out images.
-
-    Attributes:
-        name: of the stage.
-        mAP: with nothing known.
-        curve: of a fixed quarter of the labels with 0, 25, 50 and 75 % known; empty where the stage ignores them.
-        seconds: that the stage took.
-        kept: whether the model has it.
-    """
-
-    name: str
-    mAP: float  # noqa: N815
-    curve: tuple[float, ...] = ()
-    seconds: float = 0.0
-    kept: bool = True
+NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
+HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
+HEADS = "heads.safetensors"  # in the run's folder of stages: the heads and their out-of-fold logits
 
 
-@dataclass
-class Training:
-    """What the stages share.
+class StagedTraining:
+    """The stages of one run, in the order in which they are called.
 
-    Attributes:
+    Args:
         prepared: the settings and the data.
-        model: of the run; after a stage that is kept it has its weights.
-        features: of the training images.
-        folds: int64 (N,), of each image.
-        labels: int8 (N, L).
         reporter: where to report progress.
+        cache_gb: the room for remembered features, see `fit`.
+
+    Attributes:
+        model: the run's model as far as it is trained.
+        record: the figures of the stages that are done.
     """
 
-    prepared: Prepared
-    model: Evidence
-    features: RememberedFeatures
-    folds: Tensor
-    labels: Tensor
-    reporter: Reporter
+    def __init__(self, prepared: Prepared, reporter: Reporter, cache_gb: float) -> None:
+        self.prepared, self.reporter, self.recipe = prepared, reporter, prepared.recipe
+        torch.manual_seed(derive_seed(self.seed, "weights"))
+        model = build_model(prepared, reporter)
+        if not isinstance(model, Evidence):
+            raise TagformerError(f"training in stages needs the model evidence, not {self.recipe.model.name}.")
+        self.model = model
+        complete_settings(prepared, model, reporter)
+        save_settings(prepared)
+        self.record = Record.load(prepared.folder)
+        self.preprocessing = self.recipe.image.preprocessing(model.backbone)
+        self.features = self._remember(FeatureStore(limit_gb=cache_gb, message=reporter.message))
+        self.folds = draw_folds(prepared.train, self.settings.folds, self.seed)
+        self.labels = prepared.train.labels
+        self.rows = torch.tensor(self.features.rows)
+        self.held_out = self.rows[self.folds[self.rows] == HELD_OUT]
 
     @property
     def settings(self) -> StageSettings:
         """The recipe's section ``stages``."""
-        assert self.prepared.recipe.stages is not None
-        return self.prepared.recipe.stages
+        assert self.recipe.stages is not None
+        return self.recipe.stages
 
     @property
     def seed(self) -> int:
         """The recipe's seed."""
-        return self.prepared.recipe.training.seed
+        return self.recipe.training.seed
 
-    @property
-    def rows(self) -> Tensor:
-        """The rows whose images can be read, int64."""
-        return torch.tensor(self.features.rows)
+    def _remember(self, store: FeatureStore) -> RememberedFeatures:
+        data = self.recipe.data
+        return remember_features(
+            self.model.backbone,
+            self.prepared.train,
+            self.preprocessing,
+            view_names(data.remembered_views, mirror=self.recipe.image.flip > 0),
+            store,
+            workers=data.workers,
+            on_bad_image=data.on_bad_image,
+            device=default_device(),
+            bars=self.reporter.bar,
+        )
 
-    @property
-    def held_out(self) -> Tensor:
-        """The rows that are held out, int64."""
-        return self.rows[self.folds[self.rows] == HELD_OUT]
+    def train_heads(self) -> None:
+        """The first stage: candidate heads on remembered features, of which cross-validation chooses one."""
+        began, settings = time.monotonic(), self.settings
+        grid = [HeadSetting(weight, decay) for weight in settings.weights for decay in settings.decays]
+        steps = HeadTraining(settings.head_epochs, lr=settings.head_lr, seed=self.seed)
+        with self.reporter.bar("Training the head", steps.steps(len(self.rows))) as bar:
+            heads = fit_heads(self.features, self.labels, self.folds, grid, steps, bar)
+        logits = out_of_fold(heads, self.features)  # (S, N, L)
+        scores = [mean_average_precision(of_setting[self.rows], self.labels[self.rows]) for of_setting in logits]
+        best = max(range(len(grid)), key=scores.__getitem__)
+        views = [logits[best]]
+        if len(self.features.views) > 1:
+            views.append(out_of_fold(heads, self.features, view=1)[best])
+        self._use_heads(heads, best, range(settings.folds))
+        self._save_heads(heads, best, torch.stack(views))
+        linear = max((s for s in range(len(grid)) if not grid[s].weight), key=scores.__getitem__, default=None)
+        if linear is not None:
+            self.record.add(self._stage("linear", logits[linear][self.held_out]))
+        self.record.add(self._stage("head", logits[best][self.held_out], time.monotonic() - began))
+        chosen = grid[best]
+        self.reporter.message(
+            f"Head: mAP {100 * scores[best]:.1f} by cross-validation over {settings.folds} folds, with a weight of the "
+            f"maximum of {chosen.weight:g} and weight decay {chosen.decay:g}."
+        )
+
+    def train_evidence(self) -> None:
+        """The second stage: C-Tran's encoder on out-of-fold evidence.
+
+        It is trained without the held-out images and scored on them, and, if it is kept, from its start on all images.
+        """
+        began = time.monotonic()
+        options = EvidenceTraining(
+            epochs=self.settings.evidence_epochs,
+            lr=self.settings.evidence_lr,
+            min_unknown=self.recipe.known.min_unknown,
+            cooccurrence=self.settings.cooccurrence,
+            seed=self.seed,
+        )
+        logits, labels = self._evidence_logits(), self.labels
+        before = {name: value.clone() for name, value in self.model.state_dict().items()}
+        others = self.rows[self.folds[self.rows] != HELD_OUT]
+        first, second = options.steps(len(others)), options.steps(len(self.rows))
+        with self.reporter.bar("Training on evidence", first + second) as bar:
+            fit_evidence(self.model, logits[:, others], labels[others], options, bar)
+            stage = self._scored("evidence", logits[0, self.held_out])
+            head = self.record["head"]
+            if stage.score > head.score:
+                self.model.load_state_dict(before)
+                fit_evidence(self.model, logits[:, self.rows], labels[self.rows], options, _after(first, bar))
+        stage.seconds, stage.kept = time.monotonic() - began, stage.score > head.score
+        if not stage.kept:
+            self.model.load_state_dict(before)
+        self.save()
+        self.record.add(stage)
+
+    def train_network(self) -> None:
+        """The last stage: the whole network, from heads that have not seen the held-out images."""
+        began = time.monotonic()
+        saved = load_file(self._heads_file())
+        heads = (~folds_seen(self.settings.folds)[:, HELD_OUT]).nonzero().flatten().tolist()
+        options = {"weight": self.model.weight, "ensemble": len(heads)}
+        start = {**self.model.state_dict(), **_state(saved, heads)}
+        start = {name: value for name, value in start.items() if name.startswith(NETWORK)}
+        state = finetune(self.prepared, self.held_out, start, options, self.reporter)
+        model = self._model({**self.recipe.model.options, **options})
+        model.load_state_dict({**self.model.state_dict(), **state})
+        model.to(default_device()).eval()
+        evidence_logits = self._encode(model, self.prepared.train.subset(self.held_out.tolist()))
+        before, self.model = self.model, model
+        self.reporter.message(f"The network alone: mAP {100 * self._stage('', evidence_logits).mAP:.1f} held out.")
+        stage = self._scored("network", evidence_logits)
+        stage.seconds = time.monotonic() - began
+        stage.kept = stage.score > max(other.score for other in self.record.stages if other.kept)
+        if stage.kept:
+            self.recipe.model.options.update(options)
+            self.save()
+        else:
+            self.model = before
+        self.record.add(stage)
+
+    def load(self) -> None:
+        """Go on with the model that the run folder has."""
+        run = Run.load(self.prepared.folder)
+        self.recipe.model.options.update(run.recipe.model.options)
+        self.model = self._model(self.recipe.model.options)
+        self.model.load_state_dict(run.state())
+        self.model.eval()
+
+    def save(self) -> None:
+        """Write the model as it is now to the run folder."""
+        self.recipe.save(self.prepared.folder / RECIPE)
+        write_weights(self.prepared.folder, self.model.state_dict())
+
+    def _model(self, options: dict[str, object]) -> Evidence:
+        """A model with other options."""
+        recipe = self.recipe.model_copy(deep=True)
+        recipe.model.options = options
+        model = model_from_recipe(recipe, self.prepared.train.label_space, load_weights=False)
+        assert isinstance(model, Evidence)
+        return model
+
+    def _use_heads(self, heads: Heads, setting: int, which: range) -> None:
+        """Give the model some heads, and no correction of them."""
+        options = {"weight": heads.settings[setting].weight, "ensemble": len(which)}
+        self.recipe.model.options.update(options)
+        model = self._model(self.recipe.model.options)
+        shared = {name: value for name, value in self.model.state_dict().items() if name.startswith("backbone.")}
+        model.load_state_dict({**model.state_dict(), **shared, **heads.state(setting, which)})
+        model.prior_logits.copy_(torch.logit(self.prepared.train.frequencies))
+        self.model = model.eval()
+        self.save()
+
+    def _heads_file(self) -> Path:
+        return self.prepared.folder / "stages" / HEADS
+
+    def _save_heads(self, heads: Heads, setting: int, logits: Tensor) -> None:
+        content = {"weight": heads.weight[setting], "bias": heads.bias[setting], "logits": logits}
+        content |= {"mean": heads.mean, "deviation": heads.deviation}
+        with atomic_write(self._heads_file()) as temporary:
+            save_file({name: value.detach().contiguous() for name, value in content.items()}, temporary)
+
+    def _evidence_logits(self) -> Tensor:
+        """The out-of-fold logits (V, N, L) of the first stage."""
+        return load_file(self._heads_file())["logits"]
+
+    @torch.inference_mode()
+    def _encode(self, model: MultiLabelModel, dataset: MultiLabelDataset) -> Tensor:
+        """The model's features of all images, (N, ...)."""
+        data = self.recipe.data
+        batches = encoded_batches(
+            model, dataset, self.preprocessing, workers=data.workers, on_bad_image=data.on_bad_image
+        )
+        return torch.cat([features.cpu() for _, features in batches if features is not None])
+
+    def _stage(self, name: str, logits: Tensor, seconds: float = 0.0) -> Stage:
+        """The figures of logits (N, L) of the held-out images, where known labels change nothing."""
+        return Stage(name, mean_average_precision(logits, self.labels[self.held_out]), seconds=seconds)
+
+    def _scored(self, name: str, evidence_logits: Tensor) -> Stage:
+        """The figures of the model on the held-out images, from their evidence (N, L)."""
+        labels = self.labels[self.held_out]
+        ids = [self.prepared.train.ids[row] for row in self.held_out.tolist()]
+        model = self.model.cpu().eval()
+        mAP = mean_average_precision(decoded(model, evidence_logits), labels)  # noqa: N806
+        return Stage(name, mAP, tuple(known_curve(model, evidence_logits, labels, ids)))
 
 
-def start(prepared: Prepared, reporter: Reporter, cache_gb: float) -> Training:
-    """Build the model, save the settings, remember the features and draw the folds."""
-    recipe = prepared.recipe
-    torch.manual_seed(derive_seed(recipe.training.seed, "weights"))
-    model = build_model(prepared, reporter)
-    if not isinstance(model, Evidence):
-        raise TagformerError(f"training in stages needs the model evidence, not {recipe.model.name}.")
-    complete_settings(prepared, model, reporter)
-    save_settings(prepared)
-    store = FeatureStore(limit_gb=cache_gb, message=reporter.message)
-    features = remember_features(
-        model.backbone,
-        prepared.train,
-        recipe.image.preprocessing(model.backbone),
-        view_names(recipe.data.remembered_views, mirror=recipe.image.flip > 0),
-        store,
-        workers=recipe.data.workers,
-        on_bad_image=recipe.data.on_bad_image,
-        device=default_device(),
-        bars=reporter.bar,
-    )
-    assert recipe.stages is not None
-    folds = draw_folds(prepared.train, recipe.stages.folds, recipe.training.seed)
-    return Training(prepared, model, features, folds, prepared.train.labels, reporter)
+def _after(first: int, bar: Callable[[int], None]) -> Callable[[int], None]:
+    """A progress bar that has done `first` steps before."""
+    return lambda step: bar(first + step)
 
 
-@dataclass(frozen=True)
-class TrainedHeads:
-    """The result of the first stage.
+def _state(saved: dict[str, Tensor], heads: list[int]) -> dict[str, Tensor]:
+    """The weights of some of the saved heads, by their names in a model."""
+    return {
+        "standardised.mean": saved["mean"],
+        "standardised.deviation": saved["deviation"],
+        "classifier_weight": saved["weight"][heads],
+        "classifier_bias": saved["bias"][heads].mean(0),
+    }
 
-    Attributes:
-        heads: all of them.
-        chosen: the number of the best setting.
-        evidence_logits: its out-of-fold logits (V, N, L) of V views.
-        linear: figures of the best setting without the maximum.
-        figures: of the chosen setting.
+
+def train_in_stages(prepared: Prepared, reporter: Reporter, cache_gb: float) -> Fitted:
+    """Train a run in stages; those that are done already are not repeated.
+
+    Raises:
+        TagformerError: another model than ``evidence``, or training diverges.
+        TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
     """
-
-    heads: Heads
-    chosen: int
-    evidence_logits: Tensor
-    linear: Figures
-    figures: Figures
-
-
-def train_heads(training: Training) -> TrainedHeads:
-    """The first stage: candidate heads on remembered features, chosen by cross-validation."""
-    began = time.monotonic()
-    settings, rows = training.settings, training.rows
-    grid = [HeadSetting(weight, decay) for weight in settings.weights for decay in settings.decays]
-    steps = HeadTraining(settings.head_epochs, lr=settings.head_lr, seed=training.seed)
-    with training.reporter.bar("Training the head", steps.steps(len(rows))) as bar:
-        heads = fit_heads(training.features, training.labels, training.folds, grid, steps, bar)
-    plain = out_of_fold(heads, training.features)  # (S, N, L)
-    scores = [mean_average_precision(logits[rows], training.labels[rows]) for logits in plain]
-    chosen = max(range(len(grid)), key=scores.__getitem__)
-    linear = max((s for s in range(len(grid)) if not grid[s].weight), key=scores.__getitem__, default=chosen)
-    others = [out_of_fold(heads, training.features, view)[chosen] for view in range(1, min(2, settings.folds))]
-    held_out = training.held_out
-
-    def figures(name: str, setting: int) -> Figures:
-        mAP = mean_average_precision(plain[setting][held_out], training.labels[held_out])  # noqa: N806
-        return Figures(name, mAP, seconds=time.monotonic() - began)
-
-    training.reporter.message(
-        f"Head: mAP {100 * scores[chosen]:.1f} by cross-validation ({settings.folds} folds), "
-        f"weight of the maximum {grid[chosen].weight:g}, weight decay {grid[chosen].decay:g}; "
-        f"linear {100 * scores[linear]:.1f}."
-    )
-    logits = torch.stack([plain[chosen], *others])
-    return TrainedHeads(heads, chosen, logits, figures("linear", linear), figures("head", chosen))
-
-
-def use_head(training: Training, trained: TrainedHeads, part: int = -1) -> None:
-    """Give the run's model a head, by default the one that has seen all images, and no correction of it."""
-    model, heads = training.model, trained.heads
-    with torch.no_grad():
-        model.weight = heads.settings[trained.chosen].weight
-        training.prepared.recipe.model.options["weight"] = model.weight
-        for name, value in head_state(heads, trained.chosen, part).items():
-            model.get_buffer(name).copy_(value) if "standardised" in name else model.get_parameter(name).copy_(value)
-
-
-def train_evidence(training: Training, trained: TrainedHeads) -> Figures:
-    """The second stage: C-Tran's encoder on out-of-fold evidence; kept if it is better on held-out images.
-
-    It is first trained without the held-out images and scored on them, then from its start on all images.
-    """
-    began = time.monotonic()
-    settings, known = training.settings, training.prepared.recipe.known
-    options = EvidenceTraining(
-        epochs=settings.evidence_epochs,
-        lr=settings.evidence_lr,
-        min_unknown=known.min_unknown,
-        cooccurrence=settings.cooccurrence,
-        seed=training.seed,
-    )
-    before = {name: value.clone() for name, value in training.model.state_dict().items()}
-    held_out, rows = training.held_out, training.rows
-    others = rows[training.folds[rows] != HELD_OUT]
-    labels, logits = training.labels, trained.evidence_logits
-    steps = options.steps(len(others)) + options.steps(len(rows))
-    with training.reporter.bar("Training on evidence", steps) as bar:
-        fit_evidence(training.model, logits[:, others], labels[others], options, bar)
-        mAP = mean_average_precision(decoded(training.model, logits[0, held_out]), labels[held_out])  # noqa: N806
-        ids = [training.prepared.train.ids[row] for row in held_out.tolist()]
-        curve = known_curve(training.model, logits[0, held_out], labels[held_out], ids)
-        figures = Figures("evidence", mAP, tuple(curve))
-        first = options.steps(len(others))
-        training.model.load_state_dict(before)
-        fit_evidence(training.model, logits[:, rows], labels[rows], options, lambda step: bar(first + step))
-    return replace(figures, seconds=time.monotonic() - began)
-
-
-def save(training: Training) -> None:
-    """Write the model as it is now to the run folder."""
-    training.prepared.recipe.save(training.prepared.folder / "recipe.yaml")
-    write_weights(training.prepared.folder, training.model.state_dict())
+    training = StagedTraining(prepared, reporter, cache_gb)
+    if "head" not in training.record:
+        training.train_heads()
+    else:
+        training.load()
+    if training.settings.evidence_epochs and "evidence" not in training.record:
+        training.train_evidence()
+    if training.settings.finetune and "network" not in training.record:
+        training.train_network()
+    bad_images = frozenset({*training.features.bad_images, *prepared.train.left_out})
+    return Fitted(prepared.folder, prepared.train, prepared.val, bad_images, [])

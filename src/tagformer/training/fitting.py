@@ -1,0 +1,60 @@
+"""Training a recipe into a run folder, at once or in stages."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from tagformer.errors import CannotWriteError
+from tagformer.features.store import DEFAULT_GB
+from tagformer.recipes.recipe import Recipe
+from tagformer.runs.lock import run_lock
+from tagformer.runs.run import RECIPE
+from tagformer.training.build import build
+from tagformer.training.prepare import Reporter, prepare
+from tagformer.training.stages.staged import train_in_stages
+from tagformer.training.train import Fitted, train
+
+
+def fit(
+    recipe: Recipe,
+    out: Path,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    cache_gb: float = DEFAULT_GB,
+) -> Fitted:
+    """Train `recipe` into the run folder `out`.
+
+    Args:
+        recipe: every setting; not changed.
+        out: the run folder to write.
+        resume: go on from ``checkpoints/last.ckpt`` if there is one; the result is the same as without the break.
+        reporter: where to report progress; None: nowhere.
+        cache_gb: the room for remembered features of frozen backbones, in 10^9 bytes; 0: nothing is remembered.
+
+    Raises:
+        TagformerError: the folder is in use, data or weights are missing, or training diverges.
+        CannotWriteError: the disk is full, or the folder was removed.
+        TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
+
+    >>> from tagformer.recipes import load_recipe
+    >>> from tagformer.training import fit
+    >>> small = ["data.spec=scenes?images=12", "data.batch_size=6", "data.workers=0", "image.size=32"]
+    >>> recipe = load_recipe("scenes-ctran").overridden([*small, "training.epochs=1"])
+    >>> fitted = fit(recipe, Path("runs/small"))
+    >>> (fitted.folder / "model.safetensors").is_file()
+    True
+    """
+    reporter = reporter or Reporter()
+    try:
+        with run_lock(out):
+            prepared = prepare(recipe, out, resume, reporter)
+            if recipe.stages is not None:
+                return train_in_stages(prepared, reporter, cache_gb)
+            built = build(prepared, reporter, cache_gb)
+            return train(prepared, built, reporter)
+    except CannotWriteError as error:
+        if not (out / RECIPE).is_file():
+            raise
+        then = f"go on with: tagformer train --resume --out {shlex.quote(str(out))}"
+        raise CannotWriteError(error.path, error.reason, error.remedy, then) from error
