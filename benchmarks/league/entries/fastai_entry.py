@@ -35,6 +35,11 @@ class Pace(Callback):
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.began = 0.0
+
+    def before_train(self) -> None:
+        """Note when the first epoch begins."""
+        self.began = self.began or time.monotonic()
 
     def after_batch(self) -> None:
         """Note the time of a training batch, or stop."""
@@ -47,6 +52,10 @@ class Pace(Callback):
     def seconds(self) -> float:
         """The median time of a batch; the first is left out, for the loader starts with it."""
         return statistics.median(later - earlier for earlier, later in pairwise(self.times))
+
+    def start(self) -> float:
+        """How much longer the first batch of an epoch takes than the others, because of the loader."""
+        return max(0.0, self.times[0] - self.began - self.seconds())
 
 
 def learner(task: Task, batch: int) -> Learner:
@@ -67,8 +76,8 @@ def learner(task: Task, batch: int) -> Learner:
     return vision_learner(loaders, task.network, pretrained=True, pretrained_cfg_overlay={"file": task.weights})
 
 
-def measured(task: Task, frozen: bool) -> float:
-    """Seconds of a training step for each image of its batch, from a learner that is thrown away."""
+def measured(task: Task, frozen: bool) -> tuple[float, float]:
+    """Seconds of a training step for each image of its batch, and of a loader's start; the learner is thrown away."""
     trial, pace = learner(task, SMALL_BATCH), Pace()
     if frozen:
         trial.freeze()
@@ -77,7 +86,7 @@ def measured(task: Task, frozen: bool) -> float:
     with trial.no_bar(), trial.no_logging():
         while len(pace.times) <= MEASURED:  # an epoch of a small set has fewer batches
             trial.fit(1, cbs=pace)
-    return pace.seconds() / SMALL_BATCH
+    return pace.seconds() / SMALL_BATCH, pace.start()
 
 
 def main() -> None:
@@ -85,10 +94,10 @@ def main() -> None:
     task = Task.of_command_line()
     set_seed(task.seed)
     batch, images = BATCH if len(task.train_paths) >= ENOUGH else SMALL_BATCH, len(task.train_paths)
-    head, everything = measured(task, frozen=True), measured(task, frozen=False)
+    (head, _), (everything, start) = measured(task, frozen=True), measured(task, frozen=False)
     set_seed(task.seed, reproducible=True)
     learn = learner(task, batch)
-    trained, validation = len(learn.dls.train) * batch, len(learn.dls.valid_ds) * head
+    trained, validation = len(learn.dls.train) * batch, len(learn.dls.valid_ds) * head + 2 * start
     frozen, whole = trained * head + validation, trained * everything + validation
     left = task.seconds_left
     epochs = max(0, int((left - frozen) / whole))

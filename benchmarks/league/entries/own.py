@@ -45,7 +45,8 @@ def length_arguments(task: Task) -> tuple[list[str], float]:
     if key not in pace:
         out = Path(task.folder) / "pace"
         command = [sys.executable, "-m", "tagformer", *arguments_of(task, out), "--set", "training.epochs=1"]
-        subprocess.run(command, check=True)
+        if code := subprocess.run(command, check=False).returncode:
+            sys.exit(code)  # the sentence is the last line of the log
         epoch = float(history(out)[-1]["seconds"])
         pace[key] = {"epoch": epoch, "rest": max(0.0, (out / "model.safetensors").stat().st_mtime - started - epoch)}
         file.write_text(json.dumps(pace))

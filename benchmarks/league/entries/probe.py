@@ -25,7 +25,7 @@ from tagformer.data.loader.loader import evaluation_loader
 from tagformer.images.preprocessing import Preprocessing
 
 Array = npt.NDArray[np.float32]
-GRID, FOLDS, LABELS = (1e-4, 3e-4, 1e-3, 1e-2, 1e-1), 3, 20
+GRID, FOLDS, LABELS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0), 5, 20
 
 
 @torch.inference_mode()
