@@ -1,0 +1,1 @@
+"""The league: our models and their rivals with the same weights, images, pixels and wall time; see docs/league.md."""
