@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tagformer.runs.run import Run
     from tagformer.training.train import Fitted
 
+DEFAULT_MODEL = "evidence"
+DEFAULT_MINUTES = 10.0  # of training in stages
 FEW = 10  # positives below which a warning names the label
 
 
@@ -49,6 +51,10 @@ def train(
         typer.Option(help="A run to start from, without its heads, or a file of backbone weights."),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example optimizer.lr=1e-4.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.5, help="Plan the training for about this time; 10 without a recipe and a model."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     on_bad_image: Annotated[str | None, typer.Option(help="error (default) or skip.")] = None,
     cache_gb: CacheGb = 20.0,
@@ -75,6 +81,8 @@ def train(
         elif init is not None:
             overrides.append(f"model.init={init.expanduser().resolve()}")
         settings = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
+        if settings.stages is not None and (minutes is not None or recipe is None):
+            settings.stages.minutes = minutes or DEFAULT_MINUTES
         _describe(settings)
     reporter = Reporter(echo, _print_epoch, bars=console.is_terminal, bar=progress_bar)
     fitted = fit(settings, out, resume, reporter, cache_gb)
@@ -135,7 +143,7 @@ def _recipe(
             raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
         if model is not None:
             model_class(model)  # raises if the model is unknown, before the data are read
-        recipe = plan_recipe(load_dataset(data, "train", on_bad_image), model or "ctran", backbone)
+        recipe = plan_recipe(load_dataset(data, "train", on_bad_image), model or DEFAULT_MODEL, backbone)
     if data is not None:
         recipe.data.spec = data
     recipe = recipe.overridden(overrides)

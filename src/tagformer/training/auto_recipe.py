@@ -34,7 +34,7 @@ MANY_TOKENS = 150  # from this number on C-Tran has one layer on a CPU
 RATES = {"ctran": 1.5e-3, "query2label": 1e-4, "ml_decoder": 3e-4}
 
 
-def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str | None = None) -> Recipe:
+def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: str | None = None) -> Recipe:
     """Choose a recipe for a training set: image size, epochs, batch size and network follow the data and the machine.
 
     Args:
@@ -45,7 +45,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
     """
     gpu = torch.cuda.is_available()
     size = min(448 if gpu else 224, max(64, 32 * round(typical_size(dataset) / 32)))
-    light = "resnet50" if gpu else "mobilenetv3_large_100"
+    light = "resnet50" if gpu else "tf_efficientnet_lite2" if model == "evidence" else "mobilenetv3_large_100"
     network = backbone or ("mltr_s" if model == "mltr" else light)
     size = IMAGE_SIZES.get(backbone or "", size)
     pretrained = network not in WITHOUT_WEIGHTS and not is_reference(network)
@@ -73,7 +73,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
     elif model in ("query2label", "ml_decoder"):
         width = 512 if gpu else 256  # the papers' 2048 and 768 are for 80 to 9,600 labels on several GPUs
         options = {"width": width, "feedforward": 2 * width}
-    values = {
+    values: dict[str, Any] = {
         "name": f"{model}-auto",
         "source": "chosen from the data by tagformer train",
         "image": {"size": size, "crop_scale": [0.6, 1.0]},
@@ -100,6 +100,11 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "ctran", backbone: str 
         },
         "training": {"epochs": epochs, "clip": 1.0, "ema": round(1 - min(0.1, 20 / steps), 5)},
     }
+    if model == "evidence":
+        values["stages"] = {}
+        values["data"]["val_fraction"] = 0  # the folds of the stages take the place of a drawn split
+        values["optimizer"].update({"lr": 1e-4, "backbone_lr_factor": 1.0})
+        values["training"].update({"ema": 0.99, "keep": "last"})
     return Recipe.checked(values, "the planned recipe")
 
 

@@ -27,6 +27,8 @@ def finetuning_recipe(recipe: Recipe, options: dict[str, Any], head: Path) -> Re
     """
     values = recipe.model_dump(mode="json")
     values["stages"] = None
+    values["data"]["val_fraction"] = 0.1  # any but 0: the held-out images are given
+    values["training"]["keep"] = "best"
     values["model"] = {
         **values["model"],
         "name": "csra",

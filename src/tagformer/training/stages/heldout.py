@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tagformer.labels.masking import draw_known, draw_order
+from tagformer.labels.space import PRESENT
 from tagformer.metrics.ranking import average_precision
 from tagformer.models.evidence import Evidence
 
@@ -26,6 +27,24 @@ def mean_average_precision(logits: Tensor, labels: Tensor) -> float:
     0.5
     """
     return average_precision(logits, labels).nanmean().item()
+
+
+def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
+    """The mean over labels of their average precision within the folds, weighted by the positives in each.
+
+    Images of one fold are scored by the same heads. Across folds that is not so: a head that has not seen a rare label's
+    positives of a fold gives that fold's images lower logits, which would count against the label.
+
+    Args:
+        logits: out-of-fold (N, L).
+        labels: int8 (N, L).
+        folds: int64 (N,).
+    """
+    numbers = folds.unique()
+    per_fold = torch.stack([average_precision(logits[folds == fold], labels[folds == fold]) for fold in numbers])
+    positives = torch.stack([(labels[folds == fold] == PRESENT).sum(0) for fold in numbers])
+    per_label = (per_fold.nan_to_num(0.0) * positives).sum(0) / positives.sum(0)
+    return per_label.nanmean().item()
 
 
 @torch.inference_mode()

@@ -29,7 +29,8 @@ from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
-from tagformer.training.stages.heldout import decoded, known_curve, mean_average_precision
+from tagformer.training.stages.heldout import cross_validated, decoded, known_curve, mean_average_precision
+from tagformer.training.stages.plan import SPARE, Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
 from tagformer.training.train import Fitted
 
@@ -52,6 +53,7 @@ class StagedTraining:
     """
 
     def __init__(self, prepared: Prepared, reporter: Reporter, cache_gb: float) -> None:
+        self.began = time.monotonic()
         self.prepared, self.reporter, self.recipe = prepared, reporter, prepared.recipe
         torch.manual_seed(derive_seed(self.seed, "weights"))
         model = build_model(prepared, reporter)
@@ -61,6 +63,7 @@ class StagedTraining:
         complete_settings(prepared, model, reporter)
         save_settings(prepared)
         self.record = Record.load(prepared.folder)
+        self.plan = self._make_plan()
         self.preprocessing = self.recipe.image.preprocessing(model.backbone)
         self.features = self._remember(FeatureStore(limit_gb=cache_gb, message=reporter.message))
         self.folds = draw_folds(prepared.train, self.settings.folds, self.seed)
@@ -78,6 +81,25 @@ class StagedTraining:
     def seed(self) -> int:
         """The recipe's seed."""
         return self.recipe.training.seed
+
+    def _make_plan(self) -> Plan | None:
+        """The plan for the recipe's minutes; None where it has none."""
+        minutes = self.settings.minutes
+        if minutes is None:
+            return None
+        speed = measure_speed(self.model, self.prepared.train, self.recipe)
+        plan = Plan.of(minutes, speed, len(self.prepared.train), self.recipe)
+        self.settings.evidence_epochs = plan.evidence_epochs
+        self.reporter.message(str(plan))
+        return plan
+
+    def plan_network(self) -> None:
+        """Set the epochs of the last stage to what fits into the time that is left."""
+        if self.plan is not None:
+            epochs = self.plan.epochs_in(60 * self.plan.minutes * (1 - SPARE) - (time.monotonic() - self.began))
+            self.settings.finetune = epochs > 0
+            self.recipe.training.epochs = max(1, epochs)
+            self.save()
 
     def _remember(self, store: FeatureStore) -> RememberedFeatures:
         data = self.recipe.data
@@ -101,7 +123,7 @@ class StagedTraining:
         with self.reporter.bar("Training the head", steps.steps(len(self.rows))) as bar:
             heads = fit_heads(self.features, self.labels, self.folds, grid, steps, bar)
         logits = out_of_fold(heads, self.features)  # (S, N, L)
-        scores = [mean_average_precision(of_setting[self.rows], self.labels[self.rows]) for of_setting in logits]
+        scores = [cross_validated(z[self.rows], self.labels[self.rows], self.folds[self.rows]) for z in logits]
         best = max(range(len(grid)), key=scores.__getitem__)
         views = [logits[best]]
         if len(self.features.views) > 1:
@@ -269,6 +291,7 @@ def train_in_stages(prepared: Prepared, reporter: Reporter, cache_gb: float) -> 
         training.load()
     if training.settings.evidence_epochs and "evidence" not in training.record:
         training.train_evidence()
+    training.plan_network()
     if training.settings.finetune and "network" not in training.record:
         training.train_network()
     bad_images = frozenset({*training.features.bad_images, *prepared.train.left_out})

@@ -1,0 +1,154 @@
+"""How much of each stage fits into a given time on this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from tagformer.data.dataset import MultiLabelDataset
+from tagformer.data.loader.loader import ImageItems
+from tagformer.images.transforms import training_transform
+from tagformer.labels.space import UNKNOWN
+from tagformer.models.evidence import Evidence
+from tagformer.recipes.recipe import Recipe
+from tagformer.runs.run import default_device
+from tagformer.training.auto_recipe import seconds_per_image
+from tagformer.training.progress import duration
+from tagformer.training.stages.evidence import EvidenceTraining
+
+MOST_EPOCHS = 12  # of the whole network
+EVIDENCE_SHARE = 0.3  # of the time at most
+LEAST_EVIDENCE_EPOCHS = 4
+SPARE = 0.04  # share of the time that is kept for what is not planned
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds per image on this machine.
+
+    Attributes:
+        look: to read it and to compute its features, once.
+        step: to read it and to train the whole network on it, once.
+        evidence: to train the encoder on its evidence, once.
+    """
+
+    look: float
+    step: float
+    evidence: float
+
+
+def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -> Speed:
+    """Measure a batch of each kind of work.
+
+    Args:
+        model: of the run.
+        dataset: the training images.
+        recipe: with the image size, the batch size and the frozen part of the backbone.
+    """
+    image, batch = recipe.image, recipe.data.batch_size
+    items = ImageItems(dataset, training_transform(image.size, image.resize, crop_scale=image.crop_scale), seed=0)
+    device = default_device()
+    model.backbone.to(device).eval()
+    pictures = torch.zeros(batch, 3, image.size, image.size, device=device).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        look = _shortest(lambda: model.backbone(pictures)[-1].sum().item()) / batch
+    began = time.monotonic()
+    count = min(batch, len(items))
+    for index in range(count):
+        items[index]
+    reading = (time.monotonic() - began) / count
+    step = seconds_per_image(model, items, image.size, batch)
+    return Speed(look + reading, step, _evidence_seconds(model))
+
+
+def _evidence_seconds(model: Evidence) -> float:
+    """Seconds to train the encoder on the evidence of one image, in a batch of 32."""
+    logits = torch.zeros(32, len(model.label_space))
+    known = torch.full(logits.shape, UNKNOWN, dtype=torch.int8)
+
+    def step() -> float:
+        loss = model.decode(logits, known).logits.sum()
+        loss.backward()
+        return loss.item()
+
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        seconds = _shortest(step) / len(logits)
+    model.zero_grad(set_to_none=True)
+    model.eval()
+    return seconds
+
+
+def _shortest(work: Callable[[], float]) -> float:
+    """The shortest time of three runs, in seconds."""
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        work()
+        seconds.append(time.monotonic() - began)
+    return min(seconds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the time is to be used.
+
+    Attributes:
+        minutes: the time for everything.
+        features: seconds for the features, if none are remembered.
+        evidence_epochs: of the encoder.
+        evidence: seconds for them.
+        epoch: seconds for an epoch of the whole network.
+        network_epochs: that fit into the rest; 0: the network is not trained.
+    """
+
+    minutes: float
+    features: float
+    evidence_epochs: int
+    evidence: float
+    epoch: float
+    network_epochs: int
+
+    @classmethod
+    def of(cls, minutes: float, speed: Speed, images: int, recipe: Recipe) -> Plan:
+        """The plan for a number of training images.
+
+        Args:
+            minutes: the time for everything but the scoring of the test split.
+            speed: of this machine.
+            images: how many.
+            recipe: with ``stages``; its number of epochs of the encoder is the most that is planned.
+        """
+        stages = recipe.stages
+        assert stages is not None
+        seconds = 60 * minutes * (1 - SPARE)
+        features = images * recipe.data.remembered_views * speed.look
+        epochs = stages.evidence_epochs
+        while epochs > LEAST_EVIDENCE_EPOCHS and _evidence(epochs, images, speed) > EVIDENCE_SHARE * seconds:
+            epochs -= 1
+        evidence = _evidence(epochs, images, speed) if epochs else 0.0
+        held_out = 1 / stages.folds
+        epoch = images * ((1 - held_out) * speed.step + held_out * speed.look)
+        plan = cls(minutes, features, epochs, evidence, epoch, 0)
+        return cls(minutes, features, epochs, evidence, epoch, plan.epochs_in(seconds - features - evidence))
+
+    def epochs_in(self, seconds: float) -> int:
+        """How many epochs of the whole network fit into a time; at most `MOST_EPOCHS`."""
+        return max(0, min(MOST_EPOCHS, math.floor(seconds / self.epoch)))
+
+    def __str__(self) -> str:
+        parts = [f"features {duration(self.features)}"]
+        if self.evidence_epochs:
+            parts.append(f"evidence {self.evidence_epochs} epochs, {duration(self.evidence)}")
+        network = f"{self.network_epochs} epochs of the whole network, {duration(self.network_epochs * self.epoch)}"
+        parts.append(network if self.network_epochs else "no time to train the whole network")
+        return f"Plan for {self.minutes:g} minutes: {'; '.join(parts)}."
+
+
+def _evidence(epochs: int, images: int, speed: Speed) -> float:
+    """Seconds of the encoder's training: without the held-out images, and on all."""
+    return 2 * 32 * EvidenceTraining(epochs=epochs).steps(images) * speed.evidence
