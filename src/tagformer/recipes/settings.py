@@ -172,14 +172,14 @@ class StageSettings(Section):
     """
 
     minutes: float | None = Field(None, gt=0)  # what the plan was made for
-    folds: int = Field(5, ge=2)  # an image's evidence is of a head that has not seen its fold; the first is held out
+    folds: int = Field(8, ge=2)  # an image's evidence is of heads that have not seen its fold; the first is held out
     # Candidates, of which cross-validation chooses: the weight of the maximum, and weight decay.
-    weights: tuple[float, ...] = Field((0.0, 0.5, 0.9, 2.0), min_length=1)
-    decays: tuple[float, ...] = Field((0.05,), min_length=1)
+    weights: tuple[float, ...] = Field((0.0, 0.5, 1.0), min_length=1)
+    decays: tuple[float, ...] = Field((0.05, 5.0, 20.0), min_length=1)
     head_epochs: int = Field(8, ge=1)
     head_lr: float = Field(1e-3, gt=0)
     evidence_epochs: int = Field(20, ge=0)  # 0: no encoder is trained
-    evidence_lr: float = Field(1e-3, gt=0)
+    evidence_lr: float = Field(2e-3, gt=0)
     cooccurrence: float = Field(0.1, ge=0)  # strength of the co-occurrence before the encoder is trained
     finetune: bool = True  # train the whole network, if it is better then
 

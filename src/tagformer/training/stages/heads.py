@@ -60,22 +60,27 @@ class HeadTraining:
 
 
 class Heads:
-    """The heads of S settings, K of each; every head has not seen some of the folds.
+    """The heads of S settings, H of each; every head has not seen some of the K folds.
 
     Attributes:
         settings: S.
         folds: int64 (N,), the fold of each image, 0 to K - 1; negative for images that no head sees.
-        seen: bool (K, K), whether a head (row) sees a fold (column).
+        seen: bool (H, K), whether a head (row) sees a fold (column).
         mean, deviation: (C,) of the channels; the heads are on standardised features.
-        weight: (S, K, L, C).
-        bias: (S, K, L).
+        weight: (S, H, L, C).
+        bias: (S, H, L).
     """
 
     def __init__(
-        self, settings: Sequence[HeadSetting], folds: Tensor, mean: Tensor, deviation: Tensor, bias: Tensor
+        self,
+        settings: Sequence[HeadSetting],
+        folds: Tensor,
+        seen: Tensor,
+        mean: Tensor,
+        deviation: Tensor,
+        bias: Tensor,
     ) -> None:
-        self.settings, self.folds = tuple(settings), folds
-        self.seen = folds_seen(int(folds.max()) + 1)
+        self.settings, self.folds, self.seen = tuple(settings), folds, seen
         self.mean, self.deviation = mean, deviation
         shape = (len(settings), len(self.seen), len(bias))
         self.weight = torch.zeros(*shape, len(mean))
@@ -84,20 +89,20 @@ class Heads:
         self.decay = torch.tensor([setting.decay for setting in settings])
 
     def logits(self, last_map: Tensor) -> Tensor:
-        """The last map (B, C, h, w), of any float type, to logits (B, S, K, L)."""
+        """The last map (B, C, h, w), of any float type, to logits (B, S, H, L)."""
         scaled = self.weight / self.deviation  # standardising the weights is cheaper than standardising the maps
         bias = self.bias - scaled @ self.mean
         features = last_map.flatten(2).float()  # (B, C, P)
         if not self.maximum.any():  # the mean of logits is the logit of the mean
             pooled = torch.einsum("bc,sklc->bskl", features.mean(2), scaled)
             return pooled + bias
-        positions = scaled.flatten(0, 2) @ features  # (B, S K L, P)
+        positions = scaled.flatten(0, 2) @ features  # (B, S H L, P)
         shape = (len(features), *self.bias.shape)
         maximum = self.maximum[:, None, None]
         return (positions.mean(2).view(shape) + maximum * positions.amax(2).view(shape)) / (1 + maximum) + bias
 
     def sees(self, rows: Tensor) -> Tensor:
-        """Whether each head sees each image, bool (B, K)."""
+        """Whether each head sees each image, bool (B, H)."""
         folds = self.folds[rows]
         return self.seen[:, folds.clamp(min=0)].T & (folds >= 0).unsqueeze(1)
 
@@ -131,6 +136,7 @@ def fit_heads(
     folds: Tensor,
     settings: Sequence[HeadSetting],
     training: HeadTraining,
+    seen: Tensor | None = None,
     progress: Callable[[int], None] = lambda step: None,
 ) -> Heads:
     """Train the heads of all settings and folds with binary cross-entropy on remembered features.
@@ -141,13 +147,15 @@ def fit_heads(
         folds: int64 (N,); negative for images that no head shall see.
         settings: candidates.
         training: the steps.
+        seen: bool (H, K), which of the folds each head sees; None: `folds_seen`.
         progress: called with the number of steps done.
     """
+    seen = folds_seen(int(folds.max()) + 1) if seen is None else seen
     rows = torch.tensor(features.rows)
     rows = rows[folds[rows] >= 0]
     mean, deviation = channel_statistics(features)
     present, known = (labels[rows] == PRESENT).sum(0), (labels[rows] != UNKNOWN).sum(0)
-    heads = Heads(settings, folds, mean, deviation, torch.logit((present + 0.5) / (known + 1)))
+    heads = Heads(settings, folds, seen, mean, deviation, torch.logit((present + 0.5) / (known + 1)))
     parameters = [heads.weight.requires_grad_(), heads.bias.requires_grad_()]
     averaged = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=0.0)  # each setting has its own
@@ -181,12 +189,12 @@ def channel_statistics(features: RememberedFeatures) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def out_of_fold(heads: Heads, features: RememberedFeatures, view: int = 0) -> Tensor:
-    """The mean logits of every image by the heads that have not seen it, (S, N, L); 0 where it could not be read."""
+    """The mean logits of every image by the heads that have not seen it, (S, N, L); 0 where there is none."""
     logits = torch.zeros(len(heads.settings), len(heads.folds), heads.bias.shape[2])
     for part in _parts(features.rows):
-        of_all = heads.logits(features.maps(part, view)[-1])  # (B, S, K, L)
+        of_all = heads.logits(features.maps(part, view)[-1])  # (B, S, H, L)
         unseen = ~heads.sees(torch.tensor(part))[:, None, :, None]
-        logits[:, part] = ((of_all * unseen).sum(2) / unseen.sum(2)).transpose(0, 1)
+        logits[:, part] = ((of_all * unseen).sum(2) / unseen.sum(2).clamp(min=1)).transpose(0, 1)
     return logits
 
 
@@ -206,7 +214,7 @@ def _batches(rows: Tensor, steps: int, size: int, generator: torch.Generator) ->
 
 
 def _loss(logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
-    """Binary cross-entropy of logits (B, S, K, L), summed over the heads; only images that a head sees (B, K) count."""
+    """Binary cross-entropy of logits (B, S, H, L), summed over the heads; only images that a head sees (B, H) count."""
     targets = labels[:, None, None].expand(logits.shape)
     losses = F.binary_cross_entropy_with_logits(logits, (targets == PRESENT).float(), reduction="none")
     counted = ((targets == PRESENT) | (targets == ABSENT)) * seen[:, None, :, None]

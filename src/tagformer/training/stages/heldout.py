@@ -32,8 +32,8 @@ def mean_average_precision(logits: Tensor, labels: Tensor) -> float:
 def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
     """The mean over labels of their average precision within the folds, weighted by the positives in each.
 
-    Images of one fold are scored by the same heads. Across folds that is not so: a head that has not seen a rare label's
-    positives of a fold gives that fold's images lower logits, which would count against the label.
+    Images of one fold are scored by the same heads. Across folds that is not so: a head that has not seen the positives
+    of a rare label in a fold gives the images of that fold lower logits, which would count against the label.
 
     Args:
         logits: out-of-fold (N, L).

@@ -53,7 +53,9 @@ def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -
     items = ImageItems(dataset, training_transform(image.size, image.resize, crop_scale=image.crop_scale), seed=0)
     device = default_device()
     model.backbone.to(device).eval()
-    pictures = torch.zeros(batch, 3, image.size, image.size, device=device).contiguous(memory_format=torch.channels_last)
+    pictures = torch.zeros(batch, 3, image.size, image.size, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     with torch.inference_mode():
         look = _shortest(lambda: model.backbone(pictures)[-1].sum().item()) / batch
     began = time.monotonic()

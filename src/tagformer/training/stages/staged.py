@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
 from tagformer.files import atomic_write
+from tagformer.labels.space import PRESENT
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.evidence import Evidence
 from tagformer.recipes.settings import StageSettings
@@ -35,6 +36,7 @@ from tagformer.training.stages.record import Record, Stage
 from tagformer.training.train import Fitted
 
 NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
+MOST_LABELS = 64  # by which settings are chosen
 HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
 HEADS = "heads.safetensors"  # in the run's folder of stages: the heads and their out-of-fold logits
 
@@ -116,29 +118,44 @@ class StagedTraining:
         )
 
     def train_heads(self) -> None:
-        """The first stage: candidate heads on remembered features, of which cross-validation chooses one."""
+        """The first stage: heads on remembered features, a head for each fold, with settings chosen on two folds."""
         began, settings = time.monotonic(), self.settings
         grid = [HeadSetting(weight, decay) for weight in settings.weights for decay in settings.decays]
+        chosen = self._choose_setting(grid) if len(grid) > 1 else grid[0]
         steps = HeadTraining(settings.head_epochs, lr=settings.head_lr, seed=self.seed)
         with self.reporter.bar("Training the head", steps.steps(len(self.rows))) as bar:
-            heads = fit_heads(self.features, self.labels, self.folds, grid, steps, bar)
-        logits = out_of_fold(heads, self.features)  # (S, N, L)
-        scores = [cross_validated(z[self.rows], self.labels[self.rows], self.folds[self.rows]) for z in logits]
-        best = max(range(len(grid)), key=scores.__getitem__)
-        views = [logits[best]]
-        if len(self.features.views) > 1:
-            views.append(out_of_fold(heads, self.features, view=1)[best])
-        self._use_heads(heads, best, range(settings.folds))
-        self._save_heads(heads, best, torch.stack(views))
-        linear = max((s for s in range(len(grid)) if not grid[s].weight), key=scores.__getitem__, default=None)
-        if linear is not None:
-            self.record.add(self._stage("linear", logits[linear][self.held_out]))
-        self.record.add(self._stage("head", logits[best][self.held_out], time.monotonic() - began))
-        chosen = grid[best]
+            heads = fit_heads(self.features, self.labels, self.folds, [chosen], steps, progress=bar)
+        views = [out_of_fold(heads, self.features, view)[0] for view in range(min(2, len(self.features.views)))]
+        self._use_heads(heads)
+        self._save_heads(heads, torch.stack(views))
+        self.record.add(self._stage("head", views[0][self.held_out], time.monotonic() - began))
+        figure = cross_validated(views[0][self.rows], self.labels[self.rows], self.folds[self.rows])
         self.reporter.message(
-            f"Head: mAP {100 * scores[best]:.1f} by cross-validation over {settings.folds} folds, with a weight of the "
+            f"Head: mAP {100 * figure:.1f} by cross-validation over {settings.folds} folds, with a weight of the "
             f"maximum of {chosen.weight:g} and weight decay {chosen.decay:g}."
         )
+
+    def _choose_setting(self, grid: Sequence[HeadSetting]) -> HeadSetting:
+        """The setting with the highest mAP on two folds, of at most 64 labels, by one head for each setting."""
+        seen = folds_seen(self.settings.folds)[HELD_OUT : HELD_OUT + 1]
+        labels = self.labels[:, self._some_labels()]
+        steps = HeadTraining(max(1, self.settings.head_epochs // 2), lr=self.settings.head_lr, seed=self.seed)
+        with self.reporter.bar("Choosing the head", steps.steps(len(self.rows))) as bar:
+            heads = fit_heads(self.features, labels, self.folds, grid, steps, seen, bar)
+        logits = out_of_fold(heads, self.features)
+        rows = self.rows[~seen[0, self.folds[self.rows]]]
+        scores = [cross_validated(of_setting[rows], labels[rows], self.folds[rows]) for of_setting in logits]
+        linear = [score for setting, score in zip(grid, scores, strict=True) if not setting.weight]
+        if linear:
+            self.record.add(Stage("linear", max(linear)))
+        return grid[max(range(len(grid)), key=scores.__getitem__)]
+
+    def _some_labels(self) -> Tensor:
+        """At most 64 columns, drawn among the labels with the positives that a choice of settings needs."""
+        positives = (self.labels[self.rows] == PRESENT).sum(0)
+        enough = (positives >= min(4, int(positives.max()))).nonzero().flatten()
+        drawn = torch.randperm(len(enough), generator=torch.Generator().manual_seed(self.seed))[:MOST_LABELS]
+        return enough[drawn.sort().values]
 
     def train_evidence(self) -> None:
         """The second stage: C-Tran's encoder on out-of-fold evidence.
@@ -216,13 +233,13 @@ class StagedTraining:
         assert isinstance(model, Evidence)
         return model
 
-    def _use_heads(self, heads: Heads, setting: int, which: range) -> None:
-        """Give the model some heads, and no correction of them."""
-        options = {"weight": heads.settings[setting].weight, "ensemble": len(which)}
-        self.recipe.model.options.update(options)
+    def _use_heads(self, heads: Heads) -> None:
+        """Give the model all heads of the only setting, and no correction of them."""
+        count = len(heads.seen)
+        self.recipe.model.options.update({"weight": heads.settings[0].weight, "ensemble": count})
         model = self._model(self.recipe.model.options)
         shared = {name: value for name, value in self.model.state_dict().items() if name.startswith("backbone.")}
-        model.load_state_dict({**model.state_dict(), **shared, **heads.state(setting, which)})
+        model.load_state_dict({**model.state_dict(), **shared, **heads.state(0, range(count))})
         model.prior_logits.copy_(torch.logit(self.prepared.train.frequencies))
         self.model = model.eval()
         self.save()
@@ -230,8 +247,8 @@ class StagedTraining:
     def _heads_file(self) -> Path:
         return self.prepared.folder / "stages" / HEADS
 
-    def _save_heads(self, heads: Heads, setting: int, logits: Tensor) -> None:
-        content = {"weight": heads.weight[setting], "bias": heads.bias[setting], "logits": logits}
+    def _save_heads(self, heads: Heads, logits: Tensor) -> None:
+        content = {"weight": heads.weight[0], "bias": heads.bias[0], "logits": logits}
         content |= {"mean": heads.mean, "deviation": heads.deviation}
         with atomic_write(self._heads_file()) as temporary:
             save_file({name: value.detach().contiguous() for name, value in content.items()}, temporary)
