@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
+from rich.table import Table
 
 from tagformer.cli.console import (
     CacheGb,
@@ -220,6 +222,8 @@ def _finish(fitted: Fitted, cache_gb: float) -> None:
 
     run = Run.load(fitted.folder)
     settings = run.recipe.data
+    if run.recipe.stages is not None:
+        _print_stages(fitted)
     if not len(fitted.val) and Spec.parse(str(settings.spec)).evaluation_split == "val":
         echo("All images were trained on, so none are left to evaluate on: name others with 'evaluate --data'.")
         _warn_of_rare_labels(fitted.train)
@@ -244,6 +248,20 @@ def _finish(fitted: Fitted, cache_gb: float) -> None:
         advise_tuning(run, evaluation)
     _warn_of_rare_labels(fitted.train)
     _print_next_commands(run)
+
+
+def _print_stages(fitted: Fitted) -> None:
+    """Print what each stage reached on the images that were held out from it."""
+    from tagformer.training.stages.record import Record
+
+    table = Table(title="mAP on held-out training images, %", box=box.SIMPLE_HEAD)
+    for column in ("stage", "nothing known", "25 %", "50 %", "75 % known", "seconds", "kept"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage in Record.load(fitted.folder).stages:
+        curve = [percent(value) for value in stage.curve[1:]] or ["", "", ""]
+        kept = "yes" if stage.kept else "no"
+        table.add_row(stage.name, percent(stage.mAP), *curve, f"{stage.seconds:.0f}", kept)
+    console.print(table)
 
 
 def _print_next_commands(run: Run) -> None:

@@ -20,12 +20,14 @@ from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
 from tagformer.files import atomic_write
 from tagformer.labels.space import PRESENT
+from tagformer.metrics.calibration import fit_temperature
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.evidence import Evidence
 from tagformer.recipes.settings import StageSettings
 from tagformer.runs.run import RECIPE, Run, default_device, model_from_recipe, write_weights
 from tagformer.training.build import build_model, complete_settings
 from tagformer.training.prepare import Prepared, Reporter, save_settings
+from tagformer.training.stages.calibration import choose_thresholds
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
@@ -208,6 +210,9 @@ class StagedTraining:
         if stage.kept:
             self.recipe.model.options.update(options)
             self.save()
+            run = Run.load(self.prepared.folder)  # the thresholds are of calibrated probabilities, so they stay
+            temperature = fit_temperature(decoded(model, evidence_logits), self.labels[self.held_out])
+            run.save_thresholds(run.thresholds, temperature)
         else:
             self.model = before
         self.record.add(stage)
@@ -219,6 +224,12 @@ class StagedTraining:
         self.model = self._model(self.recipe.model.options)
         self.model.load_state_dict(run.state())
         self.model.eval()
+
+    def calibrate(self) -> None:
+        """Choose thresholds and temperature on the decoded out-of-fold evidence."""
+        logits = decoded(self.model, self._evidence_logits()[0, self.rows])
+        thresholds, temperature = choose_thresholds(logits, self.labels[self.rows])
+        Run.load(self.prepared.folder).save_thresholds(thresholds, temperature)
 
     def save(self) -> None:
         """Write the model as it is now to the run folder."""
@@ -308,6 +319,7 @@ def train_in_stages(prepared: Prepared, reporter: Reporter, cache_gb: float) -> 
         training.load()
     if training.settings.evidence_epochs and "evidence" not in training.record:
         training.train_evidence()
+    training.calibrate()
     training.plan_network()
     if training.settings.finetune and "network" not in training.record:
         training.train_network()
