@@ -93,14 +93,16 @@ class StagedTraining:
             return None
         speed = measure_speed(self.model, self.prepared.train, self.recipe)
         plan = Plan.of(minutes, speed, len(self.prepared.train), self.recipe)
-        self.settings.evidence_epochs = plan.evidence_epochs
+        self.settings.evidence_epochs, self.recipe.data.remembered_views = plan.evidence_epochs, plan.views
         self.reporter.message(str(plan))
         return plan
 
     def plan_network(self) -> None:
         """Set the epochs of the last stage to what fits into the time that is left."""
         if self.plan is not None:
-            epochs = self.plan.epochs_in(60 * self.plan.minutes * (1 - SPARE) - (time.monotonic() - self.began))
+            speed = measure_speed(self.model, self.prepared.train, self.recipe)  # other work may have ended or begun
+            plan = Plan.of(self.plan.minutes, speed, len(self.prepared.train), self.recipe)
+            epochs = plan.epochs_in(60 * plan.minutes * (1 - SPARE) - (time.monotonic() - self.began))
             self.settings.finetune = epochs > 0
             self.recipe.training.epochs = max(1, epochs)
             self.save()
