@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,13 +33,13 @@ from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
-from tagformer.training.stages.heldout import cross_validated, decoded, known_curve, mean_average_precision
+from tagformer.training.stages.heldout import cross_validated, decoded, frequent, known_curve, mean_average_precision
 from tagformer.training.stages.plan import SPARE, Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
 from tagformer.training.train import Fitted
 
 NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
-MOST_LABELS = 64  # by which settings are chosen
+MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
 HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
 HEADS = "heads.safetensors"  # in the run's folder of stages: the heads and their out-of-fold logits
 
@@ -74,6 +75,7 @@ class StagedTraining:
         self.labels = prepared.train.labels
         self.rows = torch.tensor(self.features.rows)
         self.held_out = self.rows[self.folds[self.rows] == HELD_OUT]
+        self.compared = frequent(self.labels[self.held_out])  # labels of the figures on the held-out images
 
     @property
     def settings(self) -> StageSettings:
@@ -140,14 +142,16 @@ class StagedTraining:
         )
 
     def _choose_setting(self, grid: Sequence[HeadSetting]) -> HeadSetting:
-        """The setting with the highest mAP on two folds, of at most 64 labels, by one head for each setting."""
-        seen = folds_seen(self.settings.folds)[HELD_OUT : HELD_OUT + 1]
+        """The setting with the highest mAP, of at most 64 labels, on so many folds that a few hundred images count."""
+        folds = self.settings.folds
+        seen = folds_seen(folds)[: math.ceil(ENOUGH_IMAGES * folds / (2 * len(self.rows)))]
         labels = self.labels[:, self._some_labels()]
-        steps = HeadTraining(max(1, self.settings.head_epochs // 2), lr=self.settings.head_lr, seed=self.seed)
+        epochs = max(1, self.settings.head_epochs // 2)
+        steps = HeadTraining(epochs, lr=self.settings.head_lr, min_steps=150, seed=self.seed)
         with self.reporter.bar("Choosing the head", steps.steps(len(self.rows))) as bar:
             heads = fit_heads(self.features, labels, self.folds, grid, steps, seen, bar)
         logits = out_of_fold(heads, self.features)
-        rows = self.rows[~seen[0, self.folds[self.rows]]]
+        rows = self.rows[~seen[:, self.folds[self.rows]].all(0)]
         scores = [cross_validated(of_setting[rows], labels[rows], self.folds[rows]) for of_setting in logits]
         linear = [score for setting, score in zip(grid, scores, strict=True) if not setting.weight]
         if linear:
@@ -281,15 +285,19 @@ class StagedTraining:
 
     def _stage(self, name: str, logits: Tensor, seconds: float = 0.0) -> Stage:
         """The figures of logits (N, L) of the held-out images, where known labels change nothing."""
-        return Stage(name, mean_average_precision(logits, self.labels[self.held_out]), seconds=seconds)
+        return Stage(name, self._figure(logits, self.labels[self.held_out]), seconds=seconds)
+
+    def _figure(self, logits: Tensor, labels: Tensor) -> float:
+        """The mAP of the compared labels."""
+        return mean_average_precision(logits[:, self.compared], labels[:, self.compared])
 
     def _scored(self, name: str, evidence_logits: Tensor) -> Stage:
         """The figures of the model on the held-out images, from their evidence (N, L)."""
         labels = self.labels[self.held_out]
         ids = [self.prepared.train.ids[row] for row in self.held_out.tolist()]
         model = self.model.cpu().eval()
-        mAP = mean_average_precision(decoded(model, evidence_logits), labels)  # noqa: N806
-        return Stage(name, mAP, tuple(known_curve(model, evidence_logits, labels, ids)))
+        curve = [self._figure(*of_share) for of_share in known_curve(model, evidence_logits, labels, ids)]
+        return Stage(name, self._figure(decoded(model, evidence_logits), labels), tuple(curve))
 
 
 def _after(first: int, bar: Callable[[int], None]) -> Callable[[int], None]:
