@@ -45,7 +45,7 @@ def frequent(labels: Tensor) -> Tensor:
 
 
 def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
-    """The mean over the `frequent` labels of their average precision within the folds, weighted by the positives in each.
+    """The mean over the `frequent` labels of their average precision within the folds, weighted by their positives.
 
     Images of one fold are scored by the same heads. Across folds that is not so: a head that has not seen the positives
     of a rare label in a fold gives the images of that fold lower logits, which would count against the label.
