@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tagformer.data.dataset import MultiLabelDataset
@@ -19,7 +17,6 @@ from tagformer.features.remember import remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
-from tagformer.files import atomic_write
 from tagformer.labels.space import PRESENT
 from tagformer.metrics.calibration import fit_temperature
 from tagformer.models.base import MultiLabelModel
@@ -30,6 +27,7 @@ from tagformer.training.build import build_model, complete_settings
 from tagformer.training.prepare import Prepared, Reporter, save_settings
 from tagformer.training.stages.calibration import choose_thresholds
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
+from tagformer.training.stages.files import StageFiles
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
@@ -41,7 +39,6 @@ from tagformer.training.train import Fitted
 NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
 MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
 HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
-HEADS = "heads.safetensors"  # in the run's folder of stages: the heads and their out-of-fold logits
 
 
 class StagedTraining:
@@ -55,6 +52,7 @@ class StagedTraining:
     Attributes:
         model: the run's model as far as it is trained.
         record: the figures of the stages that are done.
+        files: what the stages need to go on.
     """
 
     def __init__(self, prepared: Prepared, reporter: Reporter, cache_gb: float) -> None:
@@ -67,7 +65,7 @@ class StagedTraining:
         self.model = model
         complete_settings(prepared, model, reporter)
         save_settings(prepared)
-        self.record = Record.load(prepared.folder)
+        self.record, self.files = Record.load(prepared.folder), StageFiles(prepared.folder)
         self.plan = self._make_plan()
         self.preprocessing = self.recipe.image.preprocessing(model.backbone)
         self.features = self._remember(FeatureStore(limit_gb=cache_gb, message=reporter.message))
@@ -133,7 +131,7 @@ class StagedTraining:
             heads = fit_heads(self.features, self.labels, self.folds, [chosen], steps, progress=bar)
         views = [out_of_fold(heads, self.features, view)[0] for view in range(min(2, len(self.features.views)))]
         self._use_heads(heads)
-        self._save_heads(heads, torch.stack(views))
+        self.files.write_heads(heads, torch.stack(views))
         self.record.add(self._stage("head", views[0][self.held_out], time.monotonic() - began))
         figure = cross_validated(views[0][self.rows], self.labels[self.rows], self.folds[self.rows])
         self.reporter.message(
@@ -178,13 +176,14 @@ class StagedTraining:
             cooccurrence=self.settings.cooccurrence,
             seed=self.seed,
         )
-        logits, labels = self._evidence_logits(), self.labels
+        logits, labels = self.files.evidence_logits(), self.labels
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
         others = self.rows[self.folds[self.rows] != HELD_OUT]
         first, second = options.steps(len(others)), options.steps(len(self.rows))
         with self.reporter.bar("Training on evidence", first + second) as bar:
             fit_evidence(self.model, logits[:, others], labels[others], options, bar)
-            stage = self._scored("evidence", logits[0, self.held_out])
+            self.files.write_encoder(self.model)
+            stage = self._scored(self.model, "evidence", logits[0, self.held_out])
             head = self.record["head"]
             if stage.score > head.score:
                 self.model.load_state_dict(before)
@@ -198,29 +197,28 @@ class StagedTraining:
     def train_network(self) -> None:
         """The last stage: the whole network, from heads that have not seen the held-out images."""
         began = time.monotonic()
-        saved = load_file(self._heads_file())
         heads = (~folds_seen(self.settings.folds)[:, HELD_OUT]).nonzero().flatten().tolist()
         options = {"weight": self.model.weight, "ensemble": len(heads)}
-        start = {**self.model.state_dict(), **_state(saved, heads)}
+        start = {**self.model.state_dict(), **self.files.head_state(heads)}
         start = {name: value for name, value in start.items() if name.startswith(NETWORK)}
         state = finetune(self.prepared, self.held_out, start, options, self.reporter)
         model = self._model({**self.recipe.model.options, **options})
-        model.load_state_dict({**self.model.state_dict(), **state})
+        trained = {**self.model.state_dict(), **state}
+        model.load_state_dict({**trained, **self.files.encoder_state()})
         model.to(default_device()).eval()
         evidence_logits = self._encode(model, self.prepared.train.subset(self.held_out.tolist()))
-        before, self.model = self.model, model
         self.reporter.message(f"The network alone: mAP {100 * self._stage('', evidence_logits).mAP:.1f} held out.")
-        stage = self._scored("network", evidence_logits)
+        stage = self._scored(model, "network", evidence_logits)
         stage.seconds = time.monotonic() - began
         stage.kept = stage.score > max(other.score for other in self.record.stages if other.kept)
         if stage.kept:
+            model.load_state_dict(trained)
+            self.model = model
             self.recipe.model.options.update(options)
             self.save()
             run = Run.load(self.prepared.folder)  # the thresholds are of calibrated probabilities, so they stay
             temperature = fit_temperature(decoded(model, evidence_logits), self.labels[self.held_out])
             run.save_thresholds(run.thresholds, temperature)
-        else:
-            self.model = before
         self.record.add(stage)
 
     def load(self) -> None:
@@ -233,7 +231,7 @@ class StagedTraining:
 
     def calibrate(self) -> None:
         """Choose thresholds and temperature on the decoded out-of-fold evidence."""
-        logits = decoded(self.model, self._evidence_logits()[0, self.rows])
+        logits = decoded(self.model, self.files.evidence_logits()[0, self.rows])
         thresholds, temperature = choose_thresholds(logits, self.labels[self.rows])
         Run.load(self.prepared.folder).save_thresholds(thresholds, temperature)
 
@@ -261,19 +259,6 @@ class StagedTraining:
         self.model = model.eval()
         self.save()
 
-    def _heads_file(self) -> Path:
-        return self.prepared.folder / "stages" / HEADS
-
-    def _save_heads(self, heads: Heads, logits: Tensor) -> None:
-        content = {"weight": heads.weight[0], "bias": heads.bias[0], "logits": logits}
-        content |= {"mean": heads.mean, "deviation": heads.deviation}
-        with atomic_write(self._heads_file()) as temporary:
-            save_file({name: value.detach().contiguous() for name, value in content.items()}, temporary)
-
-    def _evidence_logits(self) -> Tensor:
-        """The out-of-fold logits (V, N, L) of the first stage."""
-        return load_file(self._heads_file())["logits"]
-
     @torch.inference_mode()
     def _encode(self, model: MultiLabelModel, dataset: MultiLabelDataset) -> Tensor:
         """The model's features of all images, (N, ...)."""
@@ -291,11 +276,11 @@ class StagedTraining:
         """The mAP of the compared labels."""
         return mean_average_precision(logits[:, self.compared], labels[:, self.compared])
 
-    def _scored(self, name: str, evidence_logits: Tensor) -> Stage:
-        """The figures of the model on the held-out images, from their evidence (N, L)."""
+    def _scored(self, model: Evidence, name: str, evidence_logits: Tensor) -> Stage:
+        """The figures of a model on the held-out images, from their evidence (N, L)."""
         labels = self.labels[self.held_out]
         ids = [self.prepared.train.ids[row] for row in self.held_out.tolist()]
-        model = self.model.cpu().eval()
+        model.cpu().eval()
         curve = [self._figure(*of_share) for of_share in known_curve(model, evidence_logits, labels, ids)]
         return Stage(name, self._figure(decoded(model, evidence_logits), labels), tuple(curve))
 
@@ -303,16 +288,6 @@ class StagedTraining:
 def _after(first: int, bar: Callable[[int], None]) -> Callable[[int], None]:
     """A progress bar that has done `first` steps before."""
     return lambda step: bar(first + step)
-
-
-def _state(saved: dict[str, Tensor], heads: list[int]) -> dict[str, Tensor]:
-    """The weights of some of the saved heads, by their names in a model."""
-    return {
-        "standardised.mean": saved["mean"],
-        "standardised.deviation": saved["deviation"],
-        "classifier_weight": saved["weight"][heads],
-        "classifier_bias": saved["bias"][heads].mean(0),
-    }
 
 
 def train_in_stages(prepared: Prepared, reporter: Reporter, cache_gb: float) -> Fitted:
