@@ -34,7 +34,6 @@ from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fi
 from tagformer.training.stages.heldout import cross_validated, decoded, frequent, known_curve, mean_average_precision
 from tagformer.training.stages.plan import SPARE, Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
-from tagformer.training.train import Fitted
 
 NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
 MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
@@ -288,25 +287,3 @@ class StagedTraining:
 def _after(first: int, bar: Callable[[int], None]) -> Callable[[int], None]:
     """A progress bar that has done `first` steps before."""
     return lambda step: bar(first + step)
-
-
-def train_in_stages(prepared: Prepared, reporter: Reporter, cache_gb: float) -> Fitted:
-    """Train a run in stages; those that are done already are not repeated.
-
-    Raises:
-        TagformerError: another model than ``evidence``, or training diverges.
-        TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
-    """
-    training = StagedTraining(prepared, reporter, cache_gb)
-    if "head" not in training.record:
-        training.train_heads()
-    else:
-        training.load()
-    if training.settings.evidence_epochs and "evidence" not in training.record:
-        training.train_evidence()
-    training.calibrate()
-    training.plan_network()
-    if training.settings.finetune and "network" not in training.record:
-        training.train_network()
-    bad_images = frozenset({*training.features.bad_images, *prepared.train.left_out})
-    return Fitted(prepared.folder, prepared.train, prepared.val, bad_images, [])
