@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "evidence"
 DEFAULT_MINUTES = 10.0  # of training in stages
+MINUTES_FOR_SIZES = 5.0  # from which on two image sizes are tried
 FEW = 10  # positives below which a warning names the label
 
 
@@ -85,6 +86,8 @@ def train(
         settings = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
         if settings.stages is not None and (minutes is not None or recipe is None):
             settings.stages.minutes = minutes or DEFAULT_MINUTES
+            if settings.stages.minutes < MINUTES_FOR_SIZES or any(text.startswith("image.size=") for text in overrides):
+                settings.stages.sizes = ()
         _describe(settings)
     reporter = Reporter(echo, _print_epoch, bars=console.is_terminal, bar=progress_bar)
     fitted = fit(settings, out, resume, reporter, cache_gb)

@@ -9,6 +9,7 @@ import statistics
 import time
 from typing import Any
 
+import timm
 import torch
 
 from tagformer.backbones.mltr.variants import VARIANTS
@@ -44,7 +45,8 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: s
             brings its own image size.
     """
     gpu = torch.cuda.is_available()
-    size = min(448 if gpu else 224, max(64, 32 * round(typical_size(dataset) / 32)))
+    typical = typical_size(dataset)
+    size = min(448 if gpu else 224, max(64, 32 * round(typical / 32)))
     light = "resnet50" if gpu else "tf_efficientnet_lite2" if model == "evidence" else "mobilenetv3_large_100"
     network = backbone or ("mltr_s" if model == "mltr" else light)
     size = IMAGE_SIZES.get(backbone or "", size)
@@ -101,7 +103,9 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: s
         "training": {"epochs": epochs, "clip": 1.0, "ema": round(1 - min(0.1, 20 / steps), 5)},
     }
     if model == "evidence":
-        values["stages"] = {}
+        larger = 32 * round(1.3 * size / 32)
+        tries = typical >= larger and pretrained and not timm.get_pretrained_cfg_value(network, "fixed_input_size")
+        values["stages"] = {"sizes": [size, larger] if tries else []}
         values["data"]["val_fraction"] = 0  # the folds of the stages take the place of a drawn split
         values["optimizer"].update({"lr": 1e-4, "backbone_lr_factor": 1.0})
         values["training"].update({"ema": 0.99, "keep": "last"})

@@ -44,6 +44,20 @@ def frequent(labels: Tensor) -> Tensor:
     return positives >= least
 
 
+def some_labels(labels: Tensor, most: int, seed: int = 0) -> Tensor:
+    """At most `most` columns, int64, drawn among the labels with at least four positives, or the most there are.
+
+    Args:
+        labels: int8 (N, L).
+        most: how many.
+        seed: of the draw.
+    """
+    positives = (labels == PRESENT).sum(0)
+    enough = (positives >= min(4, int(positives.max()))).nonzero().flatten()
+    drawn = torch.randperm(len(enough), generator=torch.Generator().manual_seed(seed))[:most]
+    return enough[drawn.sort().values]
+
+
 def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
     """The mean over the `frequent` labels of their average precision within the folds, weighted by their positives.
 

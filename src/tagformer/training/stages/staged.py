@@ -17,7 +17,6 @@ from tagformer.features.remember import remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
-from tagformer.labels.space import PRESENT
 from tagformer.metrics.calibration import fit_temperature
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.evidence import Evidence
@@ -31,9 +30,17 @@ from tagformer.training.stages.files import StageFiles
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
-from tagformer.training.stages.heldout import cross_validated, decoded, frequent, known_curve, mean_average_precision
+from tagformer.training.stages.heldout import (
+    cross_validated,
+    decoded,
+    frequent,
+    known_curve,
+    mean_average_precision,
+    some_labels,
+)
 from tagformer.training.stages.plan import SPARE, Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
+from tagformer.training.stages.size import choose_size
 
 NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
 MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
@@ -63,11 +70,14 @@ class StagedTraining:
             raise TagformerError(f"training in stages needs the model evidence, not {self.recipe.model.name}.")
         self.model = model
         complete_settings(prepared, model, reporter)
+        store = FeatureStore(limit_gb=cache_gb, message=reporter.message)
+        if self.settings.sizes:
+            self._choose_size(store)
         save_settings(prepared)
         self.record, self.files = Record.load(prepared.folder), StageFiles(prepared.folder)
         self.plan = self._make_plan()
         self.preprocessing = self.recipe.image.preprocessing(model.backbone)
-        self.features = self._remember(FeatureStore(limit_gb=cache_gb, message=reporter.message))
+        self.features = self._remember(store)
         self.folds = draw_folds(prepared.train, self.settings.folds, self.seed)
         self.labels = prepared.train.labels
         self.rows = torch.tensor(self.features.rows)
@@ -84,6 +94,23 @@ class StagedTraining:
     def seed(self) -> int:
         """The recipe's seed."""
         return self.recipe.training.seed
+
+    def _choose_size(self, store: FeatureStore) -> None:
+        """Choose one of the recipe's image sizes."""
+        recipe, quiet = self.recipe, FeatureStore(store.folder, store.limit_gb)
+        size, figures = choose_size(
+            self.model.backbone,
+            self.prepared.train,
+            lambda pixels: recipe.image.model_copy(update={"size": pixels}).preprocessing(self.model.backbone),
+            self.settings.sizes,
+            quiet,
+            workers=recipe.data.workers,
+            on_bad_image=recipe.data.on_bad_image,
+            bars=self.reporter.bar,
+        )
+        tried = ", ".join(f"{pixels} pixels {100 * figure:.1f}" for pixels, figure in figures.items())
+        self.reporter.message(f"Image size {size}: mAP by cross-validation on a sample: {tried}.")
+        recipe.image.size, self.settings.sizes = size, ()
 
     def _make_plan(self) -> Plan | None:
         """The plan for the recipe's minutes; None where it has none."""
@@ -142,7 +169,7 @@ class StagedTraining:
         """The setting with the highest mAP, of at most 64 labels, on so many folds that a few hundred images count."""
         folds = self.settings.folds
         seen = folds_seen(folds)[: math.ceil(ENOUGH_IMAGES * folds / (2 * len(self.rows)))]
-        labels = self.labels[:, self._some_labels()]
+        labels = self.labels[:, some_labels(self.labels[self.rows], MOST_LABELS, self.seed)]
         epochs = max(1, self.settings.head_epochs // 2)
         steps = HeadTraining(epochs, lr=self.settings.head_lr, min_steps=150, seed=self.seed)
         with self.reporter.bar("Choosing the head", steps.steps(len(self.rows))) as bar:
@@ -154,13 +181,6 @@ class StagedTraining:
         if linear:
             self.record.add(Stage("linear", max(linear)))
         return grid[max(range(len(grid)), key=scores.__getitem__)]
-
-    def _some_labels(self) -> Tensor:
-        """At most 64 columns, drawn among the labels with the positives that a choice of settings needs."""
-        positives = (self.labels[self.rows] == PRESENT).sum(0)
-        enough = (positives >= min(4, int(positives.max()))).nonzero().flatten()
-        drawn = torch.randperm(len(enough), generator=torch.Generator().manual_seed(self.seed))[:MOST_LABELS]
-        return enough[drawn.sort().values]
 
     def train_evidence(self) -> None:
         """The second stage: C-Tran's encoder on out-of-fold evidence.
