@@ -28,6 +28,7 @@ from tagformer.recipes.settings import WITHOUT_WEIGHTS
 from tagformer.runs.run import default_device
 
 VISITS = 40_000  # training images in all epochs together
+MOST_EPOCHS = 12  # of the whole network, in the last of the stages
 SAMPLE = 64  # images whose size is measured
 MANY_TOKENS = 150  # from this number on C-Tran has one layer on a CPU
 # Learning rates; others have 1e-3, and a pretrained backbone a tenth. Those of the last two are for pretrained features
@@ -108,7 +109,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: s
         values["stages"] = {"sizes": [size, larger] if tries else []}
         values["data"]["val_fraction"] = 0  # the folds of the stages take the place of a drawn split
         values["optimizer"].update({"lr": 1e-4, "backbone_lr_factor": 1.0})
-        values["training"].update({"ema": 0.99, "keep": "last"})
+        values["training"].update({"ema": 0.99, "keep": "last", "epochs": MOST_EPOCHS})
     return Recipe.checked(values, "the planned recipe")
 
 
