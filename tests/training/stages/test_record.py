@@ -52,7 +52,7 @@ def test_a_figure_that_is_not_defined_is_kept(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_damaged_record_is_one_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "stages.json").write_text(content, encoding="utf-8")
-    with pytest.raises(TagformerError, match="stages.json is not a record of stages"):
+    with pytest.raises(TagformerError, match=r"stages\.json is not a record of stages"):
         Record.load(tmp_path)
     (tmp_path / "stages.json").write_text("[", encoding="utf-8")
     with pytest.raises(TagformerError, match="not valid JSON"):

@@ -35,8 +35,8 @@ def draw_folds(dataset: MultiLabelDataset, count: int, seed: int = 0) -> Tensor:
     together = copies + [[row] for row in sorted(set(range(len(dataset))) - set(chain(*copies)))]
     if len(together) < count:
         raise TagformerError(
-            f"{dataset.name}: {len(together)} different images cannot be divided into {count} folds: set stages.folds to "
-            "a smaller number, or add images."
+            f"{dataset.name}: {len(together)} different images cannot be divided into {count} folds: set stages.folds "
+            "to a smaller number, or add images."
         )
     return balanced_folds(together, count, seed)
 

@@ -39,6 +39,14 @@ def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
         logits: out-of-fold (N, L).
         labels: int8 (N, L).
         folds: int64 (N,).
+
+    Returns:
+        NaN where no label has a positive.
+
+    >>> logits = torch.tensor([[2.0], [1.0], [-8.0], [-9.0]])  # the head of the second fold gives lower logits
+    >>> labels = torch.tensor([[1], [0], [1], [0]], dtype=torch.int8)
+    >>> cross_validated(logits, labels, folds=torch.tensor([0, 0, 1, 1]))
+    1.0
     """
     numbers = folds.unique()
     per_fold = torch.stack([average_precision(logits[folds == fold], labels[folds == fold]) for fold in numbers])
@@ -49,7 +57,13 @@ def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
 
 @torch.inference_mode()
 def decoded(model: Evidence, evidence_logits: Tensor, known: Tensor | None = None) -> Tensor:
-    """The logits (N, L) of a model in evaluation mode, from evidence (N, L) and known labels (N, L)."""
+    """The logits (N, L) of a model in evaluation mode, from evidence (N, L) and known labels (N, L).
+
+    >>> from tagformer.models import create_model
+    >>> model = create_model("evidence", ["cat", "dog"], "tiny", width=8).eval()  # untrained: the evidence itself
+    >>> decoded(model, torch.tensor([[0.5, -2.0]]))
+    tensor([[ 0.5000, -2.0000]])
+    """
     parts = []
     for start in range(0, len(evidence_logits), BATCH):
         part = slice(start, start + BATCH)
@@ -65,6 +79,12 @@ def known_curve(model: Evidence, evidence_logits: Tensor, labels: Tensor, ids: S
         evidence_logits: (N, L) of images that were not trained on.
         labels: int8 (N, L).
         ids: of the images; the known labels are drawn from them, as `evaluate` does.
+
+    >>> from tagformer.models import create_model
+    >>> model = create_model("evidence", ["cat", "dog"], "tiny", width=8).eval()  # untrained: known labels do not act
+    >>> labels = torch.tensor([[1, 0], [0, 1]], dtype=torch.int8)
+    >>> known_curve(model, 2.0 * labels, labels, ids=["a", "b"])
+    [1.0, 1.0, 1.0, 1.0]
     """
     order = draw_order(ids, model.label_space)
     curve = []

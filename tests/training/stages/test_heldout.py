@@ -1,0 +1,119 @@
+"""Figures on held-out images, against scikit-learn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from tagformer.labels import draw_known, draw_order
+from tagformer.models.evidence import Evidence
+from tagformer.training.stages.heldout import cross_validated, decoded, known_curve, mean_average_precision
+from tests.small_models import small
+from tests.training.stages.features_in_memory import noise, random_labels
+
+
+def evidence(labels: int) -> Evidence:
+    model = small("evidence", labels)
+    assert isinstance(model, Evidence)
+    return model
+
+
+def scikit(logits: Tensor, labels: Tensor) -> list[float]:
+    """The average precision of each label over the images on which it is annotated; NaN without a positive."""
+    values = []
+    for scores, states in zip(logits.T.numpy(), labels.T.numpy(), strict=True):
+        known = states != -1
+        positive = (states[known] == 1).any()
+        values.append(float(average_precision_score(states[known], scores[known])) if positive else math.nan)
+    return values
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.3])
+def test_the_mean_over_labels(unknown: float) -> None:
+    logits, labels = noise(40, 4), random_labels(40, 4, unknown=unknown)
+    labels[:, 2] = 0
+    assert mean_average_precision(logits, labels) == pytest.approx(np.nanmean(scikit(logits, labels)))
+    assert math.isnan(mean_average_precision(logits, torch.zeros_like(labels)))
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.3])
+def test_cross_validated_is_the_mean_over_folds_weighted_by_positives(unknown: float) -> None:
+    logits, labels, folds = noise(60, 5), random_labels(60, 5, unknown=unknown), torch.arange(60) % 3
+    labels[folds == 1, 0] = 0  # the first label has no positive in one fold,
+    labels[:, 3] = 0  # this one has none,
+    labels[(folds == 0) & (labels[:, 4] == 1), 4] = 0  # and this one few in another
+    labels[0, 4] = 1
+    expected = []
+    for label in range(5):
+        total, positives = 0.0, 0
+        for fold in range(3):
+            rows = folds == fold
+            count = int((labels[rows, label] == 1).sum())
+            if count:
+                total += count * scikit(logits[rows, label : label + 1], labels[rows, label : label + 1])[0]
+                positives += count
+        if positives:
+            expected.append(total / positives)
+    assert len(expected) == 4
+    assert cross_validated(logits, labels, folds) == pytest.approx(float(np.mean(expected)))
+
+
+def test_cross_validated_by_hand() -> None:
+    """Fold 0 ranks its positive second of three: 1/2. Fold 1 ranks its two first and third: (1 + 2/3) / 2."""
+    logits = torch.tensor([[3.0], [2.0], [1.0], [9.0], [8.0], [7.0]])
+    labels = torch.tensor([[0], [1], [0], [1], [0], [1]], dtype=torch.int8)
+    folds = torch.tensor([0, 0, 0, 1, 1, 1])
+    assert cross_validated(logits, labels, folds) == pytest.approx((1 * 1 / 2 + 2 * 5 / 6) / 3)
+
+
+def test_a_shift_of_a_fold_s_logits_changes_nothing() -> None:
+    logits, labels, folds = noise(60, 3), random_labels(60, 3), torch.arange(60) % 4
+    shifted = logits + torch.tensor([0.0, 5.0, -20.0, 1.0])[folds].unsqueeze(1)
+    assert cross_validated(shifted, labels, folds) == cross_validated(logits, labels, folds)
+    assert mean_average_precision(shifted, labels) != mean_average_precision(logits, labels)
+    assert math.isnan(cross_validated(logits, torch.zeros_like(labels), folds))
+
+
+@torch.no_grad()
+def test_decoding_in_parts_is_decoding_at_once() -> None:
+    model, z, known = evidence(3), noise(300, 3), random_labels(300, 3, unknown=0.5)
+    model.correction_weight.copy_(noise(3, 16))
+    torch.testing.assert_close(decoded(model, z), model.decode(z).logits)
+    torch.testing.assert_close(decoded(model, z, known), model.decode(z, known).logits)
+    assert not torch.allclose(decoded(model, z), decoded(model, z, known))
+
+
+@torch.no_grad()
+def test_the_known_curve() -> None:
+    """Label 2 i + 1 is always as label 2 i, and the model knows it by its co-occurrence alone."""
+    count, ids = 200, [f"{number}.jpg" for number in range(200)]
+    labels = random_labels(count, 4).repeat_interleave(2, dim=1)
+    model, z = evidence(8), noise(count, 8)
+    model.start_from_cooccurrence(labels, strength=2.0)
+    curve = known_curve(model, z, labels, ids)
+    # At 0: the evidence alone, scored on the last quarter of each image's order, by scikit-learn.
+    order = draw_order(ids, model.label_space)
+    scored = torch.full_like(labels, -1)
+    for row in range(count):
+        scored[row, order[row, 6:]] = labels[row, order[row, 6:]]
+    assert (scored != -1).sum(1).unique().tolist() == [2]
+    assert curve[0] == pytest.approx(np.mean(scikit(z, scored)))
+    for share, value in zip((0.25, 0.5, 0.75), curve[1:], strict=True):
+        known, targets = draw_known(labels, order, share)
+        assert torch.equal(targets, scored)
+        assert value == pytest.approx(np.mean(scikit(model.decode(z, known).logits, scored)))
+    assert curve == sorted(curve)
+    assert curve[3] > curve[0] + 0.2
+
+
+def test_the_curve_of_an_untrained_encoder_is_flat_but_not_the_mean_average_precision() -> None:
+    """So only a head's own curve can be compared with another stage's."""
+    labels, z, ids = random_labels(80, 8), noise(80, 8), [str(number) for number in range(80)]
+    curve = known_curve(evidence(8), z, labels, ids)
+    assert len(set(curve)) == 1
+    assert curve[0] != pytest.approx(mean_average_precision(z, labels), abs=1e-3)
