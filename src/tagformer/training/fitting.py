@@ -11,8 +11,8 @@ from tagformer.recipes.recipe import Recipe
 from tagformer.runs.lock import run_lock
 from tagformer.runs.run import RECIPE
 from tagformer.training.build import build
-from tagformer.training.prepare import Reporter, prepare
-from tagformer.training.stages.staged import train_in_stages
+from tagformer.training.prepare import Prepared, Reporter, prepare
+from tagformer.training.stages.staged import StagedTraining
 from tagformer.training.train import Fitted, train
 
 
@@ -58,3 +58,25 @@ def fit(
             raise
         then = f"go on with: tagformer train --resume --out {shlex.quote(str(out))}"
         raise CannotWriteError(error.path, error.reason, error.remedy, then) from error
+
+
+def train_in_stages(prepared: Prepared, reporter: Reporter, cache_gb: float) -> Fitted:
+    """Train a run in stages; those that are done already are not repeated.
+
+    Raises:
+        TagformerError: another model than ``evidence``, or training diverges.
+        TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
+    """
+    training = StagedTraining(prepared, reporter, cache_gb)
+    if "head" not in training.record:
+        training.train_heads()
+    else:
+        training.load()
+    if training.settings.evidence_epochs and "evidence" not in training.record:
+        training.train_evidence()
+    training.calibrate()
+    training.plan_network()
+    if training.settings.finetune and "network" not in training.record:
+        training.train_network()
+    bad_images = frozenset({*training.features.bad_images, *prepared.train.left_out})
+    return Fitted(prepared.folder, prepared.train, prepared.val, bad_images, [])

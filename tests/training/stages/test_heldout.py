@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tagformer.labels import draw_known, draw_order
 from tagformer.models.evidence import Evidence
-from tagformer.training.stages.heldout import cross_validated, decoded, known_curve, mean_average_precision
+from tagformer.training.stages.heldout import cross_validated, decoded, frequent, known_curve, mean_average_precision
 from tests.small_models import small
 from tests.training.stages.features_in_memory import noise, random_labels
 
@@ -63,6 +63,33 @@ def test_cross_validated_is_the_mean_over_folds_weighted_by_positives(unknown: f
     assert cross_validated(logits, labels, folds) == pytest.approx(float(np.mean(expected)))
 
 
+@pytest.mark.parametrize(
+    ("positives", "expected"),
+    [
+        ([10] * 8 + [9, 0], 10),  # eight labels have ten positives
+        ([10] * 7 + [5, 4, 0], 5),
+        ([10] * 7 + [4, 2, 1], 2),
+        ([10] * 7 + [1, 1, 1], 1),
+        ([3, 1, 0], 1),  # fewer than eight labels
+    ],
+)
+def test_stages_are_compared_by_labels_with_enough_positives(positives: list[int], expected: int) -> None:
+    labels = (torch.arange(12).unsqueeze(1) < torch.tensor(positives)).to(torch.int8)
+    labels[11] = -1
+    assert frequent(labels).tolist() == [count >= expected for count in positives]
+    assert not frequent(torch.zeros(5, 3, dtype=torch.int8)).any()
+
+
+def test_rare_labels_do_not_count_in_cross_validation() -> None:
+    logits, labels, folds = noise(60, 9), random_labels(60, 9), torch.arange(60) % 3
+    labels[:, 8] = 0
+    labels[:9, 8] = 1
+    figure = cross_validated(logits, labels, folds)
+    assert figure == cross_validated(logits[:, :8], labels[:, :8], folds)
+    logits[:9, 8] = 100
+    assert cross_validated(logits, labels, folds) == figure
+
+
 def test_cross_validated_by_hand() -> None:
     """Fold 0 ranks its positive second of three: 1/2. Fold 1 ranks its two first and third: (1 + 2/3) / 2."""
     logits = torch.tensor([[3.0], [2.0], [1.0], [9.0], [8.0], [7.0]])
@@ -95,13 +122,15 @@ def test_the_known_curve() -> None:
     labels = random_labels(count, 4).repeat_interleave(2, dim=1)
     model, z = evidence(8), noise(count, 8)
     model.start_from_cooccurrence(labels, strength=2.0)
-    curve = known_curve(model, z, labels, ids)
+    of_shares = list(known_curve(model, z, labels, ids))
+    curve = [mean_average_precision(*of_share) for of_share in of_shares]
     # At 0: the evidence alone, scored on the last quarter of each image's order, by scikit-learn.
     order = draw_order(ids, model.label_space)
     scored = torch.full_like(labels, -1)
     for row in range(count):
         scored[row, order[row, 6:]] = labels[row, order[row, 6:]]
     assert (scored != -1).sum(1).unique().tolist() == [2]
+    assert all(torch.equal(targets, scored) for _, targets in of_shares)
     assert curve[0] == pytest.approx(np.mean(scikit(z, scored)))
     for share, value in zip((0.25, 0.5, 0.75), curve[1:], strict=True):
         known, targets = draw_known(labels, order, share)
@@ -114,6 +143,6 @@ def test_the_known_curve() -> None:
 def test_the_curve_of_an_untrained_encoder_is_flat_but_not_the_mean_average_precision() -> None:
     """So only a head's own curve can be compared with another stage's."""
     labels, z, ids = random_labels(80, 8), noise(80, 8), [str(number) for number in range(80)]
-    curve = known_curve(evidence(8), z, labels, ids)
+    curve = [mean_average_precision(*of_share) for of_share in known_curve(evidence(8), z, labels, ids)]
     assert len(set(curve)) == 1
     assert curve[0] != pytest.approx(mean_average_precision(z, labels), abs=1e-3)

@@ -34,7 +34,7 @@ def test_the_epochs_that_fit() -> None:
     assert plan.epoch == pytest.approx(800 * 0.1 + 200 * 0.02)  # a fifth is only scored: 84 s
     assert plan.network_epochs == 6  # 515.5 s are left: 6.1 epochs
     assert str(plan) == (
-        "Plan for 10 minutes: features 40 seconds; evidence 20 epochs, 20 seconds; "
+        "Plan for 10 minutes: features of 2 views, 40 seconds; evidence 20 epochs, 20 seconds; "
         "6 epochs of the whole network, 8 minutes."
     )
     assert Plan.of(10, SPEED, 1000, recipe(views=1)).features == pytest.approx(20)
@@ -57,12 +57,19 @@ def test_what_the_recipe_has_is_the_most() -> None:
 
 
 def test_no_time_is_left() -> None:
-    plan = Plan.of(1.5, SPEED, 1000, recipe())
-    assert plan.network_epochs == 0  # 26 s are left
-    assert str(plan) == (
-        "Plan for 1.5 minutes: features 40 seconds; evidence 20 epochs, 20 seconds; no time to train the whole network."
-    )
+    plan = Plan.of(1.5, SPEED, 1000, recipe(views=1))
+    assert plan.network_epochs == 0  # 46 s are left
+    assert str(plan).startswith("Plan for 1.5 minutes: features of 1 view, 20 seconds; evidence 20 epochs, 20 seconds;")
+    assert str(plan).endswith("; no time to train the whole network.")
     assert Plan.of(0.1, SPEED, 1000, recipe()).network_epochs == 0  # not even the features
+
+
+@pytest.mark.parametrize(("minutes", "views"), [(3, 3), (2, 2), (1, 1), (0.1, 1)])
+def test_the_views_take_at_most_two_fifths_of_the_time_but_one_is_needed(minutes: float, views: int) -> None:
+    """A view takes 20 s; two fifths of 96 % of the minutes are 69, 46, 23 and 2 s."""
+    plan = Plan.of(minutes, SPEED, 1000, recipe(views=3))
+    assert plan.views == views
+    assert plan.features == pytest.approx(20 * views)
 
 
 def test_the_epochs_are_limited() -> None:

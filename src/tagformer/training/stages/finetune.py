@@ -12,9 +12,8 @@ from tagformer.recipes.recipe import Recipe
 from tagformer.runs.run import CHECKPOINTS, LAST, RECIPE, Run, write_labels, write_weights
 from tagformer.training.build import build
 from tagformer.training.prepare import Prepared, Reporter
+from tagformer.training.stages.files import STAGES
 from tagformer.training.train import train as fit
-
-STAGES = "stages"  # the folder in a run folder with what its stages need to go on
 
 
 def finetuning_recipe(recipe: Recipe, options: dict[str, Any], head: Path) -> Recipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,6 +21,7 @@ from tagformer.training.progress import duration
 from tagformer.training.stages.evidence import EvidenceTraining
 
 MOST_EPOCHS = 12  # of the whole network
+FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
 EVIDENCE_SHARE = 0.3  # of the time at most
 LEAST_EVIDENCE_EPOCHS = 4
 SPARE = 0.04  # share of the time that is kept for what is not planned
@@ -111,20 +112,23 @@ class Plan:
 
     Attributes:
         minutes: the time for everything.
+        views: of each image.
         features: seconds for the features, if none are remembered.
         evidence_epochs: of the encoder.
         evidence: seconds for them.
         epoch: seconds for an epoch of the whole network.
         network_epochs: that fit into the rest; 0: the network is not trained.
 
-    >>> plan = Plan(10, features=40, evidence_epochs=20, evidence=20, epoch=84, network_epochs=6)
+    >>> plan = Plan(10, views=2, features=40, evidence_epochs=20, evidence=20, epoch=84, network_epochs=6)
     >>> print(plan)
-    Plan for 10 minutes: features 40 seconds; evidence 20 epochs, 20 seconds; 6 epochs of the whole network, 8 minutes.
+    Plan for 10 minutes: features of 2 views, 40 seconds; evidence 20 epochs, 20 seconds;
+    6 epochs of the whole network, 8 minutes.
     >>> plan.epochs_in(seconds=200)
     2
     """
 
     minutes: float
+    views: int
     features: float
     evidence_epochs: int
     evidence: float
@@ -144,22 +148,25 @@ class Plan:
         stages = recipe.stages
         assert stages is not None
         seconds = 60 * minutes * (1 - SPARE)
-        features = images * recipe.data.remembered_views * speed.look
+        views = recipe.data.remembered_views
+        while views > 1 and images * views * speed.look > FEATURES_SHARE * seconds:
+            views -= 1
+        features = images * views * speed.look
         epochs = stages.evidence_epochs
         while epochs > LEAST_EVIDENCE_EPOCHS and _evidence(epochs, images, speed) > EVIDENCE_SHARE * seconds:
             epochs -= 1
         evidence = _evidence(epochs, images, speed) if epochs else 0.0
         held_out = 1 / stages.folds
         epoch = images * ((1 - held_out) * speed.step + held_out * speed.look)
-        plan = cls(minutes, features, epochs, evidence, epoch, 0)
-        return cls(minutes, features, epochs, evidence, epoch, plan.epochs_in(seconds - features - evidence))
+        plan = cls(minutes, views, features, epochs, evidence, epoch, network_epochs=0)
+        return replace(plan, network_epochs=plan.epochs_in(seconds - features - evidence))
 
     def epochs_in(self, seconds: float) -> int:
         """How many epochs of the whole network fit into a time; at most `MOST_EPOCHS`."""
         return max(0, min(MOST_EPOCHS, math.floor(seconds / self.epoch)))
 
     def __str__(self) -> str:
-        parts = [f"features {duration(self.features)}"]
+        parts = [f"features of {self.views} view{'s' if self.views > 1 else ''}, {duration(self.features)}"]
         if self.evidence_epochs:
             parts.append(f"evidence {self.evidence_epochs} epochs, {duration(self.evidence)}")
         network = f"{self.network_epochs} epochs of the whole network, {duration(self.network_epochs * self.epoch)}"

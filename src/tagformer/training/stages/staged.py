@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tagformer.data.dataset import MultiLabelDataset
@@ -18,7 +17,6 @@ from tagformer.features.remember import remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
-from tagformer.files import atomic_write
 from tagformer.labels.space import PRESENT
 from tagformer.metrics.calibration import fit_temperature
 from tagformer.models.base import MultiLabelModel
@@ -29,18 +27,17 @@ from tagformer.training.build import build_model, complete_settings
 from tagformer.training.prepare import Prepared, Reporter, save_settings
 from tagformer.training.stages.calibration import choose_thresholds
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
+from tagformer.training.stages.files import StageFiles
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
-from tagformer.training.stages.heldout import cross_validated, decoded, known_curve, mean_average_precision
+from tagformer.training.stages.heldout import cross_validated, decoded, frequent, known_curve, mean_average_precision
 from tagformer.training.stages.plan import SPARE, Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
-from tagformer.training.train import Fitted
 
 NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
-MOST_LABELS = 64  # by which settings are chosen
+MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
 HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
-HEADS = "heads.safetensors"  # in the run's folder of stages: the heads and their out-of-fold logits
 
 
 class StagedTraining:
@@ -54,6 +51,7 @@ class StagedTraining:
     Attributes:
         model: the run's model as far as it is trained.
         record: the figures of the stages that are done.
+        files: what the stages need to go on.
     """
 
     def __init__(self, prepared: Prepared, reporter: Reporter, cache_gb: float) -> None:
@@ -66,7 +64,7 @@ class StagedTraining:
         self.model = model
         complete_settings(prepared, model, reporter)
         save_settings(prepared)
-        self.record = Record.load(prepared.folder)
+        self.record, self.files = Record.load(prepared.folder), StageFiles(prepared.folder)
         self.plan = self._make_plan()
         self.preprocessing = self.recipe.image.preprocessing(model.backbone)
         self.features = self._remember(FeatureStore(limit_gb=cache_gb, message=reporter.message))
@@ -74,6 +72,7 @@ class StagedTraining:
         self.labels = prepared.train.labels
         self.rows = torch.tensor(self.features.rows)
         self.held_out = self.rows[self.folds[self.rows] == HELD_OUT]
+        self.compared = frequent(self.labels[self.held_out])  # labels of the figures on the held-out images
 
     @property
     def settings(self) -> StageSettings:
@@ -93,14 +92,16 @@ class StagedTraining:
             return None
         speed = measure_speed(self.model, self.prepared.train, self.recipe)
         plan = Plan.of(minutes, speed, len(self.prepared.train), self.recipe)
-        self.settings.evidence_epochs = plan.evidence_epochs
+        self.settings.evidence_epochs, self.recipe.data.remembered_views = plan.evidence_epochs, plan.views
         self.reporter.message(str(plan))
         return plan
 
     def plan_network(self) -> None:
         """Set the epochs of the last stage to what fits into the time that is left."""
         if self.plan is not None:
-            epochs = self.plan.epochs_in(60 * self.plan.minutes * (1 - SPARE) - (time.monotonic() - self.began))
+            speed = measure_speed(self.model, self.prepared.train, self.recipe)  # other work may have ended or begun
+            plan = Plan.of(self.plan.minutes, speed, len(self.prepared.train), self.recipe)
+            epochs = plan.epochs_in(60 * plan.minutes * (1 - SPARE) - (time.monotonic() - self.began))
             self.settings.finetune = epochs > 0
             self.recipe.training.epochs = max(1, epochs)
             self.save()
@@ -129,7 +130,7 @@ class StagedTraining:
             heads = fit_heads(self.features, self.labels, self.folds, [chosen], steps, progress=bar)
         views = [out_of_fold(heads, self.features, view)[0] for view in range(min(2, len(self.features.views)))]
         self._use_heads(heads)
-        self._save_heads(heads, torch.stack(views))
+        self.files.write_heads(heads, torch.stack(views))
         self.record.add(self._stage("head", views[0][self.held_out], time.monotonic() - began))
         figure = cross_validated(views[0][self.rows], self.labels[self.rows], self.folds[self.rows])
         self.reporter.message(
@@ -138,14 +139,16 @@ class StagedTraining:
         )
 
     def _choose_setting(self, grid: Sequence[HeadSetting]) -> HeadSetting:
-        """The setting with the highest mAP on two folds, of at most 64 labels, by one head for each setting."""
-        seen = folds_seen(self.settings.folds)[HELD_OUT : HELD_OUT + 1]
+        """The setting with the highest mAP, of at most 64 labels, on so many folds that a few hundred images count."""
+        folds = self.settings.folds
+        seen = folds_seen(folds)[: math.ceil(ENOUGH_IMAGES * folds / (2 * len(self.rows)))]
         labels = self.labels[:, self._some_labels()]
-        steps = HeadTraining(max(1, self.settings.head_epochs // 2), lr=self.settings.head_lr, seed=self.seed)
+        epochs = max(1, self.settings.head_epochs // 2)
+        steps = HeadTraining(epochs, lr=self.settings.head_lr, min_steps=150, seed=self.seed)
         with self.reporter.bar("Choosing the head", steps.steps(len(self.rows))) as bar:
             heads = fit_heads(self.features, labels, self.folds, grid, steps, seen, bar)
         logits = out_of_fold(heads, self.features)
-        rows = self.rows[~seen[0, self.folds[self.rows]]]
+        rows = self.rows[~seen[:, self.folds[self.rows]].all(0)]
         scores = [cross_validated(of_setting[rows], labels[rows], self.folds[rows]) for of_setting in logits]
         linear = [score for setting, score in zip(grid, scores, strict=True) if not setting.weight]
         if linear:
@@ -172,13 +175,14 @@ class StagedTraining:
             cooccurrence=self.settings.cooccurrence,
             seed=self.seed,
         )
-        logits, labels = self._evidence_logits(), self.labels
+        logits, labels = self.files.evidence_logits(), self.labels
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
         others = self.rows[self.folds[self.rows] != HELD_OUT]
         first, second = options.steps(len(others)), options.steps(len(self.rows))
         with self.reporter.bar("Training on evidence", first + second) as bar:
             fit_evidence(self.model, logits[:, others], labels[others], options, bar)
-            stage = self._scored("evidence", logits[0, self.held_out])
+            self.files.write_encoder(self.model)
+            stage = self._scored(self.model, "evidence", logits[0, self.held_out])
             head = self.record["head"]
             if stage.score > head.score:
                 self.model.load_state_dict(before)
@@ -192,29 +196,28 @@ class StagedTraining:
     def train_network(self) -> None:
         """The last stage: the whole network, from heads that have not seen the held-out images."""
         began = time.monotonic()
-        saved = load_file(self._heads_file())
         heads = (~folds_seen(self.settings.folds)[:, HELD_OUT]).nonzero().flatten().tolist()
         options = {"weight": self.model.weight, "ensemble": len(heads)}
-        start = {**self.model.state_dict(), **_state(saved, heads)}
+        start = {**self.model.state_dict(), **self.files.head_state(heads)}
         start = {name: value for name, value in start.items() if name.startswith(NETWORK)}
         state = finetune(self.prepared, self.held_out, start, options, self.reporter)
         model = self._model({**self.recipe.model.options, **options})
-        model.load_state_dict({**self.model.state_dict(), **state})
+        trained = {**self.model.state_dict(), **state}
+        model.load_state_dict({**trained, **self.files.encoder_state()})
         model.to(default_device()).eval()
         evidence_logits = self._encode(model, self.prepared.train.subset(self.held_out.tolist()))
-        before, self.model = self.model, model
         self.reporter.message(f"The network alone: mAP {100 * self._stage('', evidence_logits).mAP:.1f} held out.")
-        stage = self._scored("network", evidence_logits)
+        stage = self._scored(model, "network", evidence_logits)
         stage.seconds = time.monotonic() - began
         stage.kept = stage.score > max(other.score for other in self.record.stages if other.kept)
         if stage.kept:
+            model.load_state_dict(trained)
+            self.model = model
             self.recipe.model.options.update(options)
             self.save()
             run = Run.load(self.prepared.folder)  # the thresholds are of calibrated probabilities, so they stay
             temperature = fit_temperature(decoded(model, evidence_logits), self.labels[self.held_out])
             run.save_thresholds(run.thresholds, temperature)
-        else:
-            self.model = before
         self.record.add(stage)
 
     def load(self) -> None:
@@ -227,7 +230,7 @@ class StagedTraining:
 
     def calibrate(self) -> None:
         """Choose thresholds and temperature on the decoded out-of-fold evidence."""
-        logits = decoded(self.model, self._evidence_logits()[0, self.rows])
+        logits = decoded(self.model, self.files.evidence_logits()[0, self.rows])
         thresholds, temperature = choose_thresholds(logits, self.labels[self.rows])
         Run.load(self.prepared.folder).save_thresholds(thresholds, temperature)
 
@@ -255,19 +258,6 @@ class StagedTraining:
         self.model = model.eval()
         self.save()
 
-    def _heads_file(self) -> Path:
-        return self.prepared.folder / "stages" / HEADS
-
-    def _save_heads(self, heads: Heads, logits: Tensor) -> None:
-        content = {"weight": heads.weight[0], "bias": heads.bias[0], "logits": logits}
-        content |= {"mean": heads.mean, "deviation": heads.deviation}
-        with atomic_write(self._heads_file()) as temporary:
-            save_file({name: value.detach().contiguous() for name, value in content.items()}, temporary)
-
-    def _evidence_logits(self) -> Tensor:
-        """The out-of-fold logits (V, N, L) of the first stage."""
-        return load_file(self._heads_file())["logits"]
-
     @torch.inference_mode()
     def _encode(self, model: MultiLabelModel, dataset: MultiLabelDataset) -> Tensor:
         """The model's features of all images, (N, ...)."""
@@ -279,49 +269,21 @@ class StagedTraining:
 
     def _stage(self, name: str, logits: Tensor, seconds: float = 0.0) -> Stage:
         """The figures of logits (N, L) of the held-out images, where known labels change nothing."""
-        return Stage(name, mean_average_precision(logits, self.labels[self.held_out]), seconds=seconds)
+        return Stage(name, self._figure(logits, self.labels[self.held_out]), seconds=seconds)
 
-    def _scored(self, name: str, evidence_logits: Tensor) -> Stage:
-        """The figures of the model on the held-out images, from their evidence (N, L)."""
+    def _figure(self, logits: Tensor, labels: Tensor) -> float:
+        """The mAP of the compared labels."""
+        return mean_average_precision(logits[:, self.compared], labels[:, self.compared])
+
+    def _scored(self, model: Evidence, name: str, evidence_logits: Tensor) -> Stage:
+        """The figures of a model on the held-out images, from their evidence (N, L)."""
         labels = self.labels[self.held_out]
         ids = [self.prepared.train.ids[row] for row in self.held_out.tolist()]
-        model = self.model.cpu().eval()
-        mAP = mean_average_precision(decoded(model, evidence_logits), labels)  # noqa: N806
-        return Stage(name, mAP, tuple(known_curve(model, evidence_logits, labels, ids)))
+        model.cpu().eval()
+        curve = [self._figure(*of_share) for of_share in known_curve(model, evidence_logits, labels, ids)]
+        return Stage(name, self._figure(decoded(model, evidence_logits), labels), tuple(curve))
 
 
 def _after(first: int, bar: Callable[[int], None]) -> Callable[[int], None]:
     """A progress bar that has done `first` steps before."""
     return lambda step: bar(first + step)
-
-
-def _state(saved: dict[str, Tensor], heads: list[int]) -> dict[str, Tensor]:
-    """The weights of some of the saved heads, by their names in a model."""
-    return {
-        "standardised.mean": saved["mean"],
-        "standardised.deviation": saved["deviation"],
-        "classifier_weight": saved["weight"][heads],
-        "classifier_bias": saved["bias"][heads].mean(0),
-    }
-
-
-def train_in_stages(prepared: Prepared, reporter: Reporter, cache_gb: float) -> Fitted:
-    """Train a run in stages; those that are done already are not repeated.
-
-    Raises:
-        TagformerError: another model than ``evidence``, or training diverges.
-        TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
-    """
-    training = StagedTraining(prepared, reporter, cache_gb)
-    if "head" not in training.record:
-        training.train_heads()
-    else:
-        training.load()
-    if training.settings.evidence_epochs and "evidence" not in training.record:
-        training.train_evidence()
-    training.calibrate()
-    training.plan_network()
-    if training.settings.finetune and "network" not in training.record:
-        training.train_network()
-    bad_images = frozenset({*training.features.bad_images, *prepared.train.left_out})
-    return Fitted(prepared.folder, prepared.train, prepared.val, bad_images, [])

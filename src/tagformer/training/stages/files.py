@@ -1,0 +1,70 @@
+"""What a run in stages keeps, beside its model, to go on from: the folder ``stages`` in the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tagformer.errors import TagformerError
+from tagformer.files import atomic_write
+from tagformer.models.evidence import Evidence
+from tagformer.training.stages.heads import Heads
+
+STAGES = "stages"  # the folder
+HEADS = "heads.safetensors"  # the heads and their out-of-fold logits
+ENCODER = "encoder.safetensors"  # the encoder that has not seen the held-out images
+
+
+class StageFiles:
+    """The files of the stages of a run.
+
+    Args:
+        run: the run folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / STAGES
+
+    def write_heads(self, heads: Heads, evidence_logits: Tensor) -> None:
+        """Write the heads of the only setting, and their out-of-fold logits (V, N, L)."""
+        tensors = {"weight": heads.weight[0], "bias": heads.bias[0], "mean": heads.mean, "deviation": heads.deviation}
+        self._write(HEADS, {**tensors, "logits": evidence_logits})
+
+    def head_state(self, which: Sequence[int]) -> dict[str, Tensor]:
+        """The weights of some of the heads, by their names in the models ``csra`` and ``evidence``."""
+        saved = self._read(HEADS)
+        return {
+            "standardised.mean": saved["mean"],
+            "standardised.deviation": saved["deviation"],
+            "classifier_weight": saved["weight"][list(which)],
+            "classifier_bias": saved["bias"][list(which)].mean(0),
+        }
+
+    def evidence_logits(self) -> Tensor:
+        """The out-of-fold logits (V, N, L) of the heads."""
+        return self._read(HEADS)["logits"]
+
+    def write_encoder(self, model: Evidence) -> None:
+        """Write the encoder of a model that has not seen the held-out images."""
+        buffers = {name: value for name, value in model.named_buffers() if name.startswith("evidence_")}
+        self._write(ENCODER, {**dict(model.encoder_parameters()), **buffers})
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """The weights of that encoder by name; empty where none was trained."""
+        return self._read(ENCODER) if (self.folder / ENCODER).is_file() else {}
+
+    def _write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        with atomic_write(self.folder / name) as temporary:
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary)
+
+    def _read(self, name: str) -> dict[str, Tensor]:
+        try:
+            return load_file(self.folder / name)
+        except (SafetensorError, OSError) as error:
+            raise TagformerError(
+                f"{self.folder / name} is missing or damaged ({error}): train into another --out."
+            ) from error
