@@ -117,7 +117,7 @@ def _warnings(spec: str, train: MultiLabelDataset, val: MultiLabelDataset, uses_
 
     Copies of an image are looked for in the test split too, if it is small and can be loaded.
     """
-    splits = {"train": train, "val": val}
+    splits = {"train": train} | ({"val": val} if len(val) else {})
     warnings = format_warnings(splits) + label_warnings(splits)
     if not uses_image or not isinstance(train.images[0], Path) or len(train) + len(val) > COPIES_LIMIT:
         return warnings

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tagformer.labels.masking import label_mask_training, without_known
 from tagformer.losses import binary_cross_entropy
@@ -23,13 +24,13 @@ class EvidenceTraining:
     """How the encoder is trained.
 
     Attributes:
-        epochs: over the images; more where that gives fewer than `min_steps` steps.
+        epochs: over the images; more where that gives fewer than `min_steps` steps, fewer where more than `max_steps`.
         batch_size: images per step.
         lr: highest learning rate of AdamW with one cycle.
         weight_decay: of the weights with two dimensions, except embeddings and co-occurrence.
         min_unknown: of label mask training: at least this share of an image's labels is unknown.
         cooccurrence: strength of the co-occurrence at the start.
-        min_steps: the least number of steps.
+        min_steps, max_steps: the least and the greatest number of steps.
         seed: of every draw.
 
     >>> EvidenceTraining(epochs=20, batch_size=32).steps(images=2_500)
@@ -38,16 +39,17 @@ class EvidenceTraining:
 
     epochs: int = 20
     batch_size: int = 32
-    lr: float = 1e-3
+    lr: float = 2e-3
     weight_decay: float = 0.05
     min_unknown: float = 0.5
     cooccurrence: float = 0.1
     min_steps: int = 300
+    max_steps: int = 1000
     seed: int = 0
 
     def steps(self, images: int) -> int:
         """The number of steps for this many images."""
-        return max(self.min_steps, self.epochs * math.ceil(images / self.batch_size))
+        return min(self.max_steps, max(self.min_steps, self.epochs * math.ceil(images / self.batch_size)))
 
 
 def fit_evidence(
@@ -82,7 +84,7 @@ def fit_evidence(
     named = dict(model.encoder_parameters())
     parameters = list(named.values())
     averaged = [parameter.detach().clone() for parameter in parameters]
-    optimizer = torch.optim.AdamW(_groups(named, training.weight_decay), training.lr)
+    optimizer = torch.optim.AdamW(_groups(named, training.weight_decay), training.lr, fused=True)
     steps = training.steps(count)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=WARMUP)
     model.train()
@@ -102,9 +104,7 @@ def fit_evidence(
             nn.utils.clip_grad_norm_(parameters, CLIP)
             optimizer.step()
             schedule.step()
-            with torch.no_grad():
-                for average, parameter in zip(averaged, parameters, strict=True):
-                    average.lerp_(parameter, 1 - min(AVERAGE, (1 + step) / (10 + step)))
+            get_ema_multi_avg_fn(min(AVERAGE, (1 + step) / (10 + step)))(averaged, parameters, step)
             progress(step + 1)
     with torch.no_grad():
         for average, parameter in zip(averaged, parameters, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -12,18 +13,18 @@ import torch
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.loader.loader import ImageItems
 from tagformer.images.transforms import training_transform
-from tagformer.labels.space import UNKNOWN
 from tagformer.models.evidence import Evidence
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.run import default_device
 from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.progress import duration
-from tagformer.training.stages.evidence import EvidenceTraining
+from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 
 MOST_EPOCHS = 12  # of the whole network
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
 EVIDENCE_SHARE = 0.3  # of the time at most
 LEAST_EVIDENCE_EPOCHS = 4
+TRIAL_STEPS = 8  # of the encoder
 SPARE = 0.04  # share of the time that is kept for what is not planned
 
 
@@ -79,21 +80,14 @@ def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -
 
 
 def _evidence_seconds(model: Evidence) -> float:
-    """Seconds to train the encoder on the evidence of one image, in a batch of 32."""
-    logits = torch.zeros(32, len(model.label_space))
-    known = torch.full(logits.shape, UNKNOWN, dtype=torch.int8)
-
-    def step() -> float:
-        loss = model.decode(logits, known).logits.sum()
-        loss.backward()
-        return loss.item()
-
-    model.train()
-    with torch.random.fork_rng(devices=[]):
-        seconds = _shortest(step) / len(logits)
-    model.zero_grad(set_to_none=True)
-    model.eval()
-    return seconds
+    """Seconds to train the encoder on the evidence of one image: the second half of a few steps."""
+    trial, count = copy.deepcopy(model), len(model.label_space)
+    options = EvidenceTraining(min_steps=TRIAL_STEPS, max_steps=TRIAL_STEPS)
+    times: list[float] = []
+    labels = torch.zeros(2 * options.batch_size, count, dtype=torch.int8)
+    fit_evidence(trial, labels.float().unsqueeze(0), labels, options, lambda step: times.append(time.monotonic()))
+    half = TRIAL_STEPS // 2
+    return (times[-1] - times[half - 1]) / (half * options.batch_size)
 
 
 def _shortest(work: Callable[[], float]) -> float:
