@@ -120,7 +120,8 @@ def test_both_views_are_trained_on() -> None:
 
 
 def test_the_number_of_steps_and_the_progress() -> None:
-    assert EvidenceTraining(epochs=20, batch_size=32).steps(2_500) == 20 * 79
+    assert EvidenceTraining(epochs=20, batch_size=32).steps(1_001) == 20 * 32
+    assert EvidenceTraining(epochs=20, batch_size=32).steps(2_500) == 1000
     assert EvidenceTraining(epochs=20, batch_size=32).steps(10) == 300
     done: list[int] = []
     fit_evidence(evidence(2), noise(1, 5, 2), random_labels(5, 2), SHORT, done.append)

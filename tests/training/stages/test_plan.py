@@ -40,13 +40,15 @@ def test_the_epochs_that_fit() -> None:
     assert Plan.of(10, SPEED, 1000, recipe(views=1)).features == pytest.approx(20)
 
 
-@pytest.mark.parametrize(("minutes", "epochs"), [(60, 20), (20, 8), (10, 4), (1, 4)])
+@pytest.mark.parametrize(("minutes", "epochs"), [(60, 20), (30, 12), (10, 4), (1, 4)])
 def test_the_encoder_gets_at_most_three_tenths_of_the_time_but_four_epochs(minutes: float, epochs: int) -> None:
-    """An epoch of it takes 2 * 125 steps of 32 images: 40 s."""
-    plan = Plan.of(minutes, Speed(look=0.01, step=0.1, evidence=0.005), 4000, recipe())
+    """An epoch of it takes 2 * 32 steps of 32 images, 41 s; it has at least 300 steps and at most 1,000."""
+    plan = Plan.of(minutes, Speed(look=0.01, step=0.1, evidence=0.02), 1000, recipe())
     assert plan.evidence_epochs == epochs
-    assert plan.evidence == pytest.approx(40 * epochs)
-    assert epochs in (4, 20) or plan.evidence <= 0.3 * 60 * 0.96 * minutes < plan.evidence + 40
+    assert plan.evidence == pytest.approx(2 * 32 * 0.02 * max(300, 32 * epochs))
+    assert epochs in (4, 20) or plan.evidence <= 0.3 * 60 * 0.96 * minutes < plan.evidence + 41
+    many = Plan.of(600, SPEED, 100_000, recipe())
+    assert many.evidence == pytest.approx(2 * 32 * 0.0005 * 1000)
 
 
 def test_what_the_recipe_has_is_the_most() -> None:

@@ -33,8 +33,8 @@ class EvidenceTraining:
         min_steps, max_steps: the least and the greatest number of steps.
         seed: of every draw.
 
-    >>> EvidenceTraining(epochs=20, batch_size=32).steps(images=2_500)
-    1580
+    >>> EvidenceTraining(epochs=20, batch_size=32).steps(images=1_000)
+    640
     """
 
     epochs: int = 20
