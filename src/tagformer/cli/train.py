@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "evidence"
 DEFAULT_MINUTES = 10.0  # of training in stages
+MINUTES_FOR_SIZES = 5.0  # from which on two image sizes are tried
 FEW = 10  # positives below which a warning names the label
 
 
@@ -83,8 +84,11 @@ def train(
         elif init is not None:
             overrides.append(f"model.init={init.expanduser().resolve()}")
         settings = _recipe(data, recipe, model, backbone, weights, overrides, on_bad_image or "error")
-        if settings.stages is not None and (minutes is not None or recipe is None):
+        given_minutes = any(text.startswith("stages.minutes=") for text in overrides)
+        if settings.stages is not None and (minutes is not None or (recipe is None and not given_minutes)):
             settings.stages.minutes = minutes or DEFAULT_MINUTES
+            if settings.stages.minutes < MINUTES_FOR_SIZES or any(text.startswith("image.size=") for text in overrides):
+                settings.stages.sizes = ()
         _describe(settings)
     reporter = Reporter(echo, _print_epoch, bars=console.is_terminal, bar=progress_bar)
     fitted = fit(settings, out, resume, reporter, cache_gb)
@@ -193,11 +197,12 @@ def _of_settings(recipe: Recipe) -> dict[str, str]:
 
 def _describe(recipe: Recipe) -> None:
     """Print what will be trained, and with which settings."""
-    image, training, backbone = recipe.image, recipe.training, recipe.model.backbone
+    image, training, backbone, stages = recipe.image, recipe.training, recipe.model.backbone, recipe.stages
     source = backbone.weights or ("timm's weights" if backbone.pretrained else "random weights")
     echo(f"Recipe {recipe.name} ({recipe.source}): {recipe.model.name} on {backbone.name} ({source}),")
     echo(
-        f"  {image.size} pixels, {training.epochs} epochs, batches of {recipe.data.batch_size}, "
+        f"  {image.size} pixels, {'in stages' if stages else f'{training.epochs} epochs'}, batches of "
+        f"{recipe.data.batch_size}, "
         f"learning rate {recipe.optimizer.lr:g}, seed {training.seed}; change any setting with --set KEY=VALUE."
     )
 
@@ -242,7 +247,7 @@ def _finish(fitted: Fitted, cache_gb: float) -> None:
     baseline = label_frequency_baseline(evaluation.labels)
     figures = f"mAP {percent(evaluation.regular.mAP)} on the {data.split} split"
     echo(f"{figures}; label frequencies alone give {percent(baseline)}.")
-    if len(fitted.val) and data.split != "val":
+    if len(fitted.val) and data.split != "val" and run.recipe.stages is None:
         echo("The val mAP of each epoch is measured on the validation images, by which the best epoch was chosen.")
     if len(fitted.val):
         advise_tuning(run, evaluation)

@@ -172,6 +172,7 @@ class StageSettings(Section):
     """
 
     minutes: float | None = Field(None, gt=0)  # what the plan was made for
+    sizes: tuple[int, ...] = ()  # image sizes to choose from, in pixels from small to large; none: image.size
     folds: int = Field(8, ge=2)  # an image's evidence is of heads that have not seen its fold; the first is held out
     # Candidates, of which cross-validation chooses: the weight of the maximum, and weight decay.
     weights: tuple[float, ...] = Field((0.0, 0.5, 1.0), min_length=1)

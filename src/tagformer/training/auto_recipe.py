@@ -9,6 +9,7 @@ import statistics
 import time
 from typing import Any
 
+import timm
 import torch
 
 from tagformer.backbones.mltr.variants import VARIANTS
@@ -27,6 +28,7 @@ from tagformer.recipes.settings import WITHOUT_WEIGHTS
 from tagformer.runs.run import default_device
 
 VISITS = 40_000  # training images in all epochs together
+MOST_EPOCHS = 12  # of the whole network, in the last of the stages
 SAMPLE = 64  # images whose size is measured
 MANY_TOKENS = 150  # from this number on C-Tran has one layer on a CPU
 # Learning rates; others have 1e-3, and a pretrained backbone a tenth. Those of the last two are for pretrained features
@@ -44,7 +46,8 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: s
             brings its own image size.
     """
     gpu = torch.cuda.is_available()
-    size = min(448 if gpu else 224, max(64, 32 * round(typical_size(dataset) / 32)))
+    typical = typical_size(dataset)
+    size = min(448 if gpu else 224, max(64, 32 * round(typical / 32)))
     light = "resnet50" if gpu else "tf_efficientnet_lite2" if model == "evidence" else "mobilenetv3_large_100"
     network = backbone or ("mltr_s" if model == "mltr" else light)
     size = IMAGE_SIZES.get(backbone or "", size)
@@ -101,10 +104,12 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: s
         "training": {"epochs": epochs, "clip": 1.0, "ema": round(1 - min(0.1, 20 / steps), 5)},
     }
     if model == "evidence":
-        values["stages"] = {}
+        larger = 32 * round(1.3 * size / 32)
+        tries = typical >= larger and pretrained and not timm.get_pretrained_cfg_value(network, "fixed_input_size")
+        values["stages"] = {"sizes": [size, larger] if tries else []}
         values["data"]["val_fraction"] = 0  # the folds of the stages take the place of a drawn split
         values["optimizer"].update({"lr": 1e-4, "backbone_lr_factor": 1.0})
-        values["training"].update({"ema": 0.99, "keep": "last"})
+        values["training"].update({"ema": 0.99, "keep": "last", "epochs": MOST_EPOCHS})
     return Recipe.checked(values, "the planned recipe")
 
 

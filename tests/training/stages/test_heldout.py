@@ -12,7 +12,14 @@ from torch import Tensor
 
 from tagformer.labels import draw_known, draw_order
 from tagformer.models.evidence import Evidence
-from tagformer.training.stages.heldout import cross_validated, decoded, frequent, known_curve, mean_average_precision
+from tagformer.training.stages.heldout import (
+    cross_validated,
+    decoded,
+    frequent,
+    known_curve,
+    mean_average_precision,
+    some_labels,
+)
 from tests.small_models import small
 from tests.training.stages.features_in_memory import noise, random_labels
 
@@ -78,6 +85,15 @@ def test_stages_are_compared_by_labels_with_enough_positives(positives: list[int
     labels[11] = -1
     assert frequent(labels).tolist() == [count >= expected for count in positives]
     assert not frequent(torch.zeros(5, 3, dtype=torch.int8)).any()
+
+
+def test_some_labels_are_drawn_among_those_with_positives() -> None:
+    labels = (torch.arange(12).unsqueeze(1) < torch.tensor([9, 4, 3, 0, 12, 4, 1])).to(torch.int8)
+    assert some_labels(labels, most=9).tolist() == [0, 1, 4, 5]
+    assert some_labels(labels[:, [2, 3, 6]], most=9).tolist() == [0]  # where no label has four: the most there are
+    drawn = [tuple(some_labels(labels, most=2, seed=seed).tolist()) for seed in range(60)]
+    assert drawn == [tuple(some_labels(labels, most=2, seed=seed).tolist()) for seed in range(60)]
+    assert set(drawn) == {(0, 1), (0, 4), (0, 5), (1, 4), (1, 5), (4, 5)}
 
 
 def test_rare_labels_do_not_count_in_cross_validation() -> None:

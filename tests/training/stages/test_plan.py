@@ -20,6 +20,7 @@ def recipe(views: int = 2, **stages: object) -> Recipe:
         "data": {"spec": "scenes?images=40", "remembered_views": views, "batch_size": 4, "workers": 0},
         "image": {"size": 32},
         "model": {"name": "evidence", "backbone": {"name": "tiny", "pretrained": False}, "options": {"width": 16}},
+        "training": {"epochs": 12},
         "stages": {"folds": 5, "evidence_epochs": 20, **stages},
     }
     return Recipe.checked(values, "the test's recipe")
@@ -74,11 +75,17 @@ def test_the_views_take_at_most_two_fifths_of_the_time_but_one_is_needed(minutes
     assert plan.features == pytest.approx(20 * views)
 
 
-def test_the_epochs_are_limited() -> None:
+def test_the_recipe_s_epochs_are_the_most() -> None:
     plan = Plan.of(10_000, SPEED, 1000, recipe())
     assert plan.network_epochs == 12
     assert plan.epochs_in(2.5 * plan.epoch) == 2
     assert plan.epochs_in(-1) == 0
+
+
+def test_a_network_that_is_not_to_be_trained_is_not_planned() -> None:
+    plan = Plan.of(10, SPEED, 1000, recipe(finetune=False))
+    assert plan.network_epochs == plan.epochs_in(1e6) == 0
+    assert str(plan) == "Plan for 10 minutes: features of 2 views, 40 seconds; evidence 20 epochs, 20 seconds."
 
 
 def test_the_planned_time_is_within_the_given_time() -> None:

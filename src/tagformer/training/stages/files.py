@@ -53,6 +53,10 @@ class StageFiles:
         buffers = {name: value for name, value in model.named_buffers() if name.startswith("evidence_")}
         self._write(ENCODER, {**dict(model.encoder_parameters()), **buffers})
 
+    def remove_encoder(self) -> None:
+        """Remove that encoder, since it is not used."""
+        (self.folder / ENCODER).unlink(missing_ok=True)
+
     def encoder_state(self) -> dict[str, Tensor]:
         """The weights of that encoder by name; empty where none was trained."""
         return self._read(ENCODER) if (self.folder / ENCODER).is_file() else {}

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from tagformer.data.dataset import MultiLabelDataset
 from tagformer.labels.masking import draw_known, draw_order
 from tagformer.labels.space import PRESENT
 from tagformer.metrics.ranking import average_precision
 from tagformer.models.evidence import Evidence
+from tagformer.training.stages.record import Stage
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
 BATCH = 128
@@ -46,6 +48,24 @@ def frequent(labels: Tensor) -> Tensor:
     positives = (labels == PRESENT).sum(0)
     least = next((least for least in FREQUENT if (positives >= least).sum() >= ENOUGH_LABELS), 1)
     return positives >= least
+
+
+def some_labels(labels: Tensor, most: int, seed: int = 0) -> Tensor:
+    """At most `most` columns, int64, drawn among the labels with at least four positives, or the most there are.
+
+    Args:
+        labels: int8 (N, L).
+        most: how many.
+        seed: of the draw.
+
+    >>> labels = torch.tensor([[1, 0, 1]] * 4, dtype=torch.int8)
+    >>> some_labels(labels, most=2)
+    tensor([0, 2])
+    """
+    positives = (labels == PRESENT).sum(0)
+    enough = (positives >= min(4, int(positives.max()))).nonzero().flatten()
+    drawn = torch.randperm(len(enough), generator=torch.Generator().manual_seed(seed))[:most]
+    return enough[drawn.sort().values]
 
 
 def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
@@ -114,3 +134,51 @@ def known_curve(
     for share in SHARES:
         known, scored = draw_known(labels, order, share, "fixed")
         yield decoded(model, evidence_logits, known), scored
+
+
+class HeldOut:
+    """The held-out images of a run: what a stage reaches on them.
+
+    Args:
+        dataset: the training images.
+        rows: those that are held out, int64.
+
+    Attributes:
+        labels: int8 (H, L) of them.
+        ids: of them.
+        compared: the `frequent` labels, bool (L,), of which all figures are.
+    """
+
+    def __init__(self, dataset: MultiLabelDataset, rows: Tensor) -> None:
+        self.rows, self.label_space = rows, dataset.label_space
+        self.labels = dataset.label_rows[rows.tolist()]
+        self.ids = [dataset.ids[row] for row in rows.tolist()]
+        self.compared = frequent(self.labels)
+
+    def of_logits(
+        self, name: str, logits: Tensor, columns: Tensor | None = None, seconds: float = 0.0, kept: bool = True
+    ) -> Stage:
+        """The figures of logits that known labels do not change.
+
+        Args:
+            name: of the stage.
+            logits: (N, L) of all training images, or (N, C) of some labels.
+            columns: int64 (C,), those labels; None: all.
+            seconds, kept: of the stage.
+        """
+        columns = torch.arange(len(self.label_space)) if columns is None else columns
+        compared = self.compared[columns]
+        _, quarter = draw_known(self.labels, draw_order(self.ids, self.label_space), 0.0, "fixed")
+        own = logits[self.rows][:, compared]
+        mAP, fixed = (mean_average_precision(own, y[:, columns][:, compared]) for y in (self.labels, quarter))  # noqa: N806
+        return Stage(name, mAP, (fixed,) * len(SHARES), seconds, kept)
+
+    def of_model(self, name: str, model: Evidence, evidence_logits: Tensor) -> Stage:
+        """The figures of a model, from the evidence (H, L) of the held-out images; it is moved to the CPU."""
+        model.cpu().eval()
+        pairs = [(decoded(model, evidence_logits), self.labels)]
+        pairs += known_curve(model, evidence_logits, self.labels, self.ids)
+        mAP, *curve = (  # noqa: N806
+            mean_average_precision(logits[:, self.compared], labels[:, self.compared]) for logits, labels in pairs
+        )
+        return Stage(name, mAP, tuple(curve))

@@ -20,7 +20,6 @@ from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.progress import duration
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 
-MOST_EPOCHS = 12  # of the whole network
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
 EVIDENCE_SHARE = 0.3  # of the time at most
 LEAST_EVIDENCE_EPOCHS = 4
@@ -112,8 +111,9 @@ class Plan:
         evidence: seconds for them.
         epoch: seconds for an epoch of the whole network.
         network_epochs: that fit into the rest; 0: the network is not trained.
+        most_epochs: of the network, if there is more time; 0: it is not to be trained.
 
-    >>> plan = Plan(10, views=2, features=40, evidence_epochs=20, evidence=20, epoch=84, network_epochs=6)
+    >>> plan = Plan(10, 2, features=40, evidence_epochs=20, evidence=20, epoch=84, network_epochs=6, most_epochs=12)
     >>> print(plan)
     Plan for 10 minutes: features of 2 views, 40 seconds; evidence 20 epochs, 20 seconds;
     6 epochs of the whole network, 8 minutes.
@@ -128,6 +128,7 @@ class Plan:
     evidence: float
     epoch: float
     network_epochs: int
+    most_epochs: int
 
     @classmethod
     def of(cls, minutes: float, speed: Speed, images: int, recipe: Recipe) -> Plan:
@@ -137,7 +138,7 @@ class Plan:
             minutes: the time for everything but the scoring of the test split.
             speed: of this machine.
             images: how many.
-            recipe: with ``stages``; its number of epochs of the encoder is the most that is planned.
+            recipe: with ``stages``; its numbers of epochs are the most that is planned.
         """
         stages = recipe.stages
         assert stages is not None
@@ -152,19 +153,21 @@ class Plan:
         evidence = _evidence(epochs, images, speed) if epochs else 0.0
         held_out = 1 / stages.folds
         epoch = images * ((1 - held_out) * speed.step + held_out * speed.look)
-        plan = cls(minutes, views, features, epochs, evidence, epoch, network_epochs=0)
+        most = recipe.training.epochs if stages.finetune else 0
+        plan = cls(minutes, views, features, epochs, evidence, epoch, network_epochs=0, most_epochs=most)
         return replace(plan, network_epochs=plan.epochs_in(seconds - features - evidence))
 
     def epochs_in(self, seconds: float) -> int:
-        """How many epochs of the whole network fit into a time; at most `MOST_EPOCHS`."""
-        return max(0, min(MOST_EPOCHS, math.floor(seconds / self.epoch)))
+        """How many epochs of the whole network fit into a time; at most the recipe's."""
+        return max(0, min(self.most_epochs, math.floor(seconds / self.epoch)))
 
     def __str__(self) -> str:
         parts = [f"features of {self.views} view{'s' if self.views > 1 else ''}, {duration(self.features)}"]
         if self.evidence_epochs:
             parts.append(f"evidence {self.evidence_epochs} epochs, {duration(self.evidence)}")
         network = f"{self.network_epochs} epochs of the whole network, {duration(self.network_epochs * self.epoch)}"
-        parts.append(network if self.network_epochs else "no time to train the whole network")
+        if self.most_epochs:
+            parts.append(network if self.network_epochs else "no time to train the whole network")
         return f"Plan for {self.minutes:g} minutes: {'; '.join(parts)}."
 
 

@@ -17,7 +17,6 @@ from tagformer.features.remember import remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
-from tagformer.labels.space import PRESENT
 from tagformer.metrics.calibration import fit_temperature
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.evidence import Evidence
@@ -31,9 +30,10 @@ from tagformer.training.stages.files import StageFiles
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
-from tagformer.training.stages.heldout import cross_validated, decoded, frequent, known_curve, mean_average_precision
+from tagformer.training.stages.heldout import HeldOut, cross_validated, decoded, some_labels
 from tagformer.training.stages.plan import SPARE, Plan, measure_speed
-from tagformer.training.stages.record import Record, Stage
+from tagformer.training.stages.record import Record
+from tagformer.training.stages.size import choose_size
 
 NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
 MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
@@ -63,16 +63,18 @@ class StagedTraining:
             raise TagformerError(f"training in stages needs the model evidence, not {self.recipe.model.name}.")
         self.model = model
         complete_settings(prepared, model, reporter)
+        store = FeatureStore(limit_gb=cache_gb, message=reporter.message)
+        if self.settings.sizes:
+            self._choose_size(store)
         save_settings(prepared)
         self.record, self.files = Record.load(prepared.folder), StageFiles(prepared.folder)
         self.plan = self._make_plan()
         self.preprocessing = self.recipe.image.preprocessing(model.backbone)
-        self.features = self._remember(FeatureStore(limit_gb=cache_gb, message=reporter.message))
+        self.features = self._remember(store)
         self.folds = draw_folds(prepared.train, self.settings.folds, self.seed)
         self.labels = prepared.train.labels
         self.rows = torch.tensor(self.features.rows)
-        self.held_out = self.rows[self.folds[self.rows] == HELD_OUT]
-        self.compared = frequent(self.labels[self.held_out])  # labels of the figures on the held-out images
+        self.held_out = HeldOut(prepared.train, self.rows[self.folds[self.rows] == HELD_OUT])
 
     @property
     def settings(self) -> StageSettings:
@@ -84,6 +86,22 @@ class StagedTraining:
     def seed(self) -> int:
         """The recipe's seed."""
         return self.recipe.training.seed
+
+    def _choose_size(self, store: FeatureStore) -> None:
+        recipe, quiet = self.recipe, FeatureStore(store.folder, store.limit_gb)
+        size, figures = choose_size(
+            self.model.backbone,
+            self.prepared.train,
+            lambda pixels: recipe.image.model_copy(update={"size": pixels}).preprocessing(self.model.backbone),
+            self.settings.sizes,
+            quiet,
+            workers=recipe.data.workers,
+            on_bad_image=recipe.data.on_bad_image,
+            bars=self.reporter.bar,
+        )
+        tried = ", ".join(f"{pixels} pixels {100 * figure:.1f}" for pixels, figure in figures.items())
+        self.reporter.message(f"Image size {size}: mAP by cross-validation on a sample: {tried}.")
+        recipe.image.size, self.settings.sizes = size, ()
 
     def _make_plan(self) -> Plan | None:
         """The plan for the recipe's minutes; None where it has none."""
@@ -102,7 +120,7 @@ class StagedTraining:
             speed = measure_speed(self.model, self.prepared.train, self.recipe)  # other work may have ended or begun
             plan = Plan.of(self.plan.minutes, speed, len(self.prepared.train), self.recipe)
             epochs = plan.epochs_in(60 * plan.minutes * (1 - SPARE) - (time.monotonic() - self.began))
-            self.settings.finetune = epochs > 0
+            self.settings.finetune = self.settings.finetune and epochs > 0
             self.recipe.training.epochs = max(1, epochs)
             self.save()
 
@@ -131,7 +149,8 @@ class StagedTraining:
         views = [out_of_fold(heads, self.features, view)[0] for view in range(min(2, len(self.features.views)))]
         self._use_heads(heads)
         self.files.write_heads(heads, torch.stack(views))
-        self.record.add(self._stage("head", views[0][self.held_out], time.monotonic() - began))
+        seconds = time.monotonic() - began
+        self.record.add(self.held_out.of_logits("head", views[0], seconds=seconds))
         figure = cross_validated(views[0][self.rows], self.labels[self.rows], self.folds[self.rows])
         self.reporter.message(
             f"Head: mAP {100 * figure:.1f} by cross-validation over {settings.folds} folds, with a weight of the "
@@ -142,7 +161,8 @@ class StagedTraining:
         """The setting with the highest mAP, of at most 64 labels, on so many folds that a few hundred images count."""
         folds = self.settings.folds
         seen = folds_seen(folds)[: math.ceil(ENOUGH_IMAGES * folds / (2 * len(self.rows)))]
-        labels = self.labels[:, self._some_labels()]
+        columns = some_labels(self.labels[self.rows], MOST_LABELS, self.seed)
+        labels = self.labels[:, columns]
         epochs = max(1, self.settings.head_epochs // 2)
         steps = HeadTraining(epochs, lr=self.settings.head_lr, min_steps=150, seed=self.seed)
         with self.reporter.bar("Choosing the head", steps.steps(len(self.rows))) as bar:
@@ -150,17 +170,11 @@ class StagedTraining:
         logits = out_of_fold(heads, self.features)
         rows = self.rows[~seen[:, self.folds[self.rows]].all(0)]
         scores = [cross_validated(of_setting[rows], labels[rows], self.folds[rows]) for of_setting in logits]
-        linear = [score for setting, score in zip(grid, scores, strict=True) if not setting.weight]
-        if linear:
-            self.record.add(Stage("linear", max(linear)))
-        return grid[max(range(len(grid)), key=scores.__getitem__)]
-
-    def _some_labels(self) -> Tensor:
-        """At most 64 columns, drawn among the labels with the positives that a choice of settings needs."""
-        positives = (self.labels[self.rows] == PRESENT).sum(0)
-        enough = (positives >= min(4, int(positives.max()))).nonzero().flatten()
-        drawn = torch.randperm(len(enough), generator=torch.Generator().manual_seed(self.seed))[:MOST_LABELS]
-        return enough[drawn.sort().values]
+        best = sorted(range(len(grid)), key=scores.__getitem__, reverse=True)
+        linear = next((number for number in best if not grid[number].weight), None)
+        if linear is not None:
+            self.record.add(self.held_out.of_logits("linear", logits[linear], columns, kept=False))
+        return grid[best[0]]
 
     def train_evidence(self) -> None:
         """The second stage: C-Tran's encoder on out-of-fold evidence.
@@ -182,7 +196,7 @@ class StagedTraining:
         with self.reporter.bar("Training on evidence", first + second) as bar:
             fit_evidence(self.model, logits[:, others], labels[others], options, bar)
             self.files.write_encoder(self.model)
-            stage = self._scored(self.model, "evidence", logits[0, self.held_out])
+            stage = self.held_out.of_model("evidence", self.model, logits[0, self.held_out.rows])
             head = self.record["head"]
             if stage.score > head.score:
                 self.model.load_state_dict(before)
@@ -190,6 +204,7 @@ class StagedTraining:
         stage.seconds, stage.kept = time.monotonic() - began, stage.score > head.score
         if not stage.kept:
             self.model.load_state_dict(before)
+            self.files.remove_encoder()
         self.save()
         self.record.add(stage)
 
@@ -200,14 +215,16 @@ class StagedTraining:
         options = {"weight": self.model.weight, "ensemble": len(heads)}
         start = {**self.model.state_dict(), **self.files.head_state(heads)}
         start = {name: value for name, value in start.items() if name.startswith(NETWORK)}
-        state = finetune(self.prepared, self.held_out, start, options, self.reporter)
+        state = finetune(self.prepared, self.held_out.rows, start, options, self.reporter)
         model = self._model({**self.recipe.model.options, **options})
         trained = {**self.model.state_dict(), **state}
         model.load_state_dict({**trained, **self.files.encoder_state()})
         model.to(default_device()).eval()
-        evidence_logits = self._encode(model, self.prepared.train.subset(self.held_out.tolist()))
-        self.reporter.message(f"The network alone: mAP {100 * self._stage('', evidence_logits).mAP:.1f} held out.")
-        stage = self._scored(model, "network", evidence_logits)
+        evidence_logits = self._encode(model, self.prepared.train.subset(self.held_out.rows.tolist()))
+        all_logits = torch.zeros_like(self.labels, dtype=torch.float32)
+        all_logits[self.held_out.rows] = evidence_logits
+        self.record.add(self.held_out.of_logits("network without evidence", all_logits, kept=False))
+        stage = self.held_out.of_model("network", model, evidence_logits)
         stage.seconds = time.monotonic() - began
         stage.kept = stage.score > max(other.score for other in self.record.stages if other.kept)
         if stage.kept:
@@ -216,7 +233,7 @@ class StagedTraining:
             self.recipe.model.options.update(options)
             self.save()
             run = Run.load(self.prepared.folder)  # the thresholds are of calibrated probabilities, so they stay
-            temperature = fit_temperature(decoded(model, evidence_logits), self.labels[self.held_out])
+            temperature = fit_temperature(decoded(model, evidence_logits), self.held_out.labels)
             run.save_thresholds(run.thresholds, temperature)
         self.record.add(stage)
 
@@ -262,26 +279,9 @@ class StagedTraining:
     def _encode(self, model: MultiLabelModel, dataset: MultiLabelDataset) -> Tensor:
         """The model's features of all images, (N, ...)."""
         data = self.recipe.data
-        batches = encoded_batches(
-            model, dataset, self.preprocessing, workers=data.workers, on_bad_image=data.on_bad_image
-        )
+        options = {"workers": data.workers, "on_bad_image": data.on_bad_image}
+        batches = encoded_batches(model, dataset, self.preprocessing, **options)  # type: ignore[arg-type]
         return torch.cat([features.cpu() for _, features in batches if features is not None])
-
-    def _stage(self, name: str, logits: Tensor, seconds: float = 0.0) -> Stage:
-        """The figures of logits (N, L) of the held-out images, where known labels change nothing."""
-        return Stage(name, self._figure(logits, self.labels[self.held_out]), seconds=seconds)
-
-    def _figure(self, logits: Tensor, labels: Tensor) -> float:
-        """The mAP of the compared labels."""
-        return mean_average_precision(logits[:, self.compared], labels[:, self.compared])
-
-    def _scored(self, model: Evidence, name: str, evidence_logits: Tensor) -> Stage:
-        """The figures of a model on the held-out images, from their evidence (N, L)."""
-        labels = self.labels[self.held_out]
-        ids = [self.prepared.train.ids[row] for row in self.held_out.tolist()]
-        model.cpu().eval()
-        curve = [self._figure(*of_share) for of_share in known_curve(model, evidence_logits, labels, ids)]
-        return Stage(name, self._figure(decoded(model, evidence_logits), labels), tuple(curve))
 
 
 def _after(first: int, bar: Callable[[int], None]) -> Callable[[int], None]:
