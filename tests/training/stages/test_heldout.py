@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from tagformer.labels import draw_known, draw_order
+from tagformer.data import MultiLabelDataset
+from tagformer.labels import LabelSpace, draw_known, draw_order
 from tagformer.models.evidence import Evidence
 from tagformer.training.stages.heldout import (
+    HeldOut,
     cross_validated,
     decoded,
     frequent,
@@ -162,3 +165,57 @@ def test_the_curve_of_an_untrained_encoder_is_flat_but_not_the_mean_average_prec
     curve = [mean_average_precision(*of_share) for of_share in known_curve(evidence(8), z, labels, ids)]
     assert len(set(curve)) == 1
     assert curve[0] != pytest.approx(mean_average_precision(z, labels), abs=1e-3)
+
+
+def held_out_images(count: int = 120, labels: int = 8) -> tuple[HeldOut, Tensor, Tensor]:
+    """Every third of some images is held out; also the labels and logits of all."""
+    states = random_labels(count, labels, unknown=0.1)
+    names, ids = LabelSpace(tuple("abcdefghijkl"[:labels])), [f"{row}.jpg" for row in range(count)]
+    dataset = MultiLabelDataset("made up", names, [Path(image_id) for image_id in ids], states, ids)
+    return HeldOut(dataset, torch.arange(0, count, 3)), states, noise(count, labels) + 0.5 * states
+
+
+def test_the_figures_of_logits_are_those_of_a_model_that_changes_nothing() -> None:
+    held_out, labels, logits = held_out_images()
+    of_logits = held_out.of_logits("head", logits, seconds=2.0, kept=False)
+    of_model = held_out.of_model("head", evidence(8), logits[held_out.rows])
+    assert of_logits.mAP == pytest.approx(np.mean(scikit(logits[::3], labels[::3])))
+    assert of_logits.mAP == pytest.approx(of_model.mAP)
+    assert of_logits.curve == pytest.approx(of_model.curve)
+    assert of_logits.score == pytest.approx(of_model.score)
+    assert (of_logits.seconds, of_logits.kept) == (2.0, False)
+
+
+def test_the_figures_are_of_the_frequent_labels_alone() -> None:
+    held_out, labels, logits = held_out_images(labels=9)
+    assert held_out.compared.all()
+    rare = labels.clone()
+    rare[3:, 8] = 0
+    rare[0, 8] = 1
+    held_out.labels, held_out.compared = rare[held_out.rows], frequent(rare[held_out.rows])
+    assert held_out.compared.tolist() == [True] * 8 + [False]
+    of_eight = held_out.of_logits("head", logits[:, :8], columns=torch.arange(8))
+    assert of_eight == held_out.of_logits("head", logits)
+    logits[held_out.rows, 8] = 50.0 * rare[held_out.rows, 8]
+    assert of_eight == held_out.of_logits("head", logits)
+    assert of_eight.mAP == held_out.of_model("head", evidence(9), logits[held_out.rows]).mAP
+
+
+def test_the_figures_of_some_labels() -> None:
+    held_out, labels, logits = held_out_images()
+    columns = torch.tensor([1, 4, 6])
+    figures = held_out.of_logits("linear", logits[:, columns], columns)
+    assert figures.mAP == pytest.approx(np.mean(scikit(logits[::3, columns], labels[::3, columns])))
+
+
+@torch.no_grad()
+def test_the_figures_of_a_model_follow_its_known_labels() -> None:
+    held_out, labels, logits = held_out_images()
+    model = evidence(8)
+    model.start_from_cooccurrence(labels, strength=1.0)
+    stage = held_out.of_model("evidence", model, logits[held_out.rows])
+    assert stage.mAP == held_out.of_logits("head", logits).mAP
+    assert stage.curve[0] == pytest.approx(held_out.of_logits("head", logits).curve[0])
+    pairs = known_curve(model, logits[held_out.rows], held_out.labels, held_out.ids)
+    assert stage.curve == pytest.approx([mean_average_precision(*pair) for pair in pairs])
+    assert len(set(stage.curve)) == 4

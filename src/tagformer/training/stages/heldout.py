@@ -147,6 +147,12 @@ class HeldOut:
         labels: int8 (H, L) of them.
         ids: of them.
         compared: the `frequent` labels, bool (L,), of which all figures are.
+
+    >>> import tagformer
+    >>> dataset = tagformer.load_dataset("scenes?images=40")
+    >>> held_out = HeldOut(dataset, rows=torch.arange(10))
+    >>> held_out.of_logits("perfect", 2.0 * dataset.labels - 1).score
+    1.0
     """
 
     def __init__(self, dataset: MultiLabelDataset, rows: Tensor) -> None:
