@@ -13,6 +13,7 @@ SMALL = {
     "cat": {"width": 16, "heads": 2},
     "csra": {},
     "ctran": {"width": 16},
+    "evidence": {"width": 16},
     "fpn": {"width": 16},
     "linear": {},
     "ml_decoder": {"width": 16, "heads": 2, "feedforward": 24},

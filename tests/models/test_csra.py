@@ -114,6 +114,36 @@ def test_it_starts_at_the_frequencies() -> None:
         csra(bias=False).start_from_frequencies(torch.full((LABELS,), 0.02))
 
 
+@torch.no_grad()
+def test_the_logits_of_an_ensemble_are_the_mean_of_those_of_its_heads() -> None:
+    together = csra(ensemble=3, weight=0.4)
+    last = together.backbone(images(8))[-1]
+    together.standardised.fit(last.mean((0, 2, 3)), last.std((0, 2, 3)))  # type: ignore[operator]
+    assert len(together.classifier_weight) == 3
+    assert (together(images(3)).logits.std(0) > 1e-3).all()
+    logits = []
+    for head in range(3):
+        alone = csra(weight=0.4)
+        alone.load_state_dict(
+            {**together.state_dict(), "classifier_weight": together.classifier_weight[head : head + 1]}
+        )
+        logits.append(alone(images(3)).logits)
+    torch.testing.assert_close(together(images(3)).logits, torch.stack(logits).mean(0), rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_an_ensemble_of_several_temperatures_has_each_of_them_so_often() -> None:
+    together, alone = csra(heads=2, ensemble=2, weight=0.4), csra(heads=2, weight=0.4)
+    last = together.backbone(images(8))[-1]
+    together.standardised.fit(last.mean((0, 2, 3)), last.std((0, 2, 3)))  # type: ignore[operator]
+    assert together.temperatures == (1, math.inf, 1, math.inf)
+    logits = []
+    for part in (slice(0, 2), slice(2, 4)):
+        alone.load_state_dict({**together.state_dict(), "classifier_weight": together.classifier_weight[part]})
+        logits.append(alone(images(3)).logits)
+    torch.testing.assert_close(together(images(3)).logits, torch.stack(logits).mean(0), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("options", [{"heads": 3}, {"heads": "mean"}, {"weight": -0.1}, {"weight": math.inf}])
 def test_impossible_options(options: dict[str, Any]) -> None:
     with pytest.raises(TagformerError, match=f"model 'csra', option {next(iter(options))}="):

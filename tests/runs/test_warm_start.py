@@ -15,7 +15,7 @@ from tagformer.labels import LabelSpace
 from tagformer.recipes import Recipe
 from tagformer.runs.run import model_from_recipe, write_labels, write_weights
 from tagformer.runs.warm_start import start_from_run
-from tests.helpers import CommandLine
+from tests.helpers import CommandLine, assert_same_weights
 
 
 def run_of(folder: Path, model: str, labels: tuple[str, ...], seed: int = 0, **values: object) -> Path:
@@ -59,6 +59,40 @@ def test_the_backbone_moves_between_models(tmp_path: Path) -> None:
     state = load_file(folder / "model.safetensors")
     for name, weight in model.backbone.state_dict().items():
         assert torch.equal(weight, state[f"backbone.{name}"])
+
+
+def test_with_heads_every_weight_is_loaded(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run", "csra", ("a", "b", "c"), ensemble=2)
+    torch.manual_seed(1)
+    model = model_from_recipe(recipe_of("csra", ensemble=2), LabelSpace(("a", "b", "c")))
+    state = load_file(folder / "model.safetensors")
+    assert not torch.equal(model.state_dict()["classifier_weight"], state["classifier_weight"])
+    assert start_from_run(model, folder, heads=True) == sum(weight.numel() for weight in state.values())
+    assert_same_weights(model.state_dict(), state)
+
+
+def test_the_head_of_csra_is_that_of_a_model_on_evidence(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run", "csra", ("a", "b"), ensemble=2)
+    model = model_from_recipe(recipe_of("evidence", ensemble=2, width=16), LabelSpace(("a", "b")))
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    start_from_run(model, folder, heads=True)
+    state = load_file(folder / "model.safetensors")
+    assert_same_weights(model.state_dict(), {**before, **state})
+
+
+def test_heads_of_other_labels_or_of_another_shape_are_rejected(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run", "csra", ("a", "b"))
+    for labels in (("b", "a"), ("a", "b", "c")):
+        model = model_from_recipe(recipe_of("csra"), LabelSpace(labels))
+        with pytest.raises(TagformerError, match="run has other labels: start from it without its heads"):
+            start_from_run(model, folder, heads=True)
+        start_from_run(model, folder)
+    model = model_from_recipe(recipe_of("csra", ensemble=3), LabelSpace(("a", "b")))
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(TagformerError, match="run has heads of another shape"):
+        start_from_run(model, folder, heads=True)
+    assert_same_weights(model.state_dict(), before)
+    start_from_run(model, folder)
 
 
 def test_an_mltr_moves_to_another_image_size(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def start_from_run(model: MultiLabelModel, folder: Path, heads: bool = False) ->
         How many weights were loaded.
 
     Raises:
-        TagformerError: not a run with weights, one with another backbone, or, with `heads`, one with other labels.
+        TagformerError: not a run with weights, one with another backbone, or, with `heads`, one with other labels or
+            with heads of another shape.
 
     >>> from tagformer.labels import LabelSpace
     >>> from tagformer.runs import Run, start_from_run
@@ -46,7 +47,13 @@ def start_from_run(model: MultiLabelModel, folder: Path, heads: bool = False) ->
         for name, weight in state.items()
         if name in current and (heads or not name.startswith(prefixes))
     }
-    loaded = {name: weight for name, weight in loaded.items() if weight.shape == current[name].shape}
+    misshapen = {name for name, weight in loaded.items() if weight.shape != current[name].shape}
+    if heads and any(name.startswith(prefixes) for name in misshapen):
+        raise TagformerError(
+            f"{folder} has heads of another shape: take the options of its model, or start from it without its heads "
+            "(model.init_heads=false)."
+        )
+    loaded = {name: weight for name, weight in loaded.items() if name not in misshapen}
     if any(name.startswith("backbone.") and name not in loaded for name in current):
         raise TagformerError(
             f"{folder} has another backbone, {run.recipe.model.backbone.name}: take the same one (--backbone), "

@@ -32,6 +32,9 @@ class EvidenceTraining:
         cooccurrence: strength of the co-occurrence at the start.
         min_steps, max_steps: the least and the greatest number of steps.
         seed: of every draw.
+
+    >>> EvidenceTraining(epochs=20, batch_size=32).steps(images=1_000)
+    640
     """
 
     epochs: int = 20
@@ -66,6 +69,14 @@ def fit_evidence(
         labels: int8 (N, L) in {1, 0, -1}.
         training: the steps.
         progress: called with the number of steps done.
+
+    >>> from tagformer.models import create_model
+    >>> model = create_model("evidence", ["beach", "sea"], "tiny", width=8)
+    >>> labels = torch.tensor([[1, 1], [0, 0]] * 50, dtype=torch.int8)  # the two are always together
+    >>> fit_evidence(model, torch.zeros(1, 100, 2), labels, EvidenceTraining(min_steps=60, epochs=1))
+    >>> with_beach = torch.tensor([[1, -1]], dtype=torch.int8)
+    >>> bool(model.decode(torch.zeros(1, 2), with_beach).logits[0, 1] > model.decode(torch.zeros(1, 2)).logits[0, 1])
+    True
     """
     count = len(labels)
     model.start_from_cooccurrence(labels, training.cooccurrence)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tagformer.data.copies import find_copies
 from tagformer.data.dataset import MultiLabelDataset
+from tagformer.errors import TagformerError
 
 
 def draw_folds(dataset: MultiLabelDataset, count: int, seed: int = 0) -> Tensor:
@@ -22,6 +23,9 @@ def draw_folds(dataset: MultiLabelDataset, count: int, seed: int = 0) -> Tensor:
         count: how many folds.
         seed: of the draw.
 
+    Raises:
+        TagformerError: there are fewer different images than folds.
+
     >>> import tagformer
     >>> draw_folds(tagformer.load_dataset("scenes?images=8"), count=4).bincount()
     tensor([2, 2, 2, 2])
@@ -29,6 +33,11 @@ def draw_folds(dataset: MultiLabelDataset, count: int, seed: int = 0) -> Tensor:
     row_of = {image_id: row for row, image_id in enumerate(dataset.ids)}
     copies = [[row_of[image_id] for image_id in ids] for _, ids in find_copies({"train": dataset}).duplicates]
     together = copies + [[row] for row in sorted(set(range(len(dataset))) - set(chain(*copies)))]
+    if len(together) < count:
+        raise TagformerError(
+            f"{dataset.name}: {len(together)} different images cannot be divided into {count} folds: set stages.folds "
+            "to a smaller number, or add images."
+        )
     return balanced_folds(together, count, seed)
 
 
@@ -39,6 +48,10 @@ def balanced_folds(groups: Sequence[Sequence[int]], count: int, seed: int) -> Te
         groups: every row once.
         count: how many folds.
         seed: of the order.
+
+    >>> folds = balanced_folds([[0, 3], [1], [2]], count=2, seed=0)
+    >>> folds.bincount().tolist(), bool(folds[0] == folds[3])
+    ([2, 2], True)
     """
     generator = torch.Generator().manual_seed(seed)
     folds = torch.zeros(sum(map(len, groups)), dtype=torch.int64)

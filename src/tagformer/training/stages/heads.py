@@ -30,6 +30,9 @@ class HeadSetting:
     Attributes:
         weight: lambda of CSRA, the weight of the maximum beside the mean.
         decay: weight decay.
+
+    >>> HeadSetting(weight=0.5, decay=5.0)
+    HeadSetting(weight=0.5, decay=5.0)
     """
 
     weight: float
@@ -46,6 +49,9 @@ class HeadTraining:
         lr: highest learning rate of AdamW with one cycle.
         min_steps: the least number of steps.
         seed: of the order of the images and of the choice of views.
+
+    >>> HeadTraining(epochs=8, batch_size=32).steps(images=2_500)
+    632
     """
 
     epochs: int = 8
@@ -62,6 +68,12 @@ class HeadTraining:
 class Heads:
     """The heads of S settings, H of each; every head has not seen some of the K folds.
 
+    The logits of a head are those of a CSRA with one head that takes the maximum, on standardised channels.
+
+    Args:
+        settings, folds, seen, mean, deviation: the attributes.
+        bias: where the biases start, (H, L), or (L,) for all heads; the weights start at 0.
+
     Attributes:
         settings: S.
         folds: int64 (N,), the fold of each image, 0 to K - 1; negative for images that no head sees.
@@ -69,6 +81,13 @@ class Heads:
         mean, deviation: (C,) of the channels; the heads are on standardised features.
         weight: (S, H, L, C).
         bias: (S, H, L).
+
+    >>> folds, mean, deviation = torch.tensor([0, 1, 2]), torch.zeros(4), torch.ones(4)
+    >>> heads = Heads([HeadSetting(0.9, 0.05)], folds, folds_seen(3), mean, deviation, bias=torch.zeros(2))
+    >>> heads.logits(torch.zeros(5, 4, 7, 7)).shape  # 5 images, 1 setting, 3 heads, 2 labels
+    torch.Size([5, 1, 3, 2])
+    >>> heads.sees(torch.tensor([0])).tolist()  # the first head does not see the first image
+    [[False, True, True]]
     """
 
     def __init__(
@@ -82,7 +101,7 @@ class Heads:
     ) -> None:
         self.settings, self.folds, self.seen = tuple(settings), folds, seen
         self.mean, self.deviation = mean, deviation
-        shape = (len(settings), len(self.seen), len(bias))
+        shape = (len(settings), len(seen), bias.shape[-1])
         self.weight = torch.zeros(*shape, len(mean))
         self.bias = bias.expand(shape).clone()
         self.maximum = torch.tensor([setting.weight for setting in settings])
@@ -149,13 +168,23 @@ def fit_heads(
         training: the steps.
         seen: bool (H, K), which of the folds each head sees; None: `folds_seen`.
         progress: called with the number of steps done.
+
+    >>> from tagformer.features.segment import Segment
+    >>> maps = torch.tensor([2.0, 1.0, -2.0, -1.0]).half().reshape(4, 1, 1, 1)  # of four images, with one channel
+    >>> segment = Segment(("a", "b", "c", "d"), (maps,), 0)
+    >>> features = RememberedFeatures(["plain"], ["a", "b", "c", "d"], [[segment]], [(1, 1, 1)], {})
+    >>> labels, folds = torch.tensor([[1], [1], [0], [0]], dtype=torch.int8), torch.tensor([0, 1, 0, 1])
+    >>> heads = fit_heads(features, labels, folds, [HeadSetting(0.0, 0.05)], HeadTraining())
+    >>> heads.weight.shape  # 1 setting, 2 heads, 1 label, 1 channel
+    torch.Size([1, 2, 1, 1])
+    >>> (out_of_fold(heads, features)[0] > 0).flatten().tolist()
+    [True, True, False, False]
     """
     seen = folds_seen(int(folds.max()) + 1) if seen is None else seen
     rows = torch.tensor(features.rows)
     rows = rows[folds[rows] >= 0]
-    mean, deviation = channel_statistics(features)
-    present, known = (labels[rows] == PRESENT).sum(0), (labels[rows] != UNKNOWN).sum(0)
-    heads = Heads(settings, folds, seen, mean, deviation, torch.logit((present + 0.5) / (known + 1)))
+    mean, deviation = channel_statistics(features, rows.tolist())
+    heads = Heads(settings, folds, seen, mean, deviation, torch.logit(_frequencies(labels[rows], folds[rows], seen)))
     parameters = [heads.weight.requires_grad_(), heads.bias.requires_grad_()]
     averaged = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=0.0)  # each setting has its own
@@ -180,16 +209,39 @@ def fit_heads(
     return heads
 
 
-def channel_statistics(features: RememberedFeatures) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (C,) of the channels of the last map over the positions of at most 512 images."""
-    step = max(1, len(features.rows) // STATISTICS)
-    values = torch.cat([features.maps(part)[-1].float() for part in _parts(features.rows[::step])])
+def _frequencies(labels: Tensor, folds: Tensor, seen: Tensor) -> Tensor:
+    """The frequencies (H, L) of the labels in what each head sees; half an image is added to both states."""
+    numbers = range(seen.shape[1])
+    present = torch.stack([(labels[folds == fold] == PRESENT).sum(0) for fold in numbers])  # (K, L)
+    known = torch.stack([(labels[folds == fold] != UNKNOWN).sum(0) for fold in numbers])
+    return (seen.float() @ present.float() + 0.5) / (seen.float() @ known.float() + 1)
+
+
+def channel_statistics(features: RememberedFeatures, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (C,) of the channels of the last map over the positions of at most about 512 of some images.
+
+    >>> from tagformer.features.segment import Segment
+    >>> segment = Segment(("a", "b"), (torch.tensor([1.0, 3.0]).half().reshape(2, 1, 1, 1),), 0)
+    >>> features = RememberedFeatures(["plain"], ["a", "b"], [[segment]], [(1, 1, 1)], {})
+    >>> channel_statistics(features, rows=[0, 1])
+    (tensor([2.]), tensor([1.0010]))
+    """
+    some = rows[:: max(1, len(rows) // STATISTICS)]
+    values = torch.cat([features.maps(part)[-1].float() for part in _parts(some)])
     return values.mean((0, 2, 3)), values.std((0, 2, 3), correction=0) + SMALLEST_DEVIATION
 
 
 @torch.no_grad()
 def out_of_fold(heads: Heads, features: RememberedFeatures, view: int = 0) -> Tensor:
-    """The mean logits of every image by the heads that have not seen it, (S, N, L); 0 where there is none."""
+    """The mean logits of every image by the heads that have not seen it, (S, N, L); 0 where there is none.
+
+    Args:
+        heads: of the same images.
+        features: of N images.
+        view: the number of the view.
+
+    An example is at `fit_heads`.
+    """
     logits = torch.zeros(len(heads.settings), len(heads.folds), heads.bias.shape[2])
     for part in _parts(features.rows):
         of_all = heads.logits(features.maps(part, view)[-1])  # (B, S, H, L)

@@ -40,6 +40,10 @@ def frequent(labels: Tensor) -> Tensor:
 
     Args:
         labels: int8 (N, L).
+
+    >>> labels = torch.tensor([[1, 1, 0]] * 4 + [[1, 0, 0]] * 6, dtype=torch.int8)  # with 10, 4 and no positives
+    >>> frequent(labels).tolist()  # fewer than eight labels have two: all with a positive
+    [True, True, False]
     """
     positives = (labels == PRESENT).sum(0)
     least = next((least for least in FREQUENT if (positives >= least).sum() >= ENOUGH_LABELS), 1)
@@ -53,6 +57,10 @@ def some_labels(labels: Tensor, most: int, seed: int = 0) -> Tensor:
         labels: int8 (N, L).
         most: how many.
         seed: of the draw.
+
+    >>> labels = torch.tensor([[1, 0, 1]] * 4, dtype=torch.int8)
+    >>> some_labels(labels, most=2)
+    tensor([0, 2])
     """
     positives = (labels == PRESENT).sum(0)
     enough = (positives >= min(4, int(positives.max()))).nonzero().flatten()
@@ -66,11 +74,18 @@ def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
     Images of one fold are scored by the same heads. Across folds that is not so: a head that has not seen the positives
     of a rare label in a fold gives the images of that fold lower logits, which would count against the label.
 
-
     Args:
         logits: out-of-fold (N, L).
         labels: int8 (N, L).
         folds: int64 (N,).
+
+    Returns:
+        NaN where no label has a positive.
+
+    >>> logits = torch.tensor([[2.0], [1.0], [-8.0], [-9.0]])  # the head of the second fold gives lower logits
+    >>> labels = torch.tensor([[1], [0], [1], [0]], dtype=torch.int8)
+    >>> cross_validated(logits, labels, folds=torch.tensor([0, 0, 1, 1]))
+    1.0
     """
     numbers = folds.unique()
     per_fold = torch.stack([average_precision(logits[folds == fold], labels[folds == fold]) for fold in numbers])
@@ -81,7 +96,13 @@ def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
 
 @torch.inference_mode()
 def decoded(model: Evidence, evidence_logits: Tensor, known: Tensor | None = None) -> Tensor:
-    """The logits (N, L) of a model in evaluation mode, from evidence (N, L) and known labels (N, L)."""
+    """The logits (N, L) of a model in evaluation mode, from evidence (N, L) and known labels (N, L).
+
+    >>> from tagformer.models import create_model
+    >>> model = create_model("evidence", ["cat", "dog"], "tiny", width=8).eval()  # untrained: the evidence itself
+    >>> decoded(model, torch.tensor([[0.5, -2.0]]))
+    tensor([[ 0.5000, -2.0000]])
+    """
     parts = []
     for start in range(0, len(evidence_logits), BATCH):
         part = slice(start, start + BATCH)
@@ -102,6 +123,12 @@ def known_curve(
 
     Yields:
         For each share logits (N, L), and the labels int8 (N, L) of the quarter; the others are unknown.
+
+    >>> from tagformer.models import create_model
+    >>> model = create_model("evidence", ["cat", "dog"], "tiny", width=8).eval()  # untrained: known labels do not act
+    >>> labels = torch.tensor([[1, 0], [0, 1]], dtype=torch.int8)
+    >>> [mean_average_precision(*of_share) for of_share in known_curve(model, 2.0 * labels, labels, ids=["a", "b"])]
+    [1.0, 1.0, 1.0, 1.0]
     """
     order = draw_order(ids, model.label_space)
     for share in SHARES:
@@ -120,6 +147,12 @@ class HeldOut:
         labels: int8 (H, L) of them.
         ids: of them.
         compared: the `frequent` labels, bool (L,), of which all figures are.
+
+    >>> import tagformer
+    >>> dataset = tagformer.load_dataset("scenes?images=40")
+    >>> held_out = HeldOut(dataset, rows=torch.arange(10))
+    >>> held_out.of_logits("perfect", 2.0 * dataset.labels - 1).score
+    1.0
     """
 
     def __init__(self, dataset: MultiLabelDataset, rows: Tensor) -> None:

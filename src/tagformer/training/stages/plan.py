@@ -35,6 +35,9 @@ class Speed:
         look: to read it and to compute its features, once.
         step: to read it and to train the whole network on it, once.
         evidence: to train the encoder on its evidence, once.
+
+    >>> Speed(look=0.02, step=0.1, evidence=0.0005).step
+    0.1
     """
 
     look: float
@@ -48,7 +51,14 @@ def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -
     Args:
         model: of the run.
         dataset: the training images.
-        recipe: with the image size, the batch size and the frozen part of the backbone.
+        recipe: with the image size and the batch size.
+
+    >>> import tagformer
+    >>> from tagformer.training.auto_recipe import plan_recipe
+    >>> dataset = tagformer.load_dataset("scenes?images=8")
+    >>> model = tagformer.create_model("evidence", dataset.label_space, "tiny")
+    >>> measure_speed(model, dataset, plan_recipe(dataset, backbone="tiny")).step > 0
+    True
     """
     image, batch = recipe.image, recipe.data.batch_size
     items = ImageItems(dataset, training_transform(image.size, image.resize, crop_scale=image.crop_scale), seed=0)
@@ -101,7 +111,14 @@ class Plan:
         evidence: seconds for them.
         epoch: seconds for an epoch of the whole network.
         network_epochs: that fit into the rest; 0: the network is not trained.
-        most_epochs: of the network, if there is more time.
+        most_epochs: of the network, if there is more time; 0: it is not to be trained.
+
+    >>> plan = Plan(10, 2, features=40, evidence_epochs=20, evidence=20, epoch=84, network_epochs=6, most_epochs=12)
+    >>> print(plan)
+    Plan for 10 minutes: features of 2 views, 40 seconds; evidence 20 epochs, 20 seconds;
+    6 epochs of the whole network, 8 minutes.
+    >>> plan.epochs_in(seconds=200)
+    2
     """
 
     minutes: float
@@ -149,7 +166,8 @@ class Plan:
         if self.evidence_epochs:
             parts.append(f"evidence {self.evidence_epochs} epochs, {duration(self.evidence)}")
         network = f"{self.network_epochs} epochs of the whole network, {duration(self.network_epochs * self.epoch)}"
-        parts.append(network if self.network_epochs else "no time to train the whole network")
+        if self.most_epochs:
+            parts.append(network if self.network_epochs else "no time to train the whole network")
         return f"Plan for {self.minutes:g} minutes: {'; '.join(parts)}."
 
 

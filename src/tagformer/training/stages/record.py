@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from tagformer.errors import TagformerError
 from tagformer.files import read_json, write_json
 
@@ -45,7 +47,12 @@ class Record:
 
     Attributes:
         folder: the run folder.
-        stages: in order.
+        stages: in the order in which they were done.
+
+    >>> record = Record.load(Path("runs/mine"))
+    >>> record.add(Stage("head", mAP=0.5))
+    >>> "head" in Record.load(Path("runs/mine")), record["head"].mAP
+    (True, 0.5)
     """
 
     folder: Path
@@ -62,17 +69,17 @@ class Record:
         if not file.is_file():
             return cls(folder)
         try:
-            return cls(folder, [Stage(**{**stage, "curve": tuple(stage["curve"])}) for stage in read_json(file)])
-        except (TypeError, KeyError) as error:
+            return cls(folder, TypeAdapter(list[Stage]).validate_python(read_json(file)))
+        except ValidationError as error:
             raise TagformerError(f"{file} is not a record of stages: delete it and train again.") from error
 
     def __getitem__(self, name: str) -> Stage:
-        return next(stage for stage in self.stages if stage.name == name)
+        return {stage.name: stage for stage in self.stages}[name]
 
     def __contains__(self, name: str) -> bool:
         return any(stage.name == name for stage in self.stages)
 
     def add(self, stage: Stage) -> None:
-        """Add a stage, in the place of an earlier one of its name, and write the file."""
+        """Add a stage, which replaces an earlier one of its name, and write the file."""
         self.stages = [other for other in self.stages if other.name != stage.name] + [stage]
         write_json(self.folder / STAGES, [asdict(stage) for stage in self.stages])

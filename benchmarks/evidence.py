@@ -1,0 +1,177 @@
+"""What training on evidence owes to each of its parts: one change at a time, on remembered features.
+
+``python benchmarks/evidence.py SPEC --weights FILE --size 192 --out FOLDER`` writes ``FOLDER/evidence.json`` with the
+mAP on the test split with nothing known and of the fixed quarter with 0, 25, 50 and 75 % known, for each row and seed.
+Rows that are there already are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tagformer.backbones import Backbone, create_backbone
+from tagformer.data import MultiLabelDataset, load_dataset
+from tagformer.features import RememberedFeatures, remember_features, view_names
+from tagformer.files import write_json
+from tagformer.images import Preprocessing
+from tagformer.labels import LabelSpace
+from tagformer.labels.space import PRESENT
+from tagformer.models import Evidence, ModelOutput
+from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
+from tagformer.training.stages.folds import draw_folds
+from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, out_of_fold
+from tagformer.training.stages.heldout import decoded, known_curve, mean_average_precision
+
+NETWORK, FEW = "tf_efficientnet_lite2", 10
+ROWS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "evidence of heads that have seen the image": {"in_fold": True},
+    "no co-occurrence": {"cooccurrence": False},
+    "co-occurrence 0.3": {"strength": 0.3},
+    "evidence hidden in 0 % of the samples": {"evidence_dropout": 0.0},
+    "evidence hidden in 30 % of the samples": {"evidence_dropout": 0.3},
+    "at least 25 % of the labels unknown": {"min_unknown": 0.25},
+    "image tokens beside the evidence": {"image": True},
+    "4 folds": {"folds": 4},
+    "16 folds": {"folds": 16},
+    "1 view": {"views": 1},
+    "4 views": {"views": 4},
+}
+
+
+class EvidenceWithImage(Evidence):
+    """Evidence with the mean of the map as one more token; its features are the evidence and that mean, (B, L + C)."""
+
+    def __init__(self, label_space: LabelSpace, backbone: Backbone, **options: Any) -> None:
+        super().__init__(label_space, backbone, **options)
+        self.projection = nn.Linear(backbone.channels[-1], self.label_embedding.embedding_dim)
+
+    def standardise_evidence(self, evidence_logits: Tensor) -> None:
+        super().standardise_evidence(evidence_logits[:, : len(self.label_space)])
+
+    def label_tokens(self, evidence_logits: Tensor, known: Tensor | None) -> Tensor:
+        count = len(self.label_space)
+        tokens = super().label_tokens(evidence_logits[:, :count], known)
+        return torch.cat([tokens, self.projection(evidence_logits[:, count:]).unsqueeze(1)], dim=1)
+
+    def decode(self, features: Tensor, known: Tensor | None = None) -> ModelOutput:
+        """Evidence and image (B, L + C) to logits (B, L)."""
+        count = len(self.label_space)
+        tokens = self.label_tokens(features, known)
+        for layer in self.encoder:
+            tokens = layer(tokens)
+        correction = torch.einsum("bld,ld->bl", self.norm(tokens[:, :count]), self.correction_weight)
+        return ModelOutput(self.gain * features[:, :count] + correction + self.cooccurrence(known))
+
+
+def pooled(features: RememberedFeatures, heads: Heads, view: int = 0) -> Tensor:
+    """The mean of the standardised map of every image, (N, C)."""
+    rows = features.rows
+    parts = [features.maps(rows[i : i + 64], view)[-1].float().mean((2, 3)) for i in range(0, len(rows), 64)]
+    return (torch.cat(parts) - heads.mean) / heads.deviation
+
+
+@torch.no_grad()
+def of_heads(features: RememberedFeatures, heads: Heads, view: int = 0, seen_only: bool = False) -> Tensor:
+    """The mean logits of all heads, or of those that have seen an image, (N, L)."""
+    logits = []
+    for start in range(0, len(features.rows), 64):
+        rows = features.rows[start : start + 64]
+        of_all = heads.logits(features.maps(rows, view)[-1])[:, 0]  # (B, K, L)
+        seen = heads.sees(torch.tensor(rows)).unsqueeze(2).float() if seen_only else torch.ones_like(of_all[..., :1])
+        logits.append((of_all * seen).sum(1) / seen.sum(1))
+    return torch.cat(logits)
+
+
+def row(
+    data: Sequence[MultiLabelDataset],
+    features: Sequence[RememberedFeatures],
+    backbone: Backbone,
+    seed: int,
+    folds: int = 8,
+    in_fold: bool = False,
+    image: bool = False,
+    strength: float = 0.1,
+    min_unknown: float = 0.5,
+    **options: Any,
+) -> dict[str, Any]:
+    """The figures of one row."""
+    (train, test), (train_features, test_features) = data, features
+    heads = fit_heads(
+        train_features, train.labels, draw_folds(train, folds, seed), [HeadSetting(1.0, 0.05)], HeadTraining(seed=seed)
+    )
+    torch.manual_seed(seed)
+    model = (EvidenceWithImage if image else Evidence)(train.label_space, backbone, ensemble=folds, **options)
+    model.start_from_frequencies(train.frequencies)
+    each = range(min(2, len(train_features.views)))
+    if in_fold:
+        logits = torch.stack([of_heads(train_features, heads, view, seen_only=True) for view in each])
+    else:
+        logits = torch.stack([out_of_fold(heads, train_features, view)[0] for view in each])
+    new = of_heads(test_features, heads)
+    head = mean(new, test.labels, test)
+    began = time.monotonic()
+    if image:
+        logits = torch.cat([logits, torch.stack([pooled(train_features, heads, view) for view in each])], dim=2)
+        new = torch.cat([new, pooled(test_features, heads)], dim=1)
+    fit_evidence(
+        model, logits, train.labels, EvidenceTraining(cooccurrence=strength, min_unknown=min_unknown, seed=seed)
+    )
+    curve = [mean(z, y, test) for z, y in known_curve(model, new, test.labels, test.ids)]
+    nothing = mean(decoded(model, new), test.labels, test)
+    return {"head": head, "nothing known": nothing, "curve": curve, "seconds": time.monotonic() - began}
+
+
+def mean(logits: Tensor, labels: Tensor, test: MultiLabelDataset) -> float:
+    """mAP of the labels with at least 10 positives in the test split, in %."""
+    columns = test.label_rows.count(PRESENT) >= FEW
+    return 100 * mean_average_precision(logits[:, columns], labels[:, columns])
+
+
+def main() -> None:
+    """Measure the rows that are missing, and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("spec")
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rows", default=";".join(ROWS))
+    parser.add_argument("--seeds", default="0,1,2")
+    arguments = parser.parse_args()
+    file = arguments.out / "evidence.json"
+    results = json.loads(file.read_text()) if file.is_file() else {}
+    backbone = create_backbone(NETWORK, weights=arguments.weights, image_size=arguments.size)
+    preprocessing = Preprocessing(arguments.size, "squash", backbone.mean, backbone.std)
+    data = [load_dataset(arguments.spec, split) for split in ("train", "test")]
+    test_features = remember_features(backbone, data[1], preprocessing)
+    for seed in arguments.seeds.split(","):
+        for name in arguments.rows.split(";"):
+            done = results.setdefault(name, {})
+            if seed not in done:
+                options = dict(ROWS[name])
+                views = view_names(options.pop("views", 2))
+                features = remember_features(backbone, data[0], preprocessing, views)
+                done[seed] = row(data, (features, test_features), backbone, int(seed), **options)
+                write_json(file, results)
+                print(name, seed, done[seed], flush=True)
+    print("| | seeds | head | nothing known | 0 % | 25 % | 50 % | 75 % known |\n|---|---|---|---|---|---|---|---|")
+    for name, of_seeds in results.items():
+        columns = [[r["head"], r["nothing known"], *r["curve"]] for r in of_seeds.values()]
+        cells = []
+        for values in zip(*columns, strict=True):
+            deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.1f}{deviation}")
+        print(f"| {name} | {len(columns)} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
