@@ -44,9 +44,15 @@ def test_the_copies_of_an_image_are_in_one_fold(tmp_path: Path) -> None:
         assert folds.bincount().tolist() == [4, 4, 4]
 
 
-def test_fewer_images_than_folds_are_rejected(tmp_path: Path) -> None:
-    with pytest.raises(TagformerError, match="pictures: 3 different images cannot be divided into 4 folds"):
-        draw_folds(pictures(tmp_path, [10, 20, 10, 30]), 4)
+def test_fewer_images_than_folds_have_a_fold_each(tmp_path: Path) -> None:
+    folds = draw_folds(pictures(tmp_path, [10, 20, 10, 30]), 4).tolist()
+    assert sorted(folds) == [0, 0, 1, 2]
+    assert folds[0] == folds[2], "copies"
+
+
+def test_copies_of_one_image_cannot_be_divided(tmp_path: Path) -> None:
+    with pytest.raises(TagformerError, match="pictures: training in stages needs at least two different images"):
+        draw_folds(pictures(tmp_path, [10, 10, 10]), 4)
 
 
 def test_a_fold_is_no_larger_than_the_copies_in_it_demand(tmp_path: Path) -> None:

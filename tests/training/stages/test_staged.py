@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tagformer.data import load_dataset
@@ -72,14 +73,15 @@ def test_commands_use_a_run_in_stages(
     kept = [stage.name for stage in Record.load(out).stages if stage.kept]
     assert kept == (["head"] if stages else ["head", "evidence", "network"])
     picture = tmp_path / "picture.png"
-    open_picture(load_dataset("scenes?images=60", "test").images[0]).image.save(picture)
+    pixels = open_picture(load_dataset("scenes?images=60", "test").images[0]).pixels()
+    Image.fromarray(pixels.permute(1, 2, 0).numpy().copy()).save(picture)
     for command in (
         ("evaluate", out, "--workers", 0, "--known-share", "0,50", "--tuned"),
         ("predict", out, picture, "--known", "disc=yes"),
         ("explain", out, picture, "--labels", "disc", "--out", tmp_path / "why"),
         ("similar", out, picture, "--out", tmp_path / "similar", "--workers", 0),
         ("simulate", out, "--out", tmp_path / "simulated", "--workers", 0),
-        ("tune", out, "--workers", 0),
+        ("tune", out, "--data", "scenes?images=400&faint=0", "--workers", 0),
     ):
         code, printed, error = tagformer(*command)
         assert code == 0, (command, printed, error)

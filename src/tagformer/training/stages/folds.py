@@ -16,7 +16,8 @@ from tagformer.errors import TagformerError
 def draw_folds(dataset: MultiLabelDataset, count: int, seed: int = 0) -> Tensor:
     """The fold of each image, int64 (N,), each between 0 and `count`.
 
-    The folds are of equal size, up to copies of an image: those are in one fold.
+    The folds are of equal size, up to copies of an image: those are in one fold. With fewer different images than folds
+    there is a fold for each.
 
     Args:
         dataset: the training images.
@@ -24,7 +25,7 @@ def draw_folds(dataset: MultiLabelDataset, count: int, seed: int = 0) -> Tensor:
         seed: of the draw.
 
     Raises:
-        TagformerError: there are fewer different images than folds.
+        TagformerError: all images are copies of one.
 
     >>> import tagformer
     >>> draw_folds(tagformer.load_dataset("scenes?images=8"), count=4).bincount()
@@ -33,12 +34,12 @@ def draw_folds(dataset: MultiLabelDataset, count: int, seed: int = 0) -> Tensor:
     row_of = {image_id: row for row, image_id in enumerate(dataset.ids)}
     copies = [[row_of[image_id] for image_id in ids] for _, ids in find_copies({"train": dataset}).duplicates]
     together = copies + [[row] for row in sorted(set(range(len(dataset))) - set(chain(*copies)))]
-    if len(together) < count:
+    if len(together) < 2:
         raise TagformerError(
-            f"{dataset.name}: {len(together)} different images cannot be divided into {count} folds: set stages.folds "
-            "to a smaller number, or add images."
+            f"{dataset.name}: training in stages needs at least two different images: add images, or train at once "
+            "(--set stages=null)."
         )
-    return balanced_folds(together, count, seed)
+    return balanced_folds(together, min(count, len(together)), seed)
 
 
 def balanced_folds(groups: Sequence[Sequence[int]], count: int, seed: int) -> Tensor:

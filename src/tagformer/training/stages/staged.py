@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from tagformer.errors import TagformerError
 from tagformer.features.remember import remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
@@ -73,17 +72,10 @@ class StagedTraining(StagedRun):
         train = self.prepared.train
         self.folds = torch.full((len(train),), -1)
         self.folds[self.rows] = draw_folds(train.subset(self.rows.tolist()), self.settings.folds, self.seed)
-        self._use_only_filled_folds()
+        if (folds := int(self.folds.max()) + 1) < self.settings.folds:
+            self.reporter.message(f"There are only {folds} different images: they are {folds} folds.")
+            self.settings.folds = folds
         self.held_out = HeldOut(train, self.rows[self.folds[self.rows] == HELD_OUT])
-
-    def _use_only_filled_folds(self) -> None:
-        """Lower the number of folds where there are fewer different images."""
-        filled = int(self.folds.max()) + 1
-        if filled < 2:
-            raise TagformerError("training in stages needs two different images at least: add images.")
-        if filled < self.settings.folds:
-            self.reporter.message(f"There are {filled} folds instead of {self.settings.folds}: one for each image.")
-            self.settings.folds = filled
 
     @property
     def can_compare(self) -> bool:
