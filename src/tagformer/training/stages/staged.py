@@ -32,11 +32,12 @@ from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
 from tagformer.training.stages.heldout import HeldOut, cross_validated, decoded, some_labels
 from tagformer.training.stages.plan import SPARE, Plan, measure_speed
-from tagformer.training.stages.record import Record
+from tagformer.training.stages.record import Record, Stage
 from tagformer.training.stages.size import choose_size
 
 NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
 MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
+SCALES = (1.0, 0.85, 0.7, 0.6, 0.5)  # of the evidence of a network that was trained further
 HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
 
 
@@ -150,7 +151,7 @@ class StagedTraining:
         self._use_heads(heads)
         self.files.write_heads(heads, torch.stack(views))
         seconds = time.monotonic() - began
-        self.record.add(self.held_out.of_logits("head", views[0], seconds=seconds))
+        self.record.add(self.held_out.of_logits("head", views[0][self.held_out.rows], seconds=seconds))
         figure = cross_validated(views[0][self.rows], self.labels[self.rows], self.folds[self.rows])
         self.reporter.message(
             f"Head: mAP {100 * figure:.1f} by cross-validation over {settings.folds} folds, with a weight of the "
@@ -173,7 +174,7 @@ class StagedTraining:
         best = sorted(range(len(grid)), key=scores.__getitem__, reverse=True)
         linear = next((number for number in best if not grid[number].weight), None)
         if linear is not None:
-            self.record.add(self.held_out.of_logits("linear", logits[linear], columns, kept=False))
+            self.record.add(self.held_out.of_logits("linear", logits[linear][self.held_out.rows], columns, kept=False))
         return grid[best[0]]
 
     def train_evidence(self) -> None:
@@ -221,21 +222,26 @@ class StagedTraining:
         model.load_state_dict({**trained, **self.files.encoder_state()})
         model.to(default_device()).eval()
         evidence_logits = self._encode(model, self.prepared.train.subset(self.held_out.rows.tolist()))
-        all_logits = torch.zeros_like(self.labels, dtype=torch.float32)
-        all_logits[self.held_out.rows] = evidence_logits
-        self.record.add(self.held_out.of_logits("network without evidence", all_logits, kept=False))
-        stage = self.held_out.of_model("network", model, evidence_logits)
+        self.record.add(self.held_out.of_logits("network without evidence", evidence_logits, kept=False))
+        scale, stage = self._best_scale(model, evidence_logits)
         stage.seconds = time.monotonic() - began
         stage.kept = stage.score > max(other.score for other in self.record.stages if other.kept)
         if stage.kept:
             model.load_state_dict(trained)
+            model.evidence_scale.fill_(scale)
             self.model = model
             self.recipe.model.options.update(options)
             self.save()
             run = Run.load(self.prepared.folder)  # the thresholds are of calibrated probabilities, so they stay
-            temperature = fit_temperature(decoded(model, evidence_logits), self.held_out.labels)
+            temperature = fit_temperature(decoded(model, scale * evidence_logits), self.held_out.labels)
             run.save_thresholds(run.thresholds, temperature)
         self.record.add(stage)
+
+    def _best_scale(self, model: Evidence, evidence_logits: Tensor) -> tuple[float, Stage]:
+        """The scale of the trained network's evidence (H, L) that is best on the held-out images, and its figures."""
+        stages = {scale: self.held_out.of_model("network", model, scale * evidence_logits) for scale in SCALES}
+        best = max(SCALES, key=lambda scale: stages[scale].score)
+        return best, stages[best]
 
     def load(self) -> None:
         """Go on with the model that the run folder has."""
