@@ -56,7 +56,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, for example optimizer.lr=1e-4.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.5, help="Plan the training for about this time; 10 without a recipe and a model."),
+        typer.Option(min=0.5, help="Plan the epochs for about this time; 10 without a recipe and a model."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     on_bad_image: Annotated[str | None, typer.Option(help="error (default) or skip.")] = None,
@@ -66,7 +66,7 @@ def train(
     from tagformer.training.fitting import fit
     from tagformer.training.prepare import Reporter
 
-    given = {
+    given: dict[str, Any] = {
         "--data": data,
         "--recipe": recipe,
         "--model": model,
@@ -75,7 +75,8 @@ def train(
         "--init": init,
     }
     if resume:
-        settings = _resumed(out, [name for name, value in {**given, "--set": set_}.items() if value], on_bad_image)
+        given = {**given, "--set": set_, "--minutes": minutes}
+        settings = _resumed(out, [name for name, value in given.items() if value], on_bad_image)
     else:
         overrides = list(set_ or ())
         overrides += [f"data.on_bad_image={on_bad_image}"] if on_bad_image else []
@@ -91,7 +92,7 @@ def train(
                 settings.stages.sizes = ()
         _describe(settings)
     reporter = Reporter(echo, _print_epoch, bars=console.is_terminal, bar=progress_bar)
-    fitted = fit(settings, out, resume, reporter, cache_gb)
+    fitted = fit(settings, out, resume, reporter, cache_gb, minutes)
     if fitted.bad_images:
         echo(f"{len(fitted.bad_images)} bad images were left out, the first: {min(fitted.bad_images)}")
     _finish(fitted, cache_gb)
@@ -108,7 +109,7 @@ def _resumed(out: Path, given: list[str], on_bad_image: str | None) -> Recipe:
     if given:
         raise TagformerError(f"--resume takes every setting from {out / RECIPE}: leave {', '.join(given)} out.")
     recipe = Run.load(out).recipe if (out / LABELS).is_file() else load_recipe(out / RECIPE)
-    check_resumable(out)
+    check_resumable(out, recipe)
     if on_bad_image is not None:  # a run that was stopped by a bad image may go on without it
         recipe = recipe.overridden([f"data.on_bad_image={on_bad_image}"])
         with run_lock(out):

@@ -20,6 +20,7 @@ from tagformer.runs.warm_start import start_from_run
 from tagformer.training.module import TrainingModule
 from tagformer.training.prepare import Prepared, Reporter, save_settings
 from tagformer.training.remembering import can_remember, remembered_loaders
+from tagformer.training.time_plan import plan_epochs
 from tagformer.training.trial import try_own_parts
 
 
@@ -37,13 +38,15 @@ class Built:
     val_loader: ImageLoader | None
 
 
-def build(prepared: Prepared, reporter: Reporter, cache_gb: float = DEFAULT_GB) -> Built:
+def build(prepared: Prepared, reporter: Reporter, cache_gb: float = DEFAULT_GB, deadline: float | None = None) -> Built:
     """Build everything that is trained, and save the completed settings in the run folder.
 
     Args:
         prepared: the settings and the data.
         reporter: where to report progress.
         cache_gb: the room for remembered features, see `fit`.
+        deadline: the epochs of a run that begins are planned to end at this time (`time.monotonic`); None: they are the
+            recipe's.
 
     Raises:
         TagformerError: an option that the model does not have, weights that do not fit, an own part that fails, or
@@ -54,6 +57,8 @@ def build(prepared: Prepared, reporter: Reporter, cache_gb: float = DEFAULT_GB) 
     model = build_model(prepared, reporter)
     complete_settings(prepared, model, reporter)
     loader, val_loader = _build_loaders(prepared, model, reporter, cache_gb)
+    if deadline is not None and prepared.fresh:
+        plan_epochs(prepared, model, loader, deadline, reporter.message)
     steps_per_epoch = math.ceil(len(loader) / recipe.training.accumulate)
     module = TrainingModule(model, recipe, steps_per_epoch)
     try_own_parts(module, prepared.train)

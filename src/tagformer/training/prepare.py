@@ -22,6 +22,7 @@ from tagformer.runs.data_digest import DataDigest
 from tagformer.runs.lock import LOCK
 from tagformer.runs.run import CHECKPOINTS, LABELS, LAST, RECIPE, WEIGHTS, Run, write_labels
 from tagformer.training.checkpoints import check_checkpoint
+from tagformer.training.stages.record import Record
 
 
 def _ignore(value: Any) -> None:
@@ -58,7 +59,7 @@ class Prepared:
         folder: the run folder.
         train, val: the data.
         resume: whether the run may go on from its last checkpoint.
-        fresh: whether it starts from its first step, because there is no checkpoint.
+        fresh: whether it starts from its first step, because there is no checkpoint, and no stage is done.
     """
 
     recipe: Recipe
@@ -82,7 +83,7 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
     """
     _check_folder(folder, resume)
     if resume:
-        check_resumable(folder)
+        check_resumable(folder, recipe)
     recipe = recipe.model_copy(deep=True)
     data = recipe.data
     if data.spec is None:
@@ -93,19 +94,21 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
     for warning in _warnings(data.spec, train, val, recipe.uses_image):
         reporter.message(warning_line(warning))
     checkpoint = folder / CHECKPOINTS / LAST
-    fresh = not checkpoint.is_file()
-    if not fresh:
+    fresh = not checkpoint.is_file() and "head" not in Record.load(folder)
+    if checkpoint.is_file():
         check_checkpoint(checkpoint)
     return Prepared(recipe, folder, train, val, resume, fresh)
 
 
-def check_resumable(folder: Path) -> None:
+def check_resumable(folder: Path, recipe: Recipe) -> None:
     """Check that resuming a run does not train from the start over weights that it has.
+
+    A run in stages goes on after the last one that is done.
 
     Raises:
         TagformerError: the run has weights, but no checkpoint to go on from.
     """
-    if (folder / WEIGHTS).is_file() and not (folder / CHECKPOINTS / LAST).is_file():
+    if recipe.stages is None and (folder / WEIGHTS).is_file() and not (folder / CHECKPOINTS / LAST).is_file():
         raise TagformerError(
             f"{folder} has weights but no {CHECKPOINTS}/{LAST} to go on from: train into another --out, or delete its "
             f"{WEIGHTS}, and the same command trains from the start."

@@ -10,12 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tagformer.errors import TagformerError
-from tagformer.files import atomic_write
+from tagformer.files import atomic_write, read_json, write_json
 from tagformer.models.evidence import Evidence
 from tagformer.training.stages.heads import Heads
 
 STAGES = "stages"  # the folder
 HEADS = "heads.safetensors"  # the heads and their out-of-fold logits
+BAD_IMAGES = "bad_images.json"  # those that the heads were not trained on
 ENCODER = "encoder.safetensors"  # the encoder that has not seen the held-out images
 
 
@@ -29,10 +30,22 @@ class StageFiles:
     def __init__(self, run: Path) -> None:
         self.folder = run / STAGES
 
-    def write_heads(self, heads: Heads, evidence_logits: Tensor) -> None:
-        """Write the heads of the only setting, and their out-of-fold logits (V, N, L)."""
+    def write_heads(self, heads: Heads, evidence_logits: Tensor, rows: Tensor, bad_images: Sequence[str] = ()) -> None:
+        """Write the heads of the only setting, and the images that they were trained on.
+
+        Args:
+            heads: of one setting.
+            evidence_logits: their out-of-fold logits (V, N, L).
+            rows: of the images that could be read, int64.
+            bad_images: one sentence for each of the others.
+        """
         tensors = {"weight": heads.weight[0], "bias": heads.bias[0], "mean": heads.mean, "deviation": heads.deviation}
-        self._write(HEADS, {**tensors, "logits": evidence_logits})
+        self._write(HEADS, {**tensors, "logits": evidence_logits, "rows": rows})
+        write_json(self.folder / BAD_IMAGES, list(bad_images))
+
+    def images(self) -> tuple[Tensor, tuple[str, ...]]:
+        """The rows of the images that could be read, int64, and one sentence for each of the others."""
+        return self._read(HEADS)["rows"], tuple(map(str, read_json(self.folder / BAD_IMAGES)))
 
     def head_state(self, which: Sequence[int]) -> dict[str, Tensor]:
         """The weights of some of the heads, by their names in the models ``csra`` and ``evidence``."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.run import CHECKPOINTS, LAST, RECIPE, Run, write_labels, write_weights
 from tagformer.training.build import build
+from tagformer.training.checkpoints import check_checkpoint
 from tagformer.training.prepare import Prepared, Reporter
 from tagformer.training.stages.files import STAGES
 from tagformer.training.train import train as fit
@@ -62,6 +63,8 @@ def finetune(
     fresh = not (own / CHECKPOINTS / LAST).is_file()
     if fresh:
         _write_run(folder / "head", recipe, prepared, state)
+    else:
+        check_checkpoint(own / CHECKPOINTS / LAST)
     inner = Prepared(recipe, own, inside, outside, resume=not fresh, fresh=fresh)
     fit(inner, build(inner, reporter, cache_gb=0), reporter)
     return Run.load(own).state()

@@ -7,41 +7,34 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
-from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.loader.sampler import derive_seed
 from tagformer.errors import TagformerError
-from tagformer.features.encoding import encoded_batches
 from tagformer.features.remember import remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
 from tagformer.metrics.calibration import fit_temperature
-from tagformer.models.base import MultiLabelModel
 from tagformer.models.evidence import Evidence
-from tagformer.recipes.settings import StageSettings
-from tagformer.runs.run import RECIPE, Run, default_device, model_from_recipe, write_weights
-from tagformer.training.build import build_model, complete_settings
-from tagformer.training.prepare import Prepared, Reporter, save_settings
+from tagformer.runs.run import RECIPE, Run, default_device
+from tagformer.training.prepare import Prepared, Reporter
 from tagformer.training.stages.calibration import choose_thresholds
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
-from tagformer.training.stages.files import StageFiles
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
-from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
+from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
 from tagformer.training.stages.heldout import HeldOut, cross_validated, decoded, some_labels
+from tagformer.training.stages.model import NETWORK, StagedRun
 from tagformer.training.stages.plan import SPARE, Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
+from tagformer.training.stages.room import FeatureRoom
 from tagformer.training.stages.size import choose_size
 
-NETWORK = ("backbone.", "standardised.", "classifier_")  # weights of the model csra
 MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
 SCALES = (1.0, 0.85, 0.7, 0.6, 0.5)  # of the evidence of a network that was trained further
 HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
 
 
-class StagedTraining:
+class StagedTraining(StagedRun):
     """The stages of one run, in the order in which they are called.
 
     Args:
@@ -50,80 +43,100 @@ class StagedTraining:
         cache_gb: the room for remembered features, see `fit`.
 
     Attributes:
-        model: the run's model as far as it is trained.
         record: the figures of the stages that are done.
-        files: what the stages need to go on.
+        room: where features are remembered; remove it when the heads are trained.
     """
 
     def __init__(self, prepared: Prepared, reporter: Reporter, cache_gb: float) -> None:
         self.began = time.monotonic()
-        self.prepared, self.reporter, self.recipe = prepared, reporter, prepared.recipe
-        torch.manual_seed(derive_seed(self.seed, "weights"))
-        model = build_model(prepared, reporter)
-        if not isinstance(model, Evidence):
-            raise TagformerError(f"training in stages needs the model evidence, not {self.recipe.model.name}.")
-        self.model = model
-        complete_settings(prepared, model, reporter)
-        store = FeatureStore(limit_gb=cache_gb, message=reporter.message)
-        if self.settings.sizes:
-            self._choose_size(store)
-        save_settings(prepared)
-        self.record, self.files = Record.load(prepared.folder), StageFiles(prepared.folder)
-        self.plan = self._make_plan()
-        self.preprocessing = self.recipe.image.preprocessing(model.backbone)
-        self.features = self._remember(store)
-        self.folds = draw_folds(prepared.train, self.settings.folds, self.seed)
-        self.labels = prepared.train.labels
-        self.rows = torch.tensor(self.features.rows)
-        self.held_out = HeldOut(prepared.train, self.rows[self.folds[self.rows] == HELD_OUT])
+        super().__init__(prepared, reporter)
+        self.reporter, self.labels = reporter, prepared.train.labels
+        self.record = Record.load(prepared.folder)
+        self.began -= sum(stage.seconds for stage in self.record.stages)
+        self.room = FeatureRoom(prepared.folder, cache_gb, reporter.message)
+        try:
+            self._begin()
+        except BaseException:
+            self.room.remove()
+            raise
+
+    def _begin(self) -> None:
+        """Load the model of the stages that are done, or compute the features for the first one, and draw the folds."""
+        if "head" in self.record:
+            self.load()
+            self.rows, self.bad_images = self.files.images()
+        else:
+            if self.settings.sizes:
+                self._choose_size()
+                self.recipe.save(self.prepared.folder / RECIPE)
+            self._make_plan()
+            self.features = self.room.use(self._remember)
+            self.rows, self.bad_images = torch.tensor(self.features.rows), self.features.bad_images
+        train = self.prepared.train
+        self.folds = torch.full((len(train),), -1)
+        self.folds[self.rows] = draw_folds(train.subset(self.rows.tolist()), self.settings.folds, self.seed)
+        self._use_only_filled_folds()
+        self.held_out = HeldOut(train, self.rows[self.folds[self.rows] == HELD_OUT])
+
+    def _use_only_filled_folds(self) -> None:
+        """Lower the number of folds where there are fewer different images."""
+        filled = int(self.folds.max()) + 1
+        if filled < 2:
+            raise TagformerError("training in stages needs two different images at least: add images.")
+        if filled < self.settings.folds:
+            self.reporter.message(f"There are {filled} folds instead of {self.settings.folds}: one for each image.")
+            self.settings.folds = filled
 
     @property
-    def settings(self) -> StageSettings:
-        """The recipe's section ``stages``."""
-        assert self.recipe.stages is not None
-        return self.recipe.stages
+    def can_compare(self) -> bool:
+        """Whether a held-out image has a label, so that it can be said which stages are better."""
+        return not math.isnan(self.record["head"].score)
 
-    @property
-    def seed(self) -> int:
-        """The recipe's seed."""
-        return self.recipe.training.seed
-
-    def _choose_size(self, store: FeatureStore) -> None:
-        recipe, quiet = self.recipe, FeatureStore(store.folder, store.limit_gb)
-        size, figures = choose_size(
-            self.model.backbone,
-            self.prepared.train,
-            lambda pixels: recipe.image.model_copy(update={"size": pixels}).preprocessing(self.model.backbone),
-            self.settings.sizes,
-            quiet,
-            workers=recipe.data.workers,
-            on_bad_image=recipe.data.on_bad_image,
-            bars=self.reporter.bar,
+    def _choose_size(self) -> None:
+        recipe = self.recipe
+        size, figures = self.room.use(
+            lambda store: choose_size(
+                self.model.backbone,
+                self.prepared.train,
+                lambda pixels: recipe.image.model_copy(update={"size": pixels}).preprocessing(self.model.backbone),
+                self.settings.sizes,
+                FeatureStore(store.folder, store.limit_gb),
+                workers=recipe.data.workers,
+                on_bad_image=recipe.data.on_bad_image,
+                bars=self.reporter.bar,
+            )
         )
         tried = ", ".join(f"{pixels} pixels {100 * figure:.1f}" for pixels, figure in figures.items())
         self.reporter.message(f"Image size {size}: mAP by cross-validation on a sample: {tried}.")
         recipe.image.size, self.settings.sizes = size, ()
 
-    def _make_plan(self) -> Plan | None:
-        """The plan for the recipe's minutes; None where it has none."""
-        minutes = self.settings.minutes
-        if minutes is None:
-            return None
+    def _make_plan(self) -> None:
+        """Plan the first stages for the recipe's minutes, where it has some."""
+        if self.settings.minutes is not None:
+            plan = self._plan(self.settings.minutes)
+            self.settings.evidence_epochs, self.recipe.data.remembered_views = plan.evidence_epochs, plan.views
+            self.reporter.message(str(plan))
+
+    def _plan(self, minutes: float) -> Plan:
         speed = measure_speed(self.model, self.prepared.train, self.recipe)
-        plan = Plan.of(minutes, speed, len(self.prepared.train), self.recipe)
-        self.settings.evidence_epochs, self.recipe.data.remembered_views = plan.evidence_epochs, plan.views
-        self.reporter.message(str(plan))
-        return plan
+        return Plan.of(minutes, speed, len(self.prepared.train), self.recipe)
 
     def plan_network(self) -> None:
-        """Set the epochs of the last stage to what fits into the time that is left."""
-        if self.plan is not None:
-            speed = measure_speed(self.model, self.prepared.train, self.recipe)  # other work may have ended or begun
-            plan = Plan.of(self.plan.minutes, speed, len(self.prepared.train), self.recipe)
-            epochs = plan.epochs_in(60 * plan.minutes * (1 - SPARE) - (time.monotonic() - self.began))
-            self.settings.finetune = self.settings.finetune and epochs > 0
+        """Set the epochs of the last stage to what fits into the time that is left.
+
+        The recipe then has the planned settings and no minutes, so that it repeats the run, and is not planned again
+        when the run is resumed.
+        """
+        minutes = self.settings.minutes
+        if minutes is None:
+            return
+        if self.settings.finetune:
+            plan = self._plan(minutes)  # measured again: other work may have ended or begun
+            epochs = plan.epochs_in(60 * minutes * (1 - SPARE) - (time.monotonic() - self.began))
+            self.settings.finetune = epochs > 0
             self.recipe.training.epochs = max(1, epochs)
-            self.save()
+        self.settings.minutes = None
+        self.recipe.save(self.prepared.folder / RECIPE)
 
     def _remember(self, store: FeatureStore) -> RememberedFeatures:
         data = self.recipe.data
@@ -148,8 +161,8 @@ class StagedTraining:
         with self.reporter.bar("Training the head", steps.steps(len(self.rows))) as bar:
             heads = fit_heads(self.features, self.labels, self.folds, [chosen], steps, progress=bar)
         views = [out_of_fold(heads, self.features, view)[0] for view in range(min(2, len(self.features.views)))]
-        self._use_heads(heads)
-        self.files.write_heads(heads, torch.stack(views))
+        self.use_heads(heads)
+        self.files.write_heads(heads, torch.stack(views), self.rows, self.bad_images)
         seconds = time.monotonic() - began
         self.record.add(self.held_out.of_logits("head", views[0][self.held_out.rows], seconds=seconds))
         figure = cross_validated(views[0][self.rows], self.labels[self.rows], self.folds[self.rows])
@@ -191,6 +204,7 @@ class StagedTraining:
             seed=self.seed,
         )
         logits, labels = self.files.evidence_logits(), self.labels
+        self.model = self.with_new_encoder(self.recipe.model.options)
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
         others = self.rows[self.folds[self.rows] != HELD_OUT]
         first, second = options.steps(len(others)), options.steps(len(self.rows))
@@ -217,11 +231,11 @@ class StagedTraining:
         start = {**self.model.state_dict(), **self.files.head_state(heads)}
         start = {name: value for name, value in start.items() if name.startswith(NETWORK)}
         state = finetune(self.prepared, self.held_out.rows, start, options, self.reporter)
-        model = self._model({**self.recipe.model.options, **options})
+        model = self.model_with({**self.recipe.model.options, **options})
         trained = {**self.model.state_dict(), **state}
         model.load_state_dict({**trained, **self.files.encoder_state()})
         model.to(default_device()).eval()
-        evidence_logits = self._encode(model, self.prepared.train.subset(self.held_out.rows.tolist()))
+        evidence_logits = self.encode((model, self.prepared.train.subset(self.held_out.rows.tolist()))
         self.record.add(self.held_out.of_logits("network without evidence", evidence_logits, kept=False))
         scale, stage = self._best_scale(model, evidence_logits)
         stage.seconds = time.monotonic() - began
@@ -243,51 +257,11 @@ class StagedTraining:
         best = max(SCALES, key=lambda scale: stages[scale].score)
         return best, stages[best]
 
-    def load(self) -> None:
-        """Go on with the model that the run folder has."""
-        run = Run.load(self.prepared.folder)
-        self.recipe.model.options.update(run.recipe.model.options)
-        self.model = self._model(self.recipe.model.options)
-        self.model.load_state_dict(run.state())
-        self.model.eval()
-
     def calibrate(self) -> None:
         """Choose thresholds and temperature on the decoded out-of-fold evidence."""
         logits = decoded(self.model, self.files.evidence_logits()[0, self.rows])
         thresholds, temperature = choose_thresholds(logits, self.labels[self.rows])
         Run.load(self.prepared.folder).save_thresholds(thresholds, temperature)
-
-    def save(self) -> None:
-        """Write the model as it is now to the run folder."""
-        self.recipe.save(self.prepared.folder / RECIPE)
-        write_weights(self.prepared.folder, self.model.state_dict())
-
-    def _model(self, options: dict[str, object]) -> Evidence:
-        """A model with other options."""
-        recipe = self.recipe.model_copy(deep=True)
-        recipe.model.options = options
-        model = model_from_recipe(recipe, self.prepared.train.label_space, load_weights=False)
-        assert isinstance(model, Evidence)
-        return model
-
-    def _use_heads(self, heads: Heads) -> None:
-        """Give the model all heads of the only setting, and no correction of them."""
-        count = len(heads.seen)
-        self.recipe.model.options.update({"weight": heads.settings[0].weight, "ensemble": count})
-        model = self._model(self.recipe.model.options)
-        shared = {name: value for name, value in self.model.state_dict().items() if name.startswith("backbone.")}
-        model.load_state_dict({**model.state_dict(), **shared, **heads.state(0, range(count))})
-        model.prior_logits.copy_(torch.logit(self.prepared.train.frequencies))
-        self.model = model.eval()
-        self.save()
-
-    @torch.inference_mode()
-    def _encode(self, model: MultiLabelModel, dataset: MultiLabelDataset) -> Tensor:
-        """The model's features of all images, (N, ...)."""
-        data = self.recipe.data
-        options = {"workers": data.workers, "on_bad_image": data.on_bad_image}
-        batches = encoded_batches(model, dataset, self.preprocessing, **options)  # type: ignore[arg-type]
-        return torch.cat([features.cpu() for _, features in batches if features is not None])
 
 
 def _after(first: int, bar: Callable[[int], None]) -> Callable[[int], None]:

@@ -1,0 +1,165 @@
+"""Training in stages: the run after each, what is kept, and that a seed repeats it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tagformer.data import load_dataset
+from tagformer.data.loader.loader import evaluation_loader
+from tagformer.images.reading import open_picture
+from tagformer.models.csra import CSRA
+from tagformer.recipes import Recipe, load_recipe
+from tagformer.runs import Run
+from tagformer.training import Reporter, fit
+from tagformer.training.stages.heldout import HeldOut
+from tagformer.training.stages.record import Record, Stage
+from tests.helpers import CommandLine, assert_same_weights
+
+Recipes = Callable[..., Recipe]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def score_as(monkeypatch: pytest.MonkeyPatch, scores: dict[str, float]) -> None:
+    """Give the stages these figures, whatever they reach."""
+    of_logits, of_model = HeldOut.of_logits, HeldOut.of_model
+
+    def scored(stage: Stage) -> Stage:
+        score = scores.get(stage.name, stage.mAP)
+        return Stage(stage.name, score, (score,) * 4, stage.seconds, stage.kept)
+
+    monkeypatch.setattr(HeldOut, "of_logits", lambda *args, **options: scored(of_logits(*args, **options)))
+    monkeypatch.setattr(HeldOut, "of_model", lambda *args: scored(of_model(*args)))
+
+
+def test_the_head_alone_is_the_mean_of_the_heads(staged_recipe: Recipes, tmp_path: Path) -> None:
+    fit(staged_recipe("stages.evidence_epochs=0", "stages.finetune=false"), tmp_path / "run")
+    run = Run.load(tmp_path / "run")
+    model, saved = run.model(), load_file(tmp_path / "run" / "stages" / "heads.safetensors")
+    assert saved["weight"].shape == (5, 14, 128), "a head for each fold"
+    dataset = load_dataset("scenes?images=60&faint=0", "test")
+    transform = run.recipe.image.preprocessing(model.backbone)
+    (batch,) = evaluation_loader(dataset, transform.transform, 64, 0, False)
+    images = transform.normalise(batch.images)
+    with torch.no_grad():
+        logits = model(images).logits
+        features = model.backbone(images)[-1].flatten(2)  # (B, C, P)
+        features = (features - saved["mean"][:, None]) / saved["deviation"][:, None]
+        single = []
+        for weight in saved["weight"]:
+            positions = weight @ features  # (B, L, P)
+            single.append((positions.mean(2) + 0.5 * positions.amax(2)) / 1.5)
+        expected = torch.stack(single).mean(0) + saved["bias"].mean(0)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    assert [stage.name for stage in Record.load(tmp_path / "run").stages] == ["head"]
+    assert not (run.thresholds == 0.5).all(), "thresholds are chosen on out-of-fold logits"
+
+
+@pytest.mark.parametrize("stages", [(), ("stages.evidence_epochs=0", "stages.finetune=false")])
+def test_commands_use_a_run_in_stages(
+    staged_recipe: Recipes, tmp_path: Path, tagformer: CommandLine, monkeypatch: pytest.MonkeyPatch, stages: tuple[str]
+) -> None:
+    score_as(monkeypatch, {"linear": 0.1, "head": 0.2, "evidence": 0.3, "network": 0.4})
+    out = tmp_path / "run"
+    fit(staged_recipe(*stages), out)
+    kept = [stage.name for stage in Record.load(out).stages if stage.kept]
+    assert kept == (["head"] if stages else ["head", "evidence", "network"])
+    picture = tmp_path / "picture.png"
+    open_picture(load_dataset("scenes?images=60", "test").images[0]).image.save(picture)
+    for command in (
+        ("evaluate", out, "--workers", 0, "--known-share", "0,50", "--tuned"),
+        ("predict", out, picture, "--known", "disc=yes"),
+        ("explain", out, picture, "--labels", "disc", "--out", tmp_path / "why"),
+        ("similar", out, picture, "--out", tmp_path / "similar", "--workers", 0),
+        ("simulate", out, "--out", tmp_path / "simulated", "--workers", 0),
+        ("tune", out, "--workers", 0),
+    ):
+        code, printed, error = tagformer(*command)
+        assert code == 0, (command, printed, error)
+
+
+def test_the_same_seed_gives_the_same_weights(staged_recipe: Recipes, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        fit(staged_recipe(), tmp_path / name)
+    fit(staged_recipe("training.seed=1"), tmp_path / "other")
+    assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
+    assert not torch.equal(
+        weights(tmp_path / "one")["classifier_weight"], weights(tmp_path / "other")["classifier_weight"]
+    )
+
+
+def test_a_run_s_recipe_repeats_it(staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    score_as(monkeypatch, {"head": 0.2, "evidence": 0.3, "network": 0.4})
+    fit(staged_recipe("stages.minutes=0.5"), tmp_path / "one")
+    recipe = load_recipe(tmp_path / "one" / "recipe.yaml")
+    assert recipe.stages is not None
+    assert recipe.stages.minutes is None, "what was planned is in the recipe, and is not planned again"
+    fit(recipe, tmp_path / "two")
+    assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_a_stage_that_is_not_better_leaves_the_model_as_it_was(
+    staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(staged_recipe("stages.evidence_epochs=0", "stages.finetune=false"), tmp_path / "head")
+    score_as(monkeypatch, {"head": 0.5, "evidence": 0.5, "network": 0.5, "network without evidence": 0.9})
+    fit(staged_recipe(), tmp_path / "run")
+    record = Record.load(tmp_path / "run")
+    assert {stage.name: stage.kept for stage in record.stages} == {
+        "head": True,
+        "evidence": False,
+        "network without evidence": False,
+        "network": False,
+    }
+    assert_same_weights(weights(tmp_path / "head"), weights(tmp_path / "run"))
+    runs = [Run.load(tmp_path / name) for name in ("head", "run")]
+    assert torch.equal(runs[0].thresholds, runs[1].thresholds)
+    assert runs[0].temperature == runs[1].temperature
+    assert runs[0].recipe.model == runs[1].recipe.model
+
+
+def test_the_network_of_the_last_stage_with_the_encoder_before_it(
+    staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_as(monkeypatch, {"head": 0.2, "evidence": 0.3})
+    fit(staged_recipe("stages.finetune=false"), tmp_path / "before")
+    score_as(monkeypatch, {"network": 0.4})
+    fit(staged_recipe(), tmp_path / "run")
+    before, after = weights(tmp_path / "before"), weights(tmp_path / "run")
+    network = weights(tmp_path / "run" / "stages" / "finetune")
+    for name, value in after.items():
+        if name.startswith(("backbone.", "standardised.", "classifier_")):
+            assert torch.equal(value, network[name]), name
+        else:
+            assert torch.equal(value, before[name]), name
+    trained = [name for name, value in network.items() if name in before and not torch.equal(value, before[name])]
+    assert any(name.startswith("backbone.") for name in trained)
+
+
+def test_another_model_is_rejected_with_a_way_out(staged_recipe: Recipes, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="needs the model evidence, not csra: train it at once"):
+        fit(staged_recipe("model.name=csra", "model.options={}"), tmp_path / "run")
+
+
+def test_messages_of_a_run(staged_recipe: Recipes, tmp_path: Path) -> None:
+    lines: list[str] = []
+    fit(staged_recipe("stages.minutes=0.5"), tmp_path / "run", reporter=Reporter(lines.append))
+    assert any(line.startswith("Plan for 0.5 minutes: features of 2 views") for line in lines)
+    assert any(line.startswith("Head: mAP ") and "over 5 folds" in line for line in lines)
+
+
+def test_no_time_for_the_network(staged_recipe: Recipes, tmp_path: Path) -> None:
+    lines: list[str] = []
+    fit(staged_recipe("stages.minutes=0.0001"), tmp_path / "run", reporter=Reporter(lines.append))
+    assert any("no time to train the whole network" in line for line in lines)
+    record, run = Record.load(tmp_path / "run"), Run.load(tmp_path / "run")
+    assert "network" not in record
+    assert not (tmp_path / "run" / "stages" / "finetune").exists()
+    assert isinstance(run.model(), CSRA)
