@@ -235,7 +235,7 @@ class StagedTraining(StagedRun):
         trained = {**self.model.state_dict(), **state}
         model.load_state_dict({**trained, **self.files.encoder_state()})
         model.to(default_device()).eval()
-        evidence_logits = self.encode((model, self.prepared.train.subset(self.held_out.rows.tolist()))
+        evidence_logits = self.encode(model, self.prepared.train.subset(self.held_out.rows.tolist()))
         self.record.add(self.held_out.of_logits("network without evidence", evidence_logits, kept=False))
         scale, stage = self._best_scale(model, evidence_logits)
         stage.seconds = time.monotonic() - began
