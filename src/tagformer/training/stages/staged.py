@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from tagformer.errors import TagformerError
 from tagformer.features.remember import remember_features
