@@ -70,7 +70,6 @@ class Evidence(CSRA):
     evidence_mean: Tensor
     evidence_deviation: Tensor
     evidence_scale: Tensor
-    evidence_shift: Tensor
     prior_logits: Tensor
 
     def __init__(
@@ -108,7 +107,6 @@ class Evidence(CSRA):
         self.register_buffer("evidence_mean", torch.zeros(count))
         self.register_buffer("evidence_deviation", torch.ones(count))
         self.register_buffer("evidence_scale", torch.ones(()))
-        self.register_buffer("evidence_shift", torch.zeros(()))
         self.register_buffer("prior_logits", torch.zeros(count))
         for embedding in (self.label_embedding.weight, self.state_embedding, self.evidence_embedding):
             nn.init.normal_(embedding, std=0.3)
@@ -151,9 +149,12 @@ class Evidence(CSRA):
         return [(name, value) for name, value in self.named_parameters() if not name.startswith(fixed)]
 
     def encode_maps(self, maps: Sequence[Tensor]) -> Tensor:
-        """The last map (B, C, h, w) to the evidence: CSRA's logits (B, L), scaled as they were in training."""
-        logits = self.residual_attention_logits(self.position_features(maps[-1]))
-        return logits * self.evidence_scale + self.evidence_shift
+        """The last map (B, C, h, w) to the evidence: CSRA's logits (B, L) times `evidence_scale`.
+
+        The logits of a network that was trained further are larger than the out-of-fold logits from which the encoder
+        learned what evidence is worth; the scale, chosen on held-out images, makes up for that.
+        """
+        return self.residual_attention_logits(self.position_features(maps[-1])) * self.evidence_scale
 
     def label_tokens(self, evidence_logits: Tensor, known: Tensor | None) -> Tensor:
         """Label embeddings, plus state embeddings, plus the standardised evidence: l_i + s_i + e_i v_i.

@@ -56,7 +56,7 @@ def epochs_in(seconds: float, epoch: float, usual: int) -> int:
 
 
 def set_epochs(recipe: Recipe, epochs: int, batches: int) -> None:
-    """Set the number of epochs, and keep the moving average of the weights shorter than the training.
+    """Set the number of epochs, and let the moving average of the weights, if any, not outlast a short training.
 
     Args:
         recipe: changed.

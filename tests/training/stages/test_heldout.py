@@ -177,7 +177,7 @@ def held_out_images(count: int = 120, labels: int = 8) -> tuple[HeldOut, Tensor,
 
 def test_the_figures_of_logits_are_those_of_a_model_that_changes_nothing() -> None:
     held_out, labels, logits = held_out_images()
-    of_logits = held_out.of_logits("head", logits, seconds=2.0, kept=False)
+    of_logits = held_out.of_logits("head", logits[held_out.rows], seconds=2.0, kept=False)
     of_model = held_out.of_model("head", evidence(8), logits[held_out.rows])
     assert of_logits.mAP == pytest.approx(np.mean(scikit(logits[::3], labels[::3])))
     assert of_logits.mAP == pytest.approx(of_model.mAP)
@@ -194,17 +194,17 @@ def test_the_figures_are_of_the_frequent_labels_alone() -> None:
     rare[0, 8] = 1
     held_out.labels, held_out.compared = rare[held_out.rows], frequent(rare[held_out.rows])
     assert held_out.compared.tolist() == [True] * 8 + [False]
-    of_eight = held_out.of_logits("head", logits[:, :8], columns=torch.arange(8))
-    assert of_eight == held_out.of_logits("head", logits)
+    of_eight = held_out.of_logits("head", logits[held_out.rows, :8], columns=torch.arange(8))
+    assert of_eight == held_out.of_logits("head", logits[held_out.rows])
     logits[held_out.rows, 8] = 50.0 * rare[held_out.rows, 8]
-    assert of_eight == held_out.of_logits("head", logits)
+    assert of_eight == held_out.of_logits("head", logits[held_out.rows])
     assert of_eight.mAP == held_out.of_model("head", evidence(9), logits[held_out.rows]).mAP
 
 
 def test_the_figures_of_some_labels() -> None:
     held_out, labels, logits = held_out_images()
     columns = torch.tensor([1, 4, 6])
-    figures = held_out.of_logits("linear", logits[:, columns], columns)
+    figures = held_out.of_logits("linear", logits[held_out.rows][:, columns], columns)
     assert figures.mAP == pytest.approx(np.mean(scikit(logits[::3, columns], labels[::3, columns])))
 
 
@@ -214,8 +214,8 @@ def test_the_figures_of_a_model_follow_its_known_labels() -> None:
     model = evidence(8)
     model.start_from_cooccurrence(labels, strength=1.0)
     stage = held_out.of_model("evidence", model, logits[held_out.rows])
-    assert stage.mAP == held_out.of_logits("head", logits).mAP
-    assert stage.curve[0] == pytest.approx(held_out.of_logits("head", logits).curve[0])
+    assert stage.mAP == held_out.of_logits("head", logits[held_out.rows]).mAP
+    assert stage.curve[0] == pytest.approx(held_out.of_logits("head", logits[held_out.rows]).curve[0])
     pairs = known_curve(model, logits[held_out.rows], held_out.labels, held_out.ids)
     assert stage.curve == pytest.approx([mean_average_precision(*pair) for pair in pairs])
     assert len(set(stage.curve)) == 4

@@ -168,14 +168,14 @@ class HeldOut:
 
         Args:
             name: of the stage.
-            logits: (N, L) of all training images, or (N, C) of some labels.
+            logits: of the held-out images (H, L), or (H, C) of some labels.
             columns: int64 (C,), those labels; None: all.
             seconds, kept: of the stage.
         """
         columns = torch.arange(len(self.label_space)) if columns is None else columns
         compared = self.compared[columns]
         _, quarter = draw_known(self.labels, draw_order(self.ids, self.label_space), 0.0, "fixed")
-        own = logits[self.rows][:, compared]
+        own = logits[:, compared]
         mAP, fixed = (mean_average_precision(own, y[:, columns][:, compared]) for y in (self.labels, quarter))  # noqa: N806
         return Stage(name, mAP, (fixed,) * len(SHARES), seconds, kept)
 

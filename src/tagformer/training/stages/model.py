@@ -74,9 +74,7 @@ class StagedRun:
         run = Run.load(self.prepared.folder)
         state = run.state()
         self.recipe.model.options.update(run.recipe.model.options)
-        self.recipe.model.options["ensemble"] = len(
-            state["classifier_weight"]
-        )  # of the weights, which are written last
+        self.recipe.model.options["ensemble"] = len(state["classifier_weight"])  # the weights are written last
         self.model = self.model_with(self.recipe.model.options)
         self.model.load_state_dict(state)
         self.model.eval()

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from tagformer.features.remember import remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
 from tagformer.metrics.calibration import fit_temperature
+from tagformer.models.evidence import Evidence
 from tagformer.runs.run import RECIPE, Run, default_device
 from tagformer.training.prepare import Prepared, Reporter
 from tagformer.training.stages.calibration import choose_thresholds
@@ -23,11 +25,12 @@ from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads
 from tagformer.training.stages.heldout import HeldOut, cross_validated, decoded, some_labels
 from tagformer.training.stages.model import NETWORK, StagedRun
 from tagformer.training.stages.plan import SPARE, Plan, measure_speed
-from tagformer.training.stages.record import Record
+from tagformer.training.stages.record import Record, Stage
 from tagformer.training.stages.room import FeatureRoom
 from tagformer.training.stages.size import choose_size
 
 MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
+SCALES = (1.0, 0.85, 0.7, 0.6, 0.5)  # of the evidence of a network that was trained further
 HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
 
 
@@ -154,7 +157,7 @@ class StagedTraining(StagedRun):
         self.use_heads(heads)
         self.files.write_heads(heads, torch.stack(views), self.rows, self.bad_images)
         seconds = time.monotonic() - began
-        self.record.add(self.held_out.of_logits("head", views[0], seconds=seconds))
+        self.record.add(self.held_out.of_logits("head", views[0][self.held_out.rows], seconds=seconds))
         figure = cross_validated(views[0][self.rows], self.labels[self.rows], self.folds[self.rows])
         self.reporter.message(
             f"Head: mAP {100 * figure:.1f} by cross-validation over {settings.folds} folds, with a weight of the "
@@ -177,7 +180,7 @@ class StagedTraining(StagedRun):
         best = sorted(range(len(grid)), key=scores.__getitem__, reverse=True)
         linear = next((number for number in best if not grid[number].weight), None)
         if linear is not None:
-            self.record.add(self.held_out.of_logits("linear", logits[linear], columns, kept=False))
+            self.record.add(self.held_out.of_logits("linear", logits[linear][self.held_out.rows], columns, kept=False))
         return grid[best[0]]
 
     def train_evidence(self) -> None:
@@ -226,21 +229,26 @@ class StagedTraining(StagedRun):
         model.load_state_dict({**trained, **self.files.encoder_state()})
         model.to(default_device()).eval()
         evidence_logits = self.encode(model, self.prepared.train.subset(self.held_out.rows.tolist()))
-        all_logits = torch.zeros_like(self.labels, dtype=torch.float32)
-        all_logits[self.held_out.rows] = evidence_logits
-        self.record.add(self.held_out.of_logits("network without evidence", all_logits, kept=False))
-        stage = self.held_out.of_model("network", model, evidence_logits)
+        self.record.add(self.held_out.of_logits("network without evidence", evidence_logits, kept=False))
+        scale, stage = self._best_scale(model, evidence_logits)
         stage.seconds = time.monotonic() - began
         stage.kept = stage.score > max(other.score for other in self.record.stages if other.kept)
         if stage.kept:
             model.load_state_dict(trained)
+            model.evidence_scale.fill_(scale)
             self.model = model
             self.recipe.model.options.update(options)
             self.save()
             run = Run.load(self.prepared.folder)  # the thresholds are of calibrated probabilities, so they stay
-            temperature = fit_temperature(decoded(model, evidence_logits), self.held_out.labels)
+            temperature = fit_temperature(decoded(model, scale * evidence_logits), self.held_out.labels)
             run.save_thresholds(run.thresholds, temperature)
         self.record.add(stage)
+
+    def _best_scale(self, model: Evidence, evidence_logits: Tensor) -> tuple[float, Stage]:
+        """The scale of the trained network's evidence (H, L) that is best on the held-out images, and its figures."""
+        stages = {scale: self.held_out.of_model("network", model, scale * evidence_logits) for scale in SCALES}
+        best = max(SCALES, key=lambda scale: stages[scale].score)
+        return best, stages[best]
 
     def calibrate(self) -> None:
         """Choose thresholds and temperature on the decoded out-of-fold evidence."""
