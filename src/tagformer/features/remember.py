@@ -218,8 +218,9 @@ class _Job:
             raise_on_bad_images(batch.bad, self.on_bad_image)
             unread = [row for row in requested if row not in set(batch.indices)]
             for row, problem in zip(unread, batch.bad, strict=True):
-                copies = [other for other, digest in enumerate(self.digests) if digest == self.digests[row]]
-                bad.update(dict.fromkeys(copies, problem))
+                for copy, digest in enumerate(self.digests):  # each has a sentence of its own
+                    if digest == self.digests[row]:
+                        bad[copy] = problem.replace(str(self.dataset.images[row]), str(self.dataset.images[copy]))
             if len(batch):
                 device = self.network.device
                 images = memory = self.preprocessing.normalise(batch.images.to(device), out=memory)

@@ -77,6 +77,10 @@ def train_in_stages(prepared: Prepared, reporter: Reporter, cache_gb: float) -> 
         TagformerError: another model than ``evidence``, or training diverges.
         TrainingInterruptedError: Ctrl-C or SIGTERM, after a checkpoint was written.
     """
+    if count := len(prepared.val):
+        reporter.message(
+            f"{count} images of the validation split are not used: folds of the training images take their place."
+        )
     with _stoppable(prepared.folder):
         training = StagedTraining(prepared, reporter, cache_gb)
         try:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.labels.masking import draw_known, draw_order
-from tagformer.labels.space import PRESENT
+from tagformer.labels.space import PRESENT, without_extra
 from tagformer.metrics.ranking import average_precision
 from tagformer.models.evidence import Evidence
 from tagformer.training.stages.record import Stage
@@ -146,7 +146,7 @@ class HeldOut:
     Attributes:
         labels: int8 (H, L) of them.
         ids: of them.
-        compared: the `frequent` labels, bool (L,), of which all figures are.
+        compared: the `frequent` labels but the extra ones, bool (L,), of which all figures are.
 
     >>> import tagformer
     >>> dataset = tagformer.load_dataset("scenes?images=40")
@@ -159,7 +159,7 @@ class HeldOut:
         self.rows, self.label_space = rows, dataset.label_space
         self.labels = dataset.label_rows[rows.tolist()]
         self.ids = [dataset.ids[row] for row in rows.tolist()]
-        self.compared = frequent(self.labels)
+        self.compared = frequent(without_extra(self.labels, self.label_space))
 
     def of_logits(
         self, name: str, logits: Tensor, columns: Tensor | None = None, seconds: float = 0.0, kept: bool = True

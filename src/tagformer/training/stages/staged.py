@@ -13,6 +13,7 @@ from tagformer.features.remember import remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
+from tagformer.labels.space import without_extra
 from tagformer.metrics.calibration import fit_temperature
 from tagformer.models.evidence import Evidence
 from tagformer.runs.run import RECIPE, Run, default_device
@@ -51,6 +52,7 @@ class StagedTraining(StagedRun):
         self.began = time.monotonic()
         super().__init__(prepared, reporter)
         self.reporter, self.labels = reporter, prepared.train.labels
+        self.targets = without_extra(self.labels, prepared.train.label_space)  # of all figures and thresholds
         self.record = Record.load(prepared.folder)
         self.began -= sum(stage.seconds for stage in self.record.stages)
         self.room = FeatureRoom(prepared.folder, cache_gb, reporter.message)
@@ -158,7 +160,7 @@ class StagedTraining(StagedRun):
         self.files.write_heads(heads, torch.stack(views), self.rows, self.bad_images)
         seconds = time.monotonic() - began
         self.record.add(self.held_out.of_logits("head", views[0][self.held_out.rows], seconds=seconds))
-        figure = cross_validated(views[0][self.rows], self.labels[self.rows], self.folds[self.rows])
+        figure = cross_validated(views[0][self.rows], self.targets[self.rows], self.folds[self.rows])
         self.reporter.message(
             f"Head: mAP {100 * figure:.1f} by cross-validation over {settings.folds} folds, with a weight of the "
             f"maximum of {chosen.weight:g} and weight decay {chosen.decay:g}."
@@ -168,8 +170,8 @@ class StagedTraining(StagedRun):
         """The setting with the highest mAP, of at most 64 labels, on so many folds that a few hundred images count."""
         folds = self.settings.folds
         seen = folds_seen(folds)[: math.ceil(ENOUGH_IMAGES * folds / (2 * len(self.rows)))]
-        columns = some_labels(self.labels[self.rows], MOST_LABELS, self.seed)
-        labels = self.labels[:, columns]
+        columns = some_labels(self.targets[self.rows], MOST_LABELS, self.seed)
+        labels = self.targets[:, columns]
         epochs = max(1, self.settings.head_epochs // 2)
         steps = HeadTraining(epochs, lr=self.settings.head_lr, min_steps=150, seed=self.seed)
         with self.reporter.bar("Choosing the head", steps.steps(len(self.rows))) as bar:
@@ -227,6 +229,7 @@ class StagedTraining(StagedRun):
         model = self.model_with({**self.recipe.model.options, **options})
         trained = {**self.model.state_dict(), **state}
         model.load_state_dict({**trained, **self.files.encoder_state()})
+        model.evidence_scale.fill_(1.0)
         model.to(default_device()).eval()
         evidence_logits = self.encode(model, self.prepared.train.subset(self.held_out.rows.tolist()))
         self.record.add(self.held_out.of_logits("network without evidence", evidence_logits, kept=False))
@@ -253,7 +256,7 @@ class StagedTraining(StagedRun):
     def calibrate(self) -> None:
         """Choose thresholds and temperature on the decoded out-of-fold evidence."""
         logits = decoded(self.model, self.files.evidence_logits()[0, self.rows])
-        thresholds, temperature = choose_thresholds(logits, self.labels[self.rows])
+        thresholds, temperature = choose_thresholds(logits, self.targets[self.rows])
         Run.load(self.prepared.folder).save_thresholds(thresholds, temperature)
 
 
