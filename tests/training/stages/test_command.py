@@ -1,0 +1,80 @@
+"""``tagformer train`` in stages, and of the other models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tagformer.recipes import Recipe
+from tagformer.runs import Run
+from tagformer.training.stages.record import Record
+from tests.helpers import CommandLine
+
+SMALL = ("--data", "scenes?images=60", "--backbone", "tiny", "--set", "image.size=32", "--set", "data.workers=0")
+STAGES = (
+    *("--set", "stages.folds=5", "--set", "stages.weights=[0.0, 0.5]", "--set", "stages.decays=[0.05]"),
+    *("--set", "model.options={width: 8, layers: 1, heads: 2}", "--set", "training.epochs=1"),
+)
+
+pytestmark = pytest.mark.usefixtures("few_steps")
+
+
+@pytest.mark.parametrize("model", [(), ("--model", "evidence")])
+def test_without_a_recipe_training_is_in_stages(model: tuple[str, ...], tmp_path: Path, tagformer: CommandLine) -> None:
+    out = tmp_path / "run"
+    code, printed, error = tagformer("train", *SMALL, *STAGES, *model, "--minutes", 0.5, "--out", out)
+    assert code == 0, error
+    assert "Recipe evidence-auto" in printed
+    assert "Plan for 0.5 minutes: features of 2 views" in printed
+    assert re.search(r"linear +\d", printed)
+    assert re.search(r"head +\d+\.\d .* yes", printed)
+    assert re.search(r"mAP \d+\.\d on the test split; label frequencies alone give \d+\.\d", printed)
+    assert "the validation images, by which the best epoch was chosen" not in printed
+    record = Record.load(out)
+    assert {"linear", "head", "evidence", "network"} <= {stage.name for stage in record.stages}
+    assert Run.load(out).recipe.stages is not None
+
+
+def test_a_recipe_in_stages_is_not_planned_without_minutes(
+    staged_recipe: Callable[..., Recipe], tmp_path: Path, tagformer: CommandLine
+) -> None:
+    staged_recipe().save(tmp_path / "mine.yaml")
+    code, printed, error = tagformer("train", "--recipe", tmp_path / "mine.yaml", "--out", tmp_path / "one")
+    assert code == 0, error
+    assert "Plan for" not in printed
+    again = ("train", "--recipe", tmp_path / "one" / "recipe.yaml", "--out", tmp_path / "two")
+    code, printed, error = tagformer(*again)
+    assert code == 0, error
+    states = [Run.load(tmp_path / name).state() for name in ("one", "two")]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    code, printed, error = tagformer(*again[:3], "--minutes", 0.5, "--out", tmp_path / "three")
+    assert code == 0, error
+    assert "Plan for 0.5 minutes" in printed
+
+
+def test_another_model_with_a_recipe_in_stages_is_one_sentence(
+    staged_recipe: Callable[..., Recipe], tmp_path: Path, tagformer: CommandLine
+) -> None:
+    staged_recipe().save(tmp_path / "mine.yaml")
+    arguments = ("train", "--recipe", tmp_path / "mine.yaml", "--model", "csra", "--out", tmp_path / "run")
+    code, _, error = tagformer(*arguments)
+    assert code == 2
+    assert "needs the model evidence, not csra: train it at once (--set stages=null)" in error
+    code, _, error = tagformer(*arguments, "--set", "stages=null")
+    assert code == 0, error
+    assert not (tmp_path / "run" / "stages.json").exists()
+
+
+def test_other_models_are_trained_at_once(tmp_path: Path, tagformer: CommandLine) -> None:
+    out = tmp_path / "run"
+    code, printed, error = tagformer(
+        "train", *SMALL, "--model", "csra", "--set", "training.epochs=1", "--set", "training.ema=null", "--out", out
+    )
+    assert code == 0, error
+    assert "Plan" not in printed
+    assert (out / "history.csv").is_file()
+    assert not (out / "stages").exists()
