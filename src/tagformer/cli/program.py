@@ -32,6 +32,9 @@ def main() -> None:
         ...
     SystemExit: 0
     """
+    # PyTorch's threads sleep while they wait for each other. By default they spin, and beside other work on the same
+    # cores a training in small steps then takes several times as long. Read when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with suppress(FileNotFoundError):  # the current folder was removed
         if not {"", str(Path.cwd())} & set(sys.path):
             sys.path.append(str(Path.cwd()))
