@@ -160,7 +160,8 @@ def test_messages_of_a_run(staged_recipe: Recipes, tmp_path: Path) -> None:
 def test_no_time_for_the_network(staged_recipe: Recipes, tmp_path: Path) -> None:
     lines: list[str] = []
     fit(staged_recipe("stages.minutes=0.0001"), tmp_path / "run", reporter=Reporter(lines.append))
-    assert any("no time to train the whole network" in line for line in lines)
+    assert any("no time to train the whole network" in line for line in lines), "the plan says so"
+    assert any(line.startswith("No time is left to train the whole network") for line in lines)
     record, run = Record.load(tmp_path / "run"), Run.load(tmp_path / "run")
     assert "network" not in record
     assert not (tmp_path / "run" / "stages" / "finetune").exists()

@@ -145,7 +145,7 @@ class Plan:
         stages = recipe.stages
         assert stages is not None
         seconds = 60 * minutes * (1 - SPARE)
-        views = recipe.data.remembered_views
+        views = max(1, recipe.data.remembered_views)
         while views > 1 and images * views * speed.look > FEATURES_SHARE * seconds:
             views -= 1
         features = images * views * speed.look

@@ -128,6 +128,8 @@ class StagedTraining(StagedRun):
         if self.settings.finetune:
             plan = self._plan(minutes)  # measured again: other work may have ended or begun
             epochs = plan.epochs_in(60 * minutes * (1 - SPARE) - (time.monotonic() - self.began))
+            if not epochs:
+                self.reporter.message("No time is left to train the whole network: give more --minutes.")
             self.settings.finetune = epochs > 0
             self.recipe.training.epochs = max(1, epochs)
         self.settings.minutes = None
@@ -139,7 +141,7 @@ class StagedTraining(StagedRun):
             self.model.backbone,
             self.prepared.train,
             self.preprocessing,
-            view_names(data.remembered_views, mirror=self.recipe.image.flip > 0),
+            view_names(max(1, data.remembered_views), mirror=self.recipe.image.flip > 0),
             store,
             workers=data.workers,
             on_bad_image=data.on_bad_image,
