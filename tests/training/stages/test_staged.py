@@ -111,13 +111,13 @@ def test_a_stage_that_is_not_better_leaves_the_model_as_it_was(
     staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(staged_recipe("stages.evidence_epochs=0", "stages.finetune=false"), tmp_path / "head")
-    score_as(monkeypatch, {"head": 0.5, "evidence": 0.5, "network": 0.5, "network without evidence": 0.9})
+    score_as(monkeypatch, {"head": 0.5, "evidence": 0.5, "network": 0.5, "network alone": 0.9})
     fit(staged_recipe(), tmp_path / "run")
     record = Record.load(tmp_path / "run")
     assert {stage.name: stage.kept for stage in record.stages} == {
         "head": True,
         "evidence": False,
-        "network without evidence": False,
+        "network alone": False,
         "network": False,
     }
     assert_same_weights(weights(tmp_path / "head"), weights(tmp_path / "run"))

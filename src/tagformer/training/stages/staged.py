@@ -234,7 +234,7 @@ class StagedTraining(StagedRun):
         model.evidence_scale.fill_(1.0)
         model.to(default_device()).eval()
         evidence_logits = self.encode(model, self.prepared.train.subset(self.held_out.rows.tolist()))
-        self.record.add(self.held_out.of_logits("network without evidence", evidence_logits, kept=False))
+        self.record.add(self.held_out.of_logits("network alone", evidence_logits, kept=False))
         scale, stage = self._best_scale(model, evidence_logits)
         stage.seconds = time.monotonic() - began
         stage.kept = stage.score > max(other.score for other in self.record.stages if other.kept)
