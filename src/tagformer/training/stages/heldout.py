@@ -151,7 +151,7 @@ class HeldOut:
     >>> import tagformer
     >>> dataset = tagformer.load_dataset("scenes?images=40")
     >>> held_out = HeldOut(dataset, rows=torch.arange(10))
-    >>> held_out.of_logits("perfect", 2.0 * dataset.labels - 1).score
+    >>> held_out.of_logits("perfect", 2.0 * held_out.labels - 1).score
     1.0
     """
 
