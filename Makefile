@@ -20,4 +20,4 @@ bench: env
 	@for name in cat ctran data known_sweep metrics mltr; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
-	rm -rf .venv runs/demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv runs/demo runs/demo-stages .pytest_cache .mypy_cache .ruff_cache

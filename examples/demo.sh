@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Train a small C-Tran on drawn scenes, score it with more and more labels known, and tag a few pictures.
+# Train a small C-Tran on drawn scenes, score it with more and more labels known, and tag a few pictures. Then train a
+# tagger for other pictures from the same network in stages, as is done with a pretrained network and your own pictures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -14,6 +15,12 @@ else
 fi
 show tagformer evaluate "$RUN" --known-share 0,25,50,75 --draws 3
 show python examples/contact_sheet.py "$RUN"
+if [ -f "$RUN-stages/recipe.yaml" ]; then
+    show tagformer train --resume --out "$RUN-stages"
+else
+    show tagformer train --data "scenes?images=600&seed=1" --backbone tiny --init "$RUN" --set image.size=64 \
+        --minutes 0.5 --out "$RUN-stages"
+fi
 
 cat <<END
 
