@@ -181,3 +181,21 @@ def test_sigterm_ends_with_a_sentence_on_how_to_go_on(staged_recipe: Recipes, tm
     assert error.splitlines()[-1] == (
         f"tagformer: stopped; the stages that are done are kept. Go on with: tagformer train --resume --out {out}"
     )
+
+
+def test_sigterm_within_the_first_stages(
+    staged_recipe: Recipes, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminated(*arguments: Any, **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the training went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    for place in ("fit_heads", "fit_evidence"):
+        with monkeypatch.context() as stopping:
+            stopping.setattr(staged, place, terminated)
+            with pytest.raises(TrainingInterruptedError, match="stopped; the stages that are done are kept"):
+                fit(staged_recipe(), tmp_path / "run", resume=place == "fit_evidence")
+        assert signal.getsignal(signal.SIGTERM) is before
+    fit(Run.load(tmp_path / "run").recipe, tmp_path / "run", resume=True)
+    assert_same_run(whole, tmp_path / "run")

@@ -227,8 +227,11 @@ def test_the_room_goes_on_in_the_run_folder(tmp_path: Path) -> None:
             raise DoesNotFitError("no room")
         return 7
 
+    left = tmp_path / "stages" / "features" / "of a killed process"
+    left.mkdir(parents=True)
     lines: list[str] = []
     of_run = room.FeatureRoom(tmp_path, 1.0, lines.append)
+    assert not left.exists()
     assert of_run.use(work) == 7
     assert of_run.use(work) == 7
     assert [store.limit_gb for store in stores] == [1.0, math.inf, math.inf]
