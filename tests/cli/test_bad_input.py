@@ -157,7 +157,7 @@ BAD: dict[str, tuple[Callable[[Place], Arguments], str]] = {
     "unknown model": (lambda p: p.train("--model", "c-tran"), r"unknown model 'c-tran' \(did you mean 'ctran'\?\)"),
     "unknown model option": (
         lambda p: p.train("--set", "model.options.layer=2"),
-        r"model 'ctran' has no option 'layer' \(did you mean 'layers'\?\)",
+        r"model 'evidence' has no option 'layer' \(did you mean 'layers'\?\)",
     ),
     "heads that do not divide": (lambda p: p.train("--set", "model.options.heads=3"), r"3 heads do not divide"),
     "unknown backbone": (
