@@ -29,6 +29,7 @@ from tagformer.training.stages.plan import SPARE, Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
 from tagformer.training.stages.room import FeatureRoom
 from tagformer.training.stages.size import choose_size
+from tagformer.training.time_plan import set_epochs
 
 MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
 SCALES = (1.0, 0.85, 0.7, 0.6, 0.5)  # of the evidence of a network that was trained further
@@ -131,7 +132,8 @@ class StagedTraining(StagedRun):
             if not epochs:
                 self.reporter.message("No time is left to train the whole network: give more --minutes.")
             self.settings.finetune = epochs > 0
-            self.recipe.training.epochs = max(1, epochs)
+            images = len(self.rows) - len(self.held_out.rows)
+            set_epochs(self.recipe, max(1, epochs), math.ceil(images / self.recipe.data.batch_size))
         self.settings.minutes = None
         self.recipe.save(self.prepared.folder / RECIPE)
 
