@@ -21,9 +21,8 @@ from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 from tagformer.models.base import ModelOutput, Positive, Share
 from tagformer.models.csra import CSRA, Weight
-from tagformer.models.layers import EncoderLayer
+from tagformer.models.layers import SMALLEST_DEVIATION, EncoderLayer
 
-SMALLEST_DEVIATION = 1e-3  # of the evidence, where a label always has the same
 PRIOR_IMAGES = 3.0  # images with the label's own frequency that are added to each count of co-occurrence
 
 

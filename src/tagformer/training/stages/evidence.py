@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tagformer.labels.masking import label_mask_training, without_known
 from tagformer.losses import binary_cross_entropy
 from tagformer.models.evidence import Evidence
+from tagformer.training.stages.averaging import WARMUP, update_averages
 
-WARMUP = 0.1  # share of the steps
-AVERAGE = 0.99  # decay of the averaged weights
 CLIP = 1.0  # largest norm of the gradient
 
 
@@ -104,7 +102,7 @@ def fit_evidence(
             nn.utils.clip_grad_norm_(parameters, CLIP)
             optimizer.step()
             schedule.step()
-            get_ema_multi_avg_fn(min(AVERAGE, (1 + step) / (10 + step)))(averaged, parameters, step)
+            update_averages(averaged, parameters, step)
             progress(step + 1)
     with torch.no_grad():
         for average, parameter in zip(averaged, parameters, strict=True):

@@ -12,7 +12,7 @@ from torch import Tensor
 from tagformer.errors import TagformerError
 from tagformer.files import atomic_write, read_json, write_json
 from tagformer.models.evidence import Evidence
-from tagformer.training.stages.heads import Heads
+from tagformer.training.stages.heads import Heads, head_state
 
 STAGES = "stages"  # the folder
 HEADS = "heads.safetensors"  # the heads and their out-of-fold logits
@@ -50,12 +50,7 @@ class StageFiles:
     def head_state(self, which: Sequence[int]) -> dict[str, Tensor]:
         """The weights of some of the heads, by their names in the models ``csra`` and ``evidence``."""
         saved = self._read(HEADS)
-        return {
-            "standardised.mean": saved["mean"],
-            "standardised.deviation": saved["deviation"],
-            "classifier_weight": saved["weight"][list(which)],
-            "classifier_bias": saved["bias"][list(which)].mean(0),
-        }
+        return head_state(saved["mean"], saved["deviation"], saved["weight"], saved["bias"], which)
 
     def evidence_logits(self) -> Tensor:
         """The out-of-fold logits (V, N, L) of the heads."""

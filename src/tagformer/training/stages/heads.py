@@ -1,7 +1,7 @@
 """CSRA heads on remembered features: all folds and all candidate settings are trained side by side.
 
-The heads of all folds read the same features, so that training K + 1 of them (one for each fold, which does not see the
-fold's images, and one that sees all) costs little more than training one. The same holds for candidate settings.
+The heads of all folds read the same features, so training one for each fold costs little more than training one. The
+same holds for candidate settings.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
+from tagformer.models.layers import SMALLEST_DEVIATION
+from tagformer.training.stages.averaging import WARMUP, update_averages
 
 STATISTICS = 512  # images from which the mean and the deviation of the channels are computed
-SMALLEST_DEVIATION = 1e-3  # as of `layers.StandardisedChannels`
-WARMUP = 0.1  # share of the steps
-AVERAGE = 0.99  # decay of the averaged weights
 
 
 @dataclass(frozen=True)
@@ -127,12 +126,30 @@ class Heads:
 
     def state(self, setting: int, heads: Sequence[int]) -> dict[str, Tensor]:
         """The weights of some heads of a setting, by their names in the models ``csra`` and ``evidence``."""
-        return {
-            "standardised.mean": self.mean,
-            "standardised.deviation": self.deviation,
-            "classifier_weight": self.weight[setting, list(heads)],
-            "classifier_bias": self.bias[setting, list(heads)].mean(0),
-        }
+        return head_state(self.mean, self.deviation, self.weight[setting], self.bias[setting], heads)
+
+
+def head_state(
+    mean: Tensor, deviation: Tensor, weight: Tensor, bias: Tensor, which: Sequence[int]
+) -> dict[str, Tensor]:
+    """The weights of some of H heads, by their names in the models ``csra`` and ``evidence``.
+
+    Args:
+        mean, deviation: (C,) of the channels.
+        weight: (H, L, C).
+        bias: (H, L).
+        which: the numbers of the heads.
+
+    >>> state = head_state(torch.zeros(4), torch.ones(4), torch.zeros(3, 2, 4), torch.zeros(3, 2), which=[0, 2])
+    >>> state["classifier_weight"].shape, state["classifier_bias"].shape
+    (torch.Size([2, 2, 4]), torch.Size([2]))
+    """
+    return {
+        "standardised.mean": mean,
+        "standardised.deviation": deviation,
+        "classifier_weight": weight[list(which)],
+        "classifier_bias": bias[list(which)].mean(0),
+    }
 
 
 def folds_seen(count: int) -> Tensor:
@@ -201,8 +218,7 @@ def fit_heads(
             rate = optimizer.param_groups[0]["lr"]
             heads.weight.mul_(1 - rate * heads.decay[:, None, None, None])
             optimizer.step()
-            for average, parameter in zip(averaged, parameters, strict=True):
-                average.lerp_(parameter, 1 - min(AVERAGE, (1 + step) / (10 + step)))
+        update_averages(averaged, parameters, step)
         schedule.step()
         progress(step + 1)
     heads.weight, heads.bias = averaged

@@ -21,12 +21,12 @@ from tagformer.runs.run import default_device
 from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.progress import duration
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
+from tagformer.training.time_plan import SPARE
 
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
 EVIDENCE_SHARE = 0.3  # of the time at most
 LEAST_EVIDENCE_EPOCHS = 4
 TRIAL_STEPS = 20  # of the encoder
-SPARE = 0.04  # share of the time that is kept for what is not planned
 
 
 @dataclass(frozen=True)
@@ -175,4 +175,5 @@ class Plan:
 
 def _evidence(epochs: int, images: int, speed: Speed) -> float:
     """Seconds of the encoder's training: without the held-out images, and on all."""
-    return 2 * 32 * EvidenceTraining(epochs=epochs).steps(images) * speed.evidence
+    training = EvidenceTraining(epochs=epochs)
+    return 2 * training.batch_size * training.steps(images) * speed.evidence

@@ -25,11 +25,11 @@ from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
 from tagformer.training.stages.heldout import HeldOut, cross_validated, decoded, some_labels
 from tagformer.training.stages.model import NETWORK, StagedRun
-from tagformer.training.stages.plan import SPARE, Plan, measure_speed
+from tagformer.training.stages.plan import Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
 from tagformer.training.stages.room import FeatureRoom
 from tagformer.training.stages.size import choose_size
-from tagformer.training.time_plan import set_epochs
+from tagformer.training.time_plan import SPARE, set_epochs
 
 MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
 SCALES = (1.0, 0.85, 0.7, 0.6, 0.5)  # of the evidence of a network that was trained further
