@@ -189,6 +189,7 @@ class TrainingSettings(Section):
     """Length, precision and averaging of training, and what is written."""
 
     epochs: int = Field(10, ge=1)
+    epoch_share: float = Field(1.0, gt=0, le=1)  # an epoch ends after this share of the images, drawn anew each time
     seed: int = 0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None  # None: bf16-mixed on a GPU, else 32-true
     ema: float | None = Field(None, gt=0, lt=1)  # decay of the weights' moving average

@@ -58,7 +58,7 @@ def build(prepared: Prepared, reporter: Reporter, cache_gb: float = DEFAULT_GB, 
     complete_settings(prepared, model, reporter)
     loader, val_loader = _build_loaders(prepared, model, reporter, cache_gb)
     if deadline is not None and prepared.fresh:
-        plan_epochs(prepared, model, loader, deadline, reporter.message)
+        loader.batches.share = plan_epochs(prepared, model, loader, deadline, reporter.message).share
     steps_per_epoch = math.ceil(len(loader) / recipe.training.accumulate)
     module = TrainingModule(model, recipe, steps_per_epoch)
     try_own_parts(module, prepared.train)
@@ -103,7 +103,7 @@ def _build_loaders(
     image, data, seed = prepared.recipe.image, prepared.recipe.data, prepared.recipe.training.seed
     train, pin_memory = prepared.train, torch.cuda.is_available()
     order = ClassAware(train) if data.sampling == "class_aware" else None
-    batches = EpochBatches(len(train), data.batch_size, seed, order)
+    batches = EpochBatches(len(train), data.batch_size, seed, order, prepared.recipe.training.epoch_share)
     if cache_gb and can_remember(prepared.recipe, model):
         loaders = remembered_loaders(
             prepared, model, batches, FeatureStore(limit_gb=cache_gb, message=reporter.message), reporter

@@ -103,7 +103,8 @@ def _estimated_seconds(prepared: Prepared, built: Built) -> float:
     """The whole training's time; an image of validation, without a backward pass, takes a third."""
     recipe = prepared.recipe
     per_image = seconds_per_image(built.module.model, built.loader.items, recipe.image.size, recipe.data.batch_size)
-    return per_image * recipe.training.epochs * (len(prepared.train) + len(prepared.val) / 3)
+    images = recipe.training.epoch_share * len(prepared.train) + len(prepared.val) / 3
+    return per_image * recipe.training.epochs * images
 
 
 def _create_trainer(prepared: Prepared, callbacks: list[Callback], batches: int, bars: bool) -> Trainer:

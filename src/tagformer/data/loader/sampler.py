@@ -37,6 +37,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         batch_size: the number of images in a batch of one process.
         seed: seed of the order.
         order: a function from a generator to an epoch's order. None: every image once, in random order.
+        share: an epoch ends after this share of the order.
         rank, world_size: for training with several processes, this process's number and their count. Together they
             visit the batches of `batch_size` * `world_size` images that one process would; each takes its share of
             every batch, and all have equally many batches. Training runs in one process today.
@@ -56,10 +57,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         batch_size: int,
         seed: int,
         order: Order | None = None,
+        share: float = 1.0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.count, self.batch_size, self.seed, self.share = count, batch_size, seed, share
         self.order, self.rank, self.world_size = order, rank, world_size
         self.epoch = 0
         self.start = 0
@@ -69,7 +71,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return max(1, self.count // (self.batch_size * self.world_size))
+        return max(1, int(self.share * self.count) // (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import copy
-import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from tagformer.data.dataset import MultiLabelDataset
 from tagformer.data.loader.loader import ImageItems
+from tagformer.features.remembered import RememberedFeatures
+from tagformer.features.segment import Segment
 from tagformer.images.transforms import training_transform
 from tagformer.models.evidence import Evidence
 from tagformer.recipes.recipe import Recipe
+from tagformer.recipes.settings import StageSettings
 from tagformer.runs.run import default_device
 from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.progress import duration
+from tagformer.training.stages.choice import Trial
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
-from tagformer.training.time_plan import SPARE
+from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads
+from tagformer.training.time_plan import LEAST_SHARE, SPARE, Epochs
 
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
 EVIDENCE_SHARE = 0.3  # of the time at most
 LEAST_EVIDENCE_EPOCHS = 4
+HEADS_SHARE = 0.1  # of the time at most, as long as the maximum over the positions is among the candidates
 TRIAL_STEPS = 20  # of the encoder
+HEAD_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -37,14 +44,19 @@ class Speed:
         look: to read it and to compute its features, once.
         step: to read it and to train the whole network on it, once.
         evidence: to train the encoder on its evidence, once.
+        head: to train the heads of all folds on its features, once, with the maximum over the positions, if the recipe
+            has it.
+        mean_head: the same with the mean alone.
 
-    >>> Speed(look=0.02, step=0.1, evidence=0.0005).step
+    >>> Speed(look=0.02, step=0.1, evidence=0.0005, head=0.002, mean_head=0.0002).step
     0.1
     """
 
     look: float
     step: float
     evidence: float
+    head: float
+    mean_head: float
 
 
 def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -> Speed:
@@ -70,6 +82,7 @@ def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -
         memory_format=torch.channels_last
     )
     with torch.inference_mode():
+        last_map = model.backbone(pictures)[-1].cpu()
         look = _shortest(lambda: model.backbone(pictures)[-1].sum().item()) / batch
     began = time.monotonic()
     count = min(batch, len(items))
@@ -77,7 +90,28 @@ def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -
         items[index]
     reading = (time.monotonic() - began) / count
     step = seconds_per_image(model, items, image.size, batch)
-    return Speed(look + reading, step, _evidence_seconds(model))
+    assert recipe.stages is not None
+    count, folds, most = len(model.label_space), recipe.stages.folds, max(recipe.stages.weights)
+    heads = [_head_seconds(last_map, count, folds, weight) for weight in (most, 0.0)]
+    return Speed(look + reading, step, _evidence_seconds(model), *heads)
+
+
+def _head_seconds(last_map: Tensor, labels: int, folds: int, weight: float) -> float:
+    """Seconds to train the heads of all folds on the map of one image, with this weight of the maximum."""
+    times: list[float] = []
+    ids = [str(row) for row in range(len(last_map))]
+    features = RememberedFeatures(
+        ["plain"], ids, [[Segment(tuple(ids), (last_map.half(),), 0)]], [last_map[0].shape], {}
+    )
+    fit_heads(
+        features,
+        torch.zeros(len(ids), labels, dtype=torch.int8),
+        torch.arange(len(ids)) % folds,
+        [HeadSetting(weight, decay=0.0)],
+        HeadTraining(epochs=1, batch_size=len(ids), min_steps=HEAD_STEPS),
+        progress=lambda step: times.append(time.monotonic()),
+    )
+    return min(end - start for start, end in pairwise(times)) / len(ids)
 
 
 def _evidence_seconds(model: Evidence) -> float:
@@ -109,37 +143,40 @@ class Plan:
         minutes: the time for everything.
         views: of each image.
         features: seconds for the features, if none are remembered.
+        maximum: whether the heads may use the maximum over the positions beside the mean.
+        heads: seconds for the heads and the choice of their settings.
         evidence_epochs: of the encoder.
         evidence: seconds for them.
-        epoch: seconds for an epoch of the whole network.
-        network_epochs: that fit into the rest; 0: the network is not trained.
-        most_epochs: of the network, if there is more time; 0: it is not to be trained.
+        training, scoring: seconds to train the whole network on all images once, and to score it.
+        most_epochs: of the network, if there is time; 0: it is not to be trained.
 
-    >>> plan = Plan(10, 2, features=40, evidence_epochs=20, evidence=20, epoch=84, network_epochs=6, most_epochs=12)
+    >>> plan = Plan(10, 2, 40, True, 15, evidence_epochs=20, evidence=20, training=80, scoring=4, most_epochs=12)
     >>> print(plan)
-    Plan for 10 minutes: features of 2 views, 40 seconds; evidence 20 epochs, 20 seconds;
-    6 epochs of the whole network, 8 minutes.
-    >>> plan.epochs_in(seconds=200)
-    2
+    Plan for 10 minutes: features of 2 views, 40 seconds; heads, 15 seconds; evidence 20 epochs, 20 seconds;
+    whole network 6 epochs of 99 % of the images, 8 minutes.
+    >>> str(plan.network(seconds=200)), plan.network(seconds=10)
+    ('3 epochs of 78 % of the images', None)
     """
 
     minutes: float
     views: int
     features: float
+    maximum: bool
+    heads: float
     evidence_epochs: int
     evidence: float
-    epoch: float
-    network_epochs: int
+    training: float
+    scoring: float
     most_epochs: int
 
     @classmethod
-    def of(cls, minutes: float, speed: Speed, images: int, recipe: Recipe) -> Plan:
-        """The plan for a number of training images.
+    def of(cls, minutes: float, speed: Speed, images: int, labels: int, recipe: Recipe) -> Plan:
+        """The plan for a number of training images and labels.
 
         Args:
             minutes: the time for everything but the scoring of the test split.
             speed: of this machine.
-            images: how many.
+            images, labels: how many.
             recipe: with ``stages``; its numbers of epochs are the most that is planned.
         """
         stages = recipe.stages
@@ -148,29 +185,57 @@ class Plan:
         views = max(1, recipe.data.remembered_views)
         while views > 1 and images * views * speed.look > FEATURES_SHARE * seconds:
             views -= 1
-        features = images * views * speed.look
+        maximum = max(stages.weights) > 0
+        heads = _heads(stages, speed.head, images, labels)
+        if maximum and heads > HEADS_SHARE * seconds and 0.0 in stages.weights:
+            maximum = False
+            heads = _heads(stages.model_copy(update={"weights": (0.0,)}), speed.mean_head, images, labels)
         epochs = stages.evidence_epochs
         while epochs > LEAST_EVIDENCE_EPOCHS and _evidence(epochs, images, speed) > EVIDENCE_SHARE * seconds:
             epochs -= 1
-        evidence = _evidence(epochs, images, speed) if epochs else 0.0
-        held_out = 1 / stages.folds
-        epoch = images * ((1 - held_out) * speed.step + held_out * speed.look)
-        most = recipe.training.epochs if stages.finetune else 0
-        plan = cls(minutes, views, features, epochs, evidence, epoch, network_epochs=0, most_epochs=most)
-        return replace(plan, network_epochs=plan.epochs_in(seconds - features - evidence))
+        held_out = images / stages.folds
+        return cls(
+            minutes,
+            views,
+            images * views * speed.look,
+            maximum,
+            heads,
+            epochs,
+            _evidence(epochs, images, speed) if epochs else 0.0,
+            training=(images - held_out) * speed.step,
+            scoring=held_out * speed.look,
+            most_epochs=recipe.training.epochs if stages.finetune else 0,
+        )
 
-    def epochs_in(self, seconds: float) -> int:
-        """How many epochs of the whole network fit into a time; at most the recipe's."""
-        return max(0, min(self.most_epochs, math.floor(seconds / self.epoch)))
+    def network(self, seconds: float) -> Epochs | None:
+        """The epochs of the whole network for a time; None where it is too short, or the network is not to be trained.
+
+        They are at most the recipe's.
+        """
+        if not self.most_epochs or seconds < LEAST_SHARE * self.training + self.scoring:
+            return None
+        return Epochs.within(seconds, self.training, self.scoring, self.most_epochs)
 
     def __str__(self) -> str:
-        parts = [f"features of {self.views} view{'s' if self.views > 1 else ''}, {duration(self.features)}"]
+        parts = [
+            f"features of {self.views} view{'s' if self.views > 1 else ''}, {duration(self.features)}",
+            f"heads{'' if self.maximum else ' on the mean of the map'}, {duration(self.heads)}",
+        ]
         if self.evidence_epochs:
             parts.append(f"evidence {self.evidence_epochs} epochs, {duration(self.evidence)}")
-        network = f"{self.network_epochs} epochs of the whole network, {duration(self.network_epochs * self.epoch)}"
         if self.most_epochs:
-            parts.append(network if self.network_epochs else "no time to train the whole network")
+            left = 60 * self.minutes * (1 - SPARE) - self.features - self.heads - self.evidence
+            network = self.network(left)
+            planned = network and f"whole network {network}, {duration(network.seconds(self.training, self.scoring))}"
+            parts.append(planned or "no time to train the whole network")
         return f"Plan for {self.minutes:g} minutes: {'; '.join(parts)}."
+
+
+def _heads(stages: StageSettings, per_image: float, images: int, labels: int) -> float:
+    """Seconds of the heads' training: the trial of the candidates, then the chosen one."""
+    training = HeadTraining(stages.head_epochs)
+    trial = Trial.of(stages, images).cost(stages, images, labels)
+    return (1 + trial) * training.batch_size * training.steps(images) * per_image
 
 
 def _evidence(epochs: int, images: int, speed: Speed) -> float:

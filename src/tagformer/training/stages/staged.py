@@ -19,6 +19,7 @@ from tagformer.models.evidence import Evidence
 from tagformer.runs.run import RECIPE, Run, default_device
 from tagformer.training.prepare import Prepared, Reporter
 from tagformer.training.stages.calibration import choose_thresholds
+from tagformer.training.stages.choice import Trial, candidates
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
@@ -31,7 +32,6 @@ from tagformer.training.stages.room import FeatureRoom
 from tagformer.training.stages.size import choose_size
 from tagformer.training.time_plan import SPARE, set_epochs
 
-MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are chosen
 SCALES = (1.0, 0.85, 0.7, 0.6, 0.5)  # of the evidence of a network that was trained further
 HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
 
@@ -111,11 +111,14 @@ class StagedTraining(StagedRun):
         if self.settings.minutes is not None:
             plan = self._plan(self.settings.minutes)
             self.settings.evidence_epochs, self.recipe.data.remembered_views = plan.evidence_epochs, plan.views
+            if not plan.maximum:
+                self.settings.weights = (0.0,)
             self.reporter.message(str(plan))
 
     def _plan(self, minutes: float) -> Plan:
-        speed = measure_speed(self.model, self.prepared.train, self.recipe)
-        return Plan.of(minutes, speed, len(self.prepared.train), self.recipe)
+        train = self.prepared.train
+        speed = measure_speed(self.model, train, self.recipe)
+        return Plan.of(minutes, speed, len(train), len(train.label_space), self.recipe)
 
     def plan_network(self) -> None:
         """Set the epochs of the last stage to what fits into the time that is left.
@@ -128,12 +131,14 @@ class StagedTraining(StagedRun):
             return
         if self.settings.finetune:
             plan = self._plan(minutes)  # measured again: other work may have ended or begun
-            epochs = plan.epochs_in(60 * minutes * (1 - SPARE) - (time.monotonic() - self.began))
-            if not epochs:
+            epochs = plan.network(60 * minutes * (1 - SPARE) - (time.monotonic() - self.began))
+            self.settings.finetune = epochs is not None
+            if epochs is None:
                 self.reporter.message("No time is left to train the whole network: give more --minutes.")
-            self.settings.finetune = epochs > 0
-            images = len(self.rows) - len(self.held_out.rows)
-            set_epochs(self.recipe, max(1, epochs), math.ceil(images / self.recipe.data.batch_size))
+            else:
+                self.reporter.message(f"Whole network: {epochs}.")
+                images = len(self.rows) - len(self.held_out.rows)
+                set_epochs(self.recipe, epochs, math.ceil(images / self.recipe.data.batch_size))
         self.settings.minutes = None
         self.recipe.save(self.prepared.folder / RECIPE)
 
@@ -154,7 +159,7 @@ class StagedTraining(StagedRun):
     def train_heads(self) -> None:
         """The first stage: heads on remembered features, a head for each fold, with settings chosen on two folds."""
         began, settings = time.monotonic(), self.settings
-        grid = [HeadSetting(weight, decay) for weight in settings.weights for decay in settings.decays]
+        grid = candidates(settings)
         chosen = self._choose_setting(grid) if len(grid) > 1 else grid[0]
         steps = HeadTraining(settings.head_epochs, lr=settings.head_lr, seed=self.seed)
         with self.reporter.bar("Training the head", steps.steps(len(self.rows))) as bar:
@@ -172,14 +177,12 @@ class StagedTraining(StagedRun):
 
     def _choose_setting(self, grid: Sequence[HeadSetting]) -> HeadSetting:
         """The setting with the highest mAP, of at most 64 labels, on so many folds that a few hundred images count."""
-        folds = self.settings.folds
-        seen = folds_seen(folds)[: math.ceil(ENOUGH_IMAGES * folds / (2 * len(self.rows)))]
-        columns = some_labels(self.targets[self.rows], MOST_LABELS, self.seed)
+        trial = Trial.of(self.settings, len(self.rows), self.seed)
+        seen = folds_seen(self.settings.folds)[: trial.heads]
+        columns = some_labels(self.targets[self.rows], trial.labels, self.seed)
         labels = self.targets[:, columns]
-        epochs = max(1, self.settings.head_epochs // 2)
-        steps = HeadTraining(epochs, lr=self.settings.head_lr, min_steps=150, seed=self.seed)
-        with self.reporter.bar("Choosing the head", steps.steps(len(self.rows))) as bar:
-            heads = fit_heads(self.features, labels, self.folds, grid, steps, seen, bar)
+        with self.reporter.bar("Choosing the head", trial.training.steps(len(self.rows))) as bar:
+            heads = fit_heads(self.features, labels, self.folds, grid, trial.training, seen, bar)
         logits = out_of_fold(heads, self.features)
         rows = self.rows[~seen[:, self.folds[self.rows]].all(0)]
         scores = [cross_validated(of_setting[rows], labels[rows], self.folds[rows]) for of_setting in logits]

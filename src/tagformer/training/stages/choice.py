@@ -1,0 +1,58 @@
+"""The choice of the heads' setting: how the candidates are tried, and what that costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tagformer.recipes.settings import StageSettings
+from tagformer.training.stages.heads import HeadSetting, HeadTraining
+
+MOST_LABELS, ENOUGH_IMAGES = 64, 600  # by which settings are compared
+LEAST_STEPS = 150
+
+
+def candidates(settings: StageSettings) -> list[HeadSetting]:
+    """All combinations of a weight of the maximum and a weight decay.
+
+    >>> candidates(StageSettings(weights=(0.0, 0.5), decays=(5.0,)))
+    [HeadSetting(weight=0.0, decay=5.0), HeadSetting(weight=0.5, decay=5.0)]
+    """
+    return [HeadSetting(weight, decay) for weight in settings.weights for decay in settings.decays]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How candidates are tried: for half of the epochs, with some of the heads, and on some of the labels.
+
+    Attributes:
+        training: half of the chosen one's epochs.
+        heads: of each candidate: so many that some hundred images have not been seen by one of them.
+        labels: at most so many.
+
+    >>> settings = StageSettings()  # nine candidates, eight folds
+    >>> trial = Trial.of(settings, images=2_000)
+    >>> trial.heads, trial.training.epochs
+    (2, 4)
+    >>> round(trial.cost(settings, images=2_000, labels=128), 2)  # nine, half the steps, a quarter of the heads, ...
+    0.56
+    """
+
+    training: HeadTraining
+    heads: int
+    labels: int = MOST_LABELS
+
+    @classmethod
+    def of(cls, settings: StageSettings, images: int, seed: int = 0) -> Trial:
+        """The trial for a number of training images."""
+        epochs = max(1, settings.head_epochs // 2)
+        training = HeadTraining(epochs, lr=settings.head_lr, min_steps=LEAST_STEPS, seed=seed)
+        return cls(training, min(settings.folds, math.ceil(ENOUGH_IMAGES * settings.folds / (2 * images))))
+
+    def cost(self, settings: StageSettings, images: int, labels: int) -> float:
+        """The time of the trial, as a multiple of the time in which the chosen candidate is trained then."""
+        count = len(candidates(settings))
+        if count == 1:
+            return 0.0
+        steps = self.training.steps(images) / HeadTraining(settings.head_epochs).steps(images)
+        return count * steps * (self.heads / settings.folds) * min(1.0, self.labels / labels)
