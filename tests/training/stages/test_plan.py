@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,9 +12,11 @@ from tagformer.models import create_model
 from tagformer.models.evidence import Evidence
 from tagformer.recipes import Recipe
 from tagformer.training.stages.plan import Plan, Speed, measure_speed
+from tagformer.training.time_plan import Epochs
 from tests.helpers import assert_same_weights
 
-SPEED = Speed(look=0.02, step=0.1, evidence=0.0005)
+SPEED = Speed(look=0.02, step=0.1, evidence=0.0005, head=0.001, mean_head=0.0001)
+LABELS = 20
 
 
 def recipe(views: int = 2, **stages: object) -> Recipe:
@@ -28,71 +32,87 @@ def recipe(views: int = 2, **stages: object) -> Recipe:
 
 def test_the_epochs_that_fit() -> None:
     """96 % of 10 minutes are 576 s; 32 steps of 32 images are an epoch of the encoder, which is trained twice."""
-    plan = Plan.of(10, SPEED, 1000, recipe())
+    plan = Plan.of(10, SPEED, 1000, LABELS, recipe())
     assert plan.features == pytest.approx(2 * 1000 * 0.02)
     assert plan.evidence_epochs == 20
     assert plan.evidence == pytest.approx(2 * 20 * 32 * 32 * 0.0005)  # 20.48 s
-    assert plan.epoch == pytest.approx(800 * 0.1 + 200 * 0.02)  # a fifth is only scored: 84 s
-    assert plan.network_epochs == 6  # 515.5 s are left: 6.1 epochs
+    # Heads: 300 steps of 32 images. All nine candidates before: 150 steps with 3 of 5 folds, 600 images are enough.
+    # In 3 folds and a view of each 1,000 images there are, with two folds unseen by each head, all images.
+    assert plan.heads == pytest.approx(300 * 32 * 0.001 * (1 + 9 * 0.5 * 2 / 5))
+    assert plan.maximum
+    assert (plan.training, plan.scoring) == pytest.approx((800 * 0.1, 200 * 0.02))  # a fifth is only scored: 84 s
     assert str(plan) == (
-        "Plan for 10 minutes: features of 2 views, 40 seconds; evidence 20 epochs, 20 seconds; "
-        "6 epochs of the whole network, 8 minutes."
+        "Plan for 10 minutes: features of 2 views, 40 seconds; heads, 27 seconds; evidence 20 epochs, 20 seconds; "
+        "whole network 6 epochs of 97 % of the images, 8 minutes."  # 488.6 s are left: 5.8 epochs
     )
-    assert Plan.of(10, SPEED, 1000, recipe(views=1)).features == pytest.approx(20)
+    assert Plan.of(10, SPEED, 1000, LABELS, recipe(views=1)).features == pytest.approx(20)
 
 
 @pytest.mark.parametrize(("minutes", "epochs"), [(60, 20), (30, 12), (10, 4), (1, 4)])
 def test_the_encoder_gets_at_most_three_tenths_of_the_time_but_four_epochs(minutes: float, epochs: int) -> None:
     """An epoch of it takes 2 * 32 steps of 32 images, 41 s; it has at least 300 steps and at most 1,000."""
-    plan = Plan.of(minutes, Speed(look=0.01, step=0.1, evidence=0.02), 1000, recipe())
+    plan = Plan.of(minutes, replace(SPEED, look=0.01, evidence=0.02), 1000, LABELS, recipe())
     assert plan.evidence_epochs == epochs
     assert plan.evidence == pytest.approx(2 * 32 * 0.02 * max(300, 32 * epochs))
     assert epochs in (4, 20) or plan.evidence <= 0.3 * 60 * 0.96 * minutes < plan.evidence + 41
-    many = Plan.of(600, SPEED, 100_000, recipe())
+    many = Plan.of(600, SPEED, 100_000, LABELS, recipe())
     assert many.evidence == pytest.approx(2 * 32 * 0.0005 * 1000)
 
 
 def test_what_the_recipe_has_is_the_most() -> None:
-    assert Plan.of(600, SPEED, 1000, recipe(evidence_epochs=2)).evidence_epochs == 2
-    without = Plan.of(10, SPEED, 1000, recipe(evidence_epochs=0))
+    assert Plan.of(600, SPEED, 1000, LABELS, recipe(evidence_epochs=2)).evidence_epochs == 2
+    without = Plan.of(10, SPEED, 1000, LABELS, recipe(evidence_epochs=0))
     assert without.evidence == 0
     assert "evidence" not in str(without)
 
 
 def test_no_time_is_left() -> None:
-    plan = Plan.of(1.5, SPEED, 1000, recipe(views=1))
-    assert plan.network_epochs == 0  # 46 s are left
-    assert str(plan).startswith("Plan for 1.5 minutes: features of 1 view, 20 seconds; evidence 20 epochs, 20 seconds;")
-    assert str(plan).endswith("; no time to train the whole network.")
-    assert Plan.of(0.1, SPEED, 1000, recipe()).network_epochs == 0  # not even the features
+    plan = Plan.of(1.05, SPEED, 1000, LABELS, recipe(views=1))
+    assert str(plan).startswith("Plan for 1.05 minutes: features of 1 view, 20 seconds; heads on the mean of the map, ")
+    assert str(plan).endswith("; evidence 17 epochs, 17 seconds; no time to train the whole network.")  # 22 s are left
+    assert plan.network(0.25 * plan.training + plan.scoring - 0.1) is None
+    assert plan.network(0.25 * plan.training + plan.scoring + 0.1) == Epochs(1, pytest.approx(0.25, abs=0.01))
+    assert plan.network(-1) is None
+
+
+def test_many_labels_leave_no_time_for_the_maximum() -> None:
+    """Twenty times as many labels: the heads would take 9.6 s and their trial, of 64 labels at most, 2.8 s at most."""
+    slow = replace(SPEED, head=0.02, mean_head=0.0004)
+    few, many = (Plan.of(minutes, slow, 1000, 400, recipe()) for minutes in (60, 10))
+    assert few.maximum
+    assert few.heads <= 0.1 * 60 * 60 * 0.96
+    assert not many.maximum
+    # The mean alone, with three candidates for the decay, on 64 of 400 labels.
+    assert many.heads == pytest.approx(300 * 32 * 0.0004 * (1 + 3 * 0.5 * 2 / 5 * 64 / 400))
+    assert Plan.of(10, slow, 1000, 400, recipe(weights=(0.5,))).maximum, "nothing else is allowed"
+    assert not Plan.of(10, slow, 1000, 400, recipe(weights=(0.0,))).maximum
 
 
 @pytest.mark.parametrize(("minutes", "views"), [(3, 3), (2, 2), (1, 1), (0.1, 1)])
 def test_the_views_take_at_most_two_fifths_of_the_time_but_one_is_needed(minutes: float, views: int) -> None:
     """A view takes 20 s; two fifths of 96 % of the minutes are 69, 46, 23 and 2 s."""
-    plan = Plan.of(minutes, SPEED, 1000, recipe(views=3))
+    plan = Plan.of(minutes, SPEED, 1000, LABELS, recipe(views=3))
     assert plan.views == views
     assert plan.features == pytest.approx(20 * views)
 
 
 def test_the_recipe_s_epochs_are_the_most() -> None:
-    plan = Plan.of(10_000, SPEED, 1000, recipe())
-    assert plan.network_epochs == 12
-    assert plan.epochs_in(2.5 * plan.epoch) == 2
-    assert plan.epochs_in(-1) == 0
+    plan = Plan.of(10_000, SPEED, 1000, LABELS, recipe())
+    assert plan.network(1e6) == Epochs(12)
 
 
 def test_a_network_that_is_not_to_be_trained_is_not_planned() -> None:
-    plan = Plan.of(10, SPEED, 1000, recipe(finetune=False))
-    assert plan.network_epochs == plan.epochs_in(1e6) == 0
-    assert str(plan) == "Plan for 10 minutes: features of 2 views, 40 seconds; evidence 20 epochs, 20 seconds."
+    plan = Plan.of(10, SPEED, 1000, LABELS, recipe(finetune=False))
+    assert plan.network(1e6) is None
+    assert "whole network" not in str(plan)
 
 
 def test_the_planned_time_is_within_the_given_time() -> None:
     for minutes in (2, 5, 10, 25, 60):
-        plan = Plan.of(minutes, SPEED, 3000, recipe())
-        total = plan.features + plan.evidence + plan.network_epochs * plan.epoch
-        assert not plan.network_epochs or total <= 60 * minutes
+        plan = Plan.of(minutes, SPEED, 3000, LABELS, recipe())
+        left = 60 * minutes - plan.features - plan.heads - plan.evidence
+        network = plan.network(left)
+        assert network is None or network.seconds(plan.training, plan.scoring) <= left
 
 
 def test_the_measured_speed_leaves_the_model_and_the_draws_as_they_were() -> None:
@@ -102,7 +122,7 @@ def test_the_measured_speed_leaves_the_model_and_the_draws_as_they_were() -> Non
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
     speed = measure_speed(model, dataset, settings)
-    assert min(speed.look, speed.step, speed.evidence) > 0
+    assert min(speed.look, speed.step, speed.evidence, speed.head, speed.mean_head) > 0
     assert_same_weights(model.state_dict(), before)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(module.training for module in model.modules())

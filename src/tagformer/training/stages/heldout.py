@@ -68,8 +68,8 @@ def some_labels(labels: Tensor, most: int, seed: int = 0) -> Tensor:
     return enough[drawn.sort().values]
 
 
-def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
-    """The mean over the `frequent` labels of their average precision within the folds, weighted by their positives.
+def precisions_within_folds(logits: Tensor, labels: Tensor, folds: Tensor) -> Tensor:
+    """The average precision within the folds, weighted by their positives, of each of the `frequent` labels, (F,).
 
     Images of one fold are scored by the same heads. Across folds that is not so: a head that has not seen the positives
     of a rare label in a fold gives the images of that fold lower logits, which would count against the label.
@@ -79,19 +79,26 @@ def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
         labels: int8 (N, L).
         folds: int64 (N,).
 
-    Returns:
-        NaN where no label has a positive.
-
     >>> logits = torch.tensor([[2.0], [1.0], [-8.0], [-9.0]])  # the head of the second fold gives lower logits
     >>> labels = torch.tensor([[1], [0], [1], [0]], dtype=torch.int8)
-    >>> cross_validated(logits, labels, folds=torch.tensor([0, 0, 1, 1]))
-    1.0
+    >>> precisions_within_folds(logits, labels, folds=torch.tensor([0, 0, 1, 1])).tolist()
+    [1.0]
     """
     numbers = folds.unique()
     per_fold = torch.stack([average_precision(logits[folds == fold], labels[folds == fold]) for fold in numbers])
     positives = torch.stack([(labels[folds == fold] == PRESENT).sum(0) for fold in numbers])
     per_label = (per_fold.nan_to_num(0.0) * positives).sum(0) / positives.sum(0)
-    return per_label[frequent(labels)].mean().item()
+    return per_label[frequent(labels)]
+
+
+def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
+    """The mean of `precisions_within_folds`; NaN where no label has a positive.
+
+    >>> labels, folds = torch.tensor([[1], [0], [1], [0]], dtype=torch.int8), torch.tensor([0, 0, 1, 1])
+    >>> cross_validated(torch.tensor([[2.0], [1.0], [-9.0], [-8.0]]), labels, folds)
+    0.75
+    """
+    return precisions_within_folds(logits, labels, folds).mean().item()
 
 
 @torch.inference_mode()

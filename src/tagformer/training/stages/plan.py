@@ -100,9 +100,9 @@ def _head_seconds(last_map: Tensor, labels: int, folds: int, weight: float) -> f
     """Seconds to train the heads of all folds on the map of one image, with this weight of the maximum."""
     times: list[float] = []
     ids = [str(row) for row in range(len(last_map))]
-    features = RememberedFeatures(
-        ["plain"], ids, [[Segment(tuple(ids), (last_map.half(),), 0)]], [last_map[0].shape], {}
-    )
+    channels, height, width = last_map[0].shape
+    segment = Segment(tuple(ids), (last_map.half(),), 0)
+    features = RememberedFeatures(["plain"], ids, [[segment]], [(channels, height, width)], {})
     fit_heads(
         features,
         torch.zeros(len(ids), labels, dtype=torch.int8),

@@ -19,12 +19,12 @@ from tagformer.models.evidence import Evidence
 from tagformer.runs.run import RECIPE, Run, default_device
 from tagformer.training.prepare import Prepared, Reporter
 from tagformer.training.stages.calibration import choose_thresholds
-from tagformer.training.stages.choice import Trial, candidates
+from tagformer.training.stages.choice import Trial, candidates, choose
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 from tagformer.training.stages.finetune import finetune
 from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
-from tagformer.training.stages.heldout import HeldOut, cross_validated, decoded, some_labels
+from tagformer.training.stages.heldout import HeldOut, cross_validated, decoded, precisions_within_folds, some_labels
 from tagformer.training.stages.model import NETWORK, StagedRun
 from tagformer.training.stages.plan import Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
@@ -176,7 +176,7 @@ class StagedTraining(StagedRun):
         )
 
     def _choose_setting(self, grid: Sequence[HeadSetting]) -> HeadSetting:
-        """The setting with the highest mAP, of at most 64 labels, on so many folds that a few hundred images count."""
+        """The setting that is best in a trial of all of them."""
         trial = Trial.of(self.settings, len(self.rows), self.seed)
         seen = folds_seen(self.settings.folds)[: trial.heads]
         columns = some_labels(self.targets[self.rows], trial.labels, self.seed)
@@ -185,12 +185,13 @@ class StagedTraining(StagedRun):
             heads = fit_heads(self.features, labels, self.folds, grid, trial.training, seen, bar)
         logits = out_of_fold(heads, self.features)
         rows = self.rows[~seen[:, self.folds[self.rows]].all(0)]
-        scores = [cross_validated(of_setting[rows], labels[rows], self.folds[rows]) for of_setting in logits]
-        best = sorted(range(len(grid)), key=scores.__getitem__, reverse=True)
-        linear = next((number for number in best if not grid[number].weight), None)
-        if linear is not None:
-            self.record.add(self.held_out.of_logits("linear", logits[linear][self.held_out.rows], columns, kept=False))
-        return grid[best[0]]
+        precisions = torch.stack([precisions_within_folds(z[rows], labels[rows], self.folds[rows]) for z in logits])
+        linear = [number for number, setting in enumerate(grid) if not setting.weight]
+        if linear:
+            best = max(linear, key=lambda number: precisions[number].mean())
+            of_best = logits[best][self.held_out.rows]
+            self.record.add(self.held_out.of_logits("linear", of_best, columns, kept=False))
+        return grid[choose(precisions)]
 
     def train_evidence(self) -> None:
         """The second stage: C-Tran's encoder on out-of-fold evidence.
