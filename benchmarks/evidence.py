@@ -44,6 +44,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "evidence hidden in 0 % of the samples": {"evidence_dropout": 0.0},
     "evidence hidden in 30 % of the samples": {"evidence_dropout": 0.3},
     "at least 25 % of the labels unknown": {"min_unknown": 0.25},
+    "no encoder, co-occurrence alone": {"layers": 0},
     "image tokens beside the evidence": {"image": True},
     "co-occurrence 0.03": {"strength": 0.03},
     "40 epochs": {"epochs": 40},
@@ -172,6 +173,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rows", default=";".join(ROWS))
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--weight", type=float, default=0.5, help="of the maximum in the heads")
     parser.add_argument("--test", action="store_true", help="score on the test split")
     arguments = parser.parse_args()
     file = arguments.out / "evidence.json"
@@ -189,7 +191,7 @@ def main() -> None:
         for name in arguments.rows.split(";"):
             done = results.setdefault(name, {})
             if seed not in done:
-                options = dict(ROWS[name])
+                options = {"weight": arguments.weight, **ROWS[name]}
                 views = view_names(options.pop("views", 2))
                 features = remember_features(backbone, data[0], preprocessing, views)
                 done[seed] = row(data, (features, test_features), backbone, int(seed), **options)

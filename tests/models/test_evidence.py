@@ -244,7 +244,7 @@ def test_standardised_evidence_has_mean_0_and_deviation_1() -> None:
 def test_impossible_options() -> None:
     with pytest.raises(TagformerError, match="evidence: 5 heads do not divide the width 16"):
         evidence(heads=5)
-    for option, value in (("evidence_dropout", 1.0), ("ensemble", 0), ("layers", 0)):
+    for option, value in (("evidence_dropout", 1.0), ("ensemble", 0), ("layers", -1)):
         with pytest.raises(TagformerError, match=f"model 'evidence', option {option}="):
             evidence(**{option: value})
 
@@ -258,3 +258,16 @@ def test_the_known_labels_of_one_image_do_not_reach_another() -> None:
     after = model(images(2), known).logits
     torch.testing.assert_close(after[0], before[0], rtol=1e-5, atol=1e-6)
     assert (after[1] - before[1]).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_without_layers_labels_depend_on_each_other_by_cooccurrence_alone() -> None:
+    model = trained(evidence(layers=0))
+    evidence_logits, known = torch.randn(2, LABELS), some_known(2)
+    change = model.decode(evidence_logits, known).logits - model.decode(evidence_logits).logits
+    assert model.present_effect is not None
+    assert model.absent_effect is not None
+    of_present, of_absent = (known == PRESENT).float(), (known == 0).float()
+    expected = of_present @ model.present_effect + of_absent @ model.absent_effect
+    assert (known == UNKNOWN).any(1).all()
+    torch.testing.assert_close(change[known == UNKNOWN], expected[known == UNKNOWN])

@@ -17,6 +17,7 @@ from tagformer.labels.space import LabelSpace
 
 # Types of options; `create_model` validates the values.
 Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
-from tagformer.models.base import ModelOutput, Positive, Share
+from tagformer.models.base import ModelOutput, NotNegative, Positive, Share
 from tagformer.models.csra import CSRA, Weight
 from tagformer.models.layers import SMALLEST_DEVIATION, EncoderLayer
 
@@ -41,7 +41,8 @@ class Evidence(CSRA):
     Args:
         weight, ensemble: of CSRA: lambda, the weight of the maximum beside the mean, and the number of its heads.
         width: channels d of a label token.
-        layers, heads, feedforward: of the encoder; feedforward None: d.
+        layers, heads, feedforward: of the encoder; feedforward None: d. Without layers a label depends on the others by
+            co-occurrence alone, which costs next to nothing where there are hundreds of labels.
         dropout: within the encoder layers.
         evidence_dropout: share of the training samples whose evidence is replaced by the labels' frequencies, so that
             the network learns to use the known labels.
@@ -78,7 +79,7 @@ class Evidence(CSRA):
         weight: Weight = 0.9,
         ensemble: Positive = 1,
         width: Positive = 128,
-        layers: Positive = 2,
+        layers: NotNegative = 2,
         heads: Positive = 4,
         feedforward: Positive | None = None,
         dropout: Share = 0.1,

@@ -30,7 +30,7 @@ from tagformer.runs.run import default_device
 VISITS = 40_000  # training images in all epochs together
 MOST_EPOCHS = 12  # of the whole network, in the last of the stages
 SAMPLE = 64  # images whose size is measured
-MANY_LABELS = 200  # from this number on C-Tran on evidence is smaller on a CPU
+MANY_LABELS = 200  # from this number on C-Tran on evidence has no encoder layers on a CPU, only co-occurrence
 MANY_TOKENS = 150  # from this number on C-Tran has one layer on a CPU
 # Learning rates; others have 1e-3, and a pretrained backbone a tenth. Those of the last two are for pretrained features
 # (docs/heads.md), and their backbone has 1e-4 as that of the others.
@@ -73,7 +73,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: s
             "attention_gain": 4.0,
         }
     elif model == "evidence" and len(dataset.label_space) >= MANY_LABELS and not gpu:
-        options = {"width": 64, "layers": 1}  # its time grows with the square of the labels
+        options = {"width": 64, "layers": 0}  # their time grows with the square of the labels
     elif model in ("cat", "fpn"):
         options = {"width": 512 if gpu else 128}  # the paper's 1024 takes forty times as long as the backbone
     elif model in ("query2label", "ml_decoder"):
