@@ -17,18 +17,28 @@ def test_the_best_is_chosen_if_it_is_more_than_a_standard_error_better(seed: int
     best = int(precisions.mean(1).argmax())
     difference = (precisions[best] - precisions[0]).numpy()
     expected = best if difference.mean() > stats.sem(difference) else 0
-    assert choose(precisions) == expected
+    assert choose(precisions, torch.ones(10)) == expected
+    with_others = torch.cat([precisions, torch.full((4, 2), torch.nan), torch.rand(4, 1)], dim=1)
+    weights = torch.tensor([1.0] * 10 + [1.0, 1.0, 0.0])  # labels without a positive, and one that does not count
+    assert choose(with_others, weights) == expected
 
 
 def test_both_outcomes_by_hand() -> None:
     """Differences 0.2, 0.1, 0.3: mean 0.2, error 0.1 / sqrt(3). Differences 0.3, -0.2, 0: mean 0.033, error 0.145."""
     first = torch.tensor([0.5, 0.5, 0.5])
-    assert choose(torch.stack([first, first - 0.1, first + torch.tensor([0.2, 0.1, 0.3])])) == 2
-    assert choose(torch.stack([first, first - 0.1, first + torch.tensor([0.3, -0.2, 0.0])])) == 0
+    assert choose(torch.stack([first, first - 0.1, first + torch.tensor([0.2, 0.1, 0.3])]), torch.ones(3)) == 2
+    assert choose(torch.stack([first, first - 0.1, first + torch.tensor([0.3, -0.2, 0.0])]), torch.ones(3)) == 0
+
+
+def test_a_label_with_few_positives_counts_little() -> None:
+    """The first two labels are a little better with the first candidate, a rare one is much better with the other."""
+    precisions = torch.tensor([[0.5, 0.5, 0.1], [0.45, 0.46, 0.9]])
+    assert choose(precisions, torch.tensor([1.0, 1.0, 0.1])) == 0
+    assert choose(precisions[:, :2].flip(0), torch.ones(2)) == 1
 
 
 def test_one_label_says_nothing_of_the_error() -> None:
-    assert choose(torch.tensor([[0.5], [0.9]])) == 0
+    assert choose(torch.tensor([[0.5], [0.9]]), torch.ones(1)) == 0
 
 
 def test_the_first_candidate_is_the_mean_alone_with_the_least_decay() -> None:

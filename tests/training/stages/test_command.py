@@ -16,7 +16,7 @@ from tests.helpers import CommandLine
 
 SMALL = ("--data", "scenes?images=60", "--backbone", "tiny", "--set", "image.size=32", "--set", "data.workers=0")
 STAGES = (
-    *("--set", "stages.folds=5", "--set", "stages.weights=[0.0, 0.5]", "--set", "stages.decays=[0.05]"),
+    *("--set", "stages.folds=5", "--set", "stages.weights=[0.0, 0.5]", "--set", "stages.decays=[0.05, 5.0]"),
     *("--set", "model.options={width: 8, layers: 1, heads: 2}", "--set", "training.epochs=1"),
 )
 

@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from tagformer.models import CSRA, create_model
+from tagformer.training.stages.folds import folds_seen, without_held_out
 from tagformer.training.stages.heads import (
     Heads,
     HeadSetting,
     HeadTraining,
     channel_statistics,
     fit_heads,
-    folds_seen,
     out_of_fold,
 )
 from tests.training.stages.features_in_memory import noise, random_labels, remembered, separable
@@ -216,6 +216,17 @@ def test_which_folds_a_head_sees() -> None:
         for head in range(count):
             assert set((~seen[head]).nonzero().flatten().tolist()) == {head, (head + 1) % count}
         assert ((~seen).sum(0) == 2).all()  # two heads have not seen an image
+
+
+def test_four_heads_have_not_seen_the_held_out_fold() -> None:
+    for count, more in ((4, 0), (5, 1), (6, 2), (8, 2), (16, 2)):
+        for held_out in (0, 3):
+            extra = without_held_out(count, held_out)
+            assert extra.shape == (more, count)
+            together = torch.cat([folds_seen(count), extra])
+            assert (~together[:, held_out]).sum() == 2 + more or count == 4
+            assert len({tuple(row) for row in together.tolist()}) == len(together), "all heads differ"
+            assert ((~extra).sum(1) == 2).all()
 
 
 def test_the_statistics_are_those_of_all_positions() -> None:

@@ -18,8 +18,8 @@ from tagformer.training.stages.heldout import (
     HeldOut,
     cross_validated,
     decoded,
-    frequent,
     known_curve,
+    label_weights,
     mean_average_precision,
     some_labels,
 )
@@ -49,16 +49,20 @@ def test_the_mean_over_labels(unknown: float) -> None:
     labels[:, 2] = 0
     assert mean_average_precision(logits, labels) == pytest.approx(np.nanmean(scikit(logits, labels)))
     assert math.isnan(mean_average_precision(logits, torch.zeros_like(labels)))
+    weights = torch.tensor([1.0, 0.5, 0.7, 0.1])
+    expected = np.average(np.array(scikit(logits, labels))[[0, 1, 3]], weights=[1.0, 0.5, 0.1])  # one has no positive
+    assert mean_average_precision(logits, labels, weights) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("unknown", [0.0, 0.3])
-def test_cross_validated_is_the_mean_over_folds_weighted_by_positives(unknown: float) -> None:
+def test_cross_validated_is_weighted_by_positives(unknown: float) -> None:
     logits, labels, folds = noise(60, 5), random_labels(60, 5, unknown=unknown), torch.arange(60) % 3
     labels[folds == 1, 0] = 0  # the first label has no positive in one fold,
     labels[:, 3] = 0  # this one has none,
     labels[(folds == 0) & (labels[:, 4] == 1), 4] = 0  # and this one few in another
     labels[0, 4] = 1
-    expected = []
+    labels[20:, 2] = 0  # and this one few in all
+    expected, weights = [], []
     for label in range(5):
         total, positives = 0.0, 0
         for fold in range(3):
@@ -69,25 +73,17 @@ def test_cross_validated_is_the_mean_over_folds_weighted_by_positives(unknown: f
                 positives += count
         if positives:
             expected.append(total / positives)
+            weights.append(min(10, positives))
     assert len(expected) == 4
-    assert cross_validated(logits, labels, folds) == pytest.approx(float(np.mean(expected)))
+    assert min(weights) < 10
+    assert cross_validated(logits, labels, folds) == pytest.approx(float(np.average(expected, weights=weights)))
 
 
-@pytest.mark.parametrize(
-    ("positives", "expected"),
-    [
-        ([10] * 8 + [9, 0], 10),  # eight labels have ten positives
-        ([10] * 7 + [5, 4, 0], 5),
-        ([10] * 7 + [4, 2, 1], 2),
-        ([10] * 7 + [1, 1, 1], 1),
-        ([3, 1, 0], 1),  # fewer than eight labels
-    ],
-)
-def test_stages_are_compared_by_labels_with_enough_positives(positives: list[int], expected: int) -> None:
-    labels = (torch.arange(12).unsqueeze(1) < torch.tensor(positives)).to(torch.int8)
-    labels[11] = -1
-    assert frequent(labels).tolist() == [count >= expected for count in positives]
-    assert not frequent(torch.zeros(5, 3, dtype=torch.int8)).any()
+def test_labels_count_by_their_positives_up_to_ten() -> None:
+    positives = [12, 10, 9, 1, 0]
+    labels = (torch.arange(14).unsqueeze(1) < torch.tensor(positives)).to(torch.int8)
+    labels[13] = -1
+    assert label_weights(labels).tolist() == pytest.approx([1.0, 1.0, 0.9, 0.1, 0.0])
 
 
 def test_some_labels_are_drawn_among_those_with_positives() -> None:
@@ -97,16 +93,6 @@ def test_some_labels_are_drawn_among_those_with_positives() -> None:
     drawn = [tuple(some_labels(labels, most=2, seed=seed).tolist()) for seed in range(60)]
     assert drawn == [tuple(some_labels(labels, most=2, seed=seed).tolist()) for seed in range(60)]
     assert set(drawn) == {(0, 1), (0, 4), (0, 5), (1, 4), (1, 5), (4, 5)}
-
-
-def test_rare_labels_do_not_count_in_cross_validation() -> None:
-    logits, labels, folds = noise(60, 9), random_labels(60, 9), torch.arange(60) % 3
-    labels[:, 8] = 0
-    labels[:9, 8] = 1
-    figure = cross_validated(logits, labels, folds)
-    assert figure == cross_validated(logits[:, :8], labels[:, :8], folds)
-    logits[:9, 8] = 100
-    assert cross_validated(logits, labels, folds) == figure
 
 
 def test_cross_validated_by_hand() -> None:
@@ -186,19 +172,16 @@ def test_the_figures_of_logits_are_those_of_a_model_that_changes_nothing() -> No
     assert (of_logits.seconds, of_logits.kept) == (2.0, False)
 
 
-def test_the_figures_are_of_the_frequent_labels_alone() -> None:
+def test_a_rare_label_counts_little_in_the_figures() -> None:
     held_out, labels, logits = held_out_images(labels=9)
-    assert held_out.compared.all()
-    rare = labels.clone()
-    rare[3:, 8] = 0
-    rare[0, 8] = 1
-    held_out.labels, held_out.compared = rare[held_out.rows], frequent(rare[held_out.rows])
-    assert held_out.compared.tolist() == [True] * 8 + [False]
-    of_eight = held_out.of_logits("head", logits[held_out.rows, :8], columns=torch.arange(8))
-    assert of_eight == held_out.of_logits("head", logits[held_out.rows])
-    logits[held_out.rows, 8] = 50.0 * rare[held_out.rows, 8]
-    assert of_eight == held_out.of_logits("head", logits[held_out.rows])
-    assert of_eight.mAP == held_out.of_model("head", evidence(9), logits[held_out.rows]).mAP
+    assert (held_out.weights == 1).all()
+    labels[:, 8] = 0
+    labels[[0, 3], 8] = 1
+    held_out.labels, held_out.weights = labels[held_out.rows], label_weights(labels[held_out.rows])
+    assert held_out.weights.tolist() == pytest.approx([1.0] * 8 + [0.2])
+    expected = np.average(scikit(logits[::3], labels[::3]), weights=[1.0] * 8 + [0.2])
+    assert held_out.of_logits("head", logits[held_out.rows]).mAP == pytest.approx(expected)
+    assert held_out.of_model("head", evidence(9), logits[held_out.rows]).mAP == pytest.approx(expected)
 
 
 def test_the_figures_of_some_labels() -> None:

@@ -44,7 +44,7 @@ def test_the_head_alone_is_the_mean_of_the_heads(staged_recipe: Recipes, tmp_pat
     fit(staged_recipe("stages.evidence_epochs=0", "stages.finetune=false"), tmp_path / "run")
     run = Run.load(tmp_path / "run")
     model, saved = run.model(), load_file(tmp_path / "run" / "stages" / "heads.safetensors")
-    assert saved["weight"].shape == (5, 14, 128), "a head for each fold"
+    assert saved["weight"].shape == (6, 14, 128), "a head for each fold, and one more without the held-out fold"
     dataset = load_dataset("scenes?images=60&faint=0", "test")
     transform = run.recipe.image.preprocessing(model.backbone)
     (batch,) = evaluation_loader(dataset, transform.transform, 64, 0, False)

@@ -60,24 +60,31 @@ class Trial:
         return count * steps * (self.heads / settings.folds) * min(1.0, self.labels / labels)
 
 
-def choose(precisions: Tensor) -> int:
+def choose(precisions: Tensor, weights: Tensor) -> int:
     """The number of the best candidate, if it is better than the first one by more than one standard error; else 0.
 
-    The error is that of the mean over the labels of the difference. On a few images the best of many candidates is
-    mostly chosen by chance; the first one, a linear classifier that stops early, is never far from the best there.
+    The error is that of the weighted mean over the labels of the difference. On a few images the best of many
+    candidates is mostly chosen by chance; the first one, a linear classifier that stops early, is never far from the
+    best there.
 
     Args:
-        precisions: average precision (S, F) of S candidates on F labels.
+        precisions: average precision (S, L) of S candidates; NaN for labels without a positive.
+        weights: of the labels, (L,).
 
     >>> import torch
-    >>> choose(torch.tensor([[0.5, 0.5, 0.5], [0.6, 0.7, 0.6]]))
+    >>> choose(torch.tensor([[0.5, 0.5, 0.5], [0.6, 0.7, 0.6]]), torch.ones(3))
     1
-    >>> choose(torch.tensor([[0.5, 0.5, 0.5], [0.4, 0.7, 0.5]]))
+    >>> choose(torch.tensor([[0.5, 0.5, 0.5], [0.4, 0.7, 0.5]]), torch.ones(3))
     0
     """
-    best = int(precisions.mean(1).argmax())
-    difference = precisions[best] - precisions[0]
-    count = len(difference)
-    if count < 2:
+    counted = (weights > 0) & ~precisions.isnan().any(0)
+    if counted.sum() < 2:
         return 0
-    return best if difference.mean() > difference.std() / math.sqrt(count) else 0
+    precisions, weights = precisions[:, counted], weights[counted] / weights[counted].sum()
+    means = precisions @ weights.to(precisions)
+    best = int(means.argmax())
+    difference = precisions[best] - precisions[0]
+    gain = means[best] - means[0]
+    count = len(weights)
+    error = math.sqrt(((weights * (difference - gain)) ** 2).sum() * count / (count - 1))
+    return best if gain > error else 0

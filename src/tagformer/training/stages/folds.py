@@ -63,3 +63,35 @@ def balanced_folds(groups: Sequence[Sequence[int]], count: int, seed: int) -> Te
         folds[list(groups[number])] = fold
         sizes[fold] += len(groups[number])
     return folds
+
+
+def folds_seen(count: int) -> Tensor:
+    """Which of K folds each of K heads sees, bool (K, K): all but two, or all but one where there are fewer than five.
+
+    Two heads have not seen an image then, and their mean resembles that of all heads, by which new images are scored.
+
+    >>> folds_seen(3).int()
+    tensor([[0, 1, 1],
+            [1, 0, 1],
+            [1, 1, 0]], dtype=torch.int32)
+    """
+    seen = ~torch.eye(count, dtype=torch.bool)
+    return seen if count < 5 else seen & seen.roll(1, dims=1)
+
+
+def without_held_out(count: int, held_out: int = 0) -> Tensor:
+    """Which of K folds some more heads see, bool (M, K): all but the held-out fold and one that is not next to it.
+
+    There are two of them from six folds on, one for five, and none below. With the heads of `folds_seen` four have not
+    seen the held-out fold: the whole network starts from these, and four heads are better than two.
+
+    >>> without_held_out(6).int()
+    tensor([[0, 1, 0, 1, 1, 1],
+            [0, 1, 1, 1, 0, 1]], dtype=torch.int32)
+    """
+    others = list(range(2, count - 1, 2))[:2] if count >= 5 else []
+    seen = torch.ones(len(others), count, dtype=torch.bool)
+    seen[:, held_out] = False
+    for row, other in enumerate(others):
+        seen[row, (held_out + other) % count] = False
+    return seen

@@ -18,6 +18,7 @@ from tagformer.features.remembered import RememberedFeatures
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 from tagformer.models.layers import SMALLEST_DEVIATION
 from tagformer.training.stages.averaging import WARMUP, update_averages
+from tagformer.training.stages.folds import folds_seen
 
 STATISTICS = 512  # images from which the mean and the deviation of the channels are computed
 
@@ -81,6 +82,7 @@ class Heads:
         weight: (S, H, L, C).
         bias: (S, H, L).
 
+    >>> from tagformer.training.stages.folds import folds_seen
     >>> folds, mean, deviation = torch.tensor([0, 1, 2]), torch.zeros(4), torch.ones(4)
     >>> heads = Heads([HeadSetting(0.9, 0.05)], folds, folds_seen(3), mean, deviation, bias=torch.zeros(2))
     >>> heads.logits(torch.zeros(5, 4, 7, 7)).shape  # 5 images, 1 setting, 3 heads, 2 labels
@@ -150,20 +152,6 @@ def head_state(
         "classifier_weight": weight[list(which)],
         "classifier_bias": bias[list(which)].mean(0),
     }
-
-
-def folds_seen(count: int) -> Tensor:
-    """Which of K folds each of K heads sees, bool (K, K): all but two, or all but one where there are fewer than five.
-
-    Two heads have not seen an image then, and their mean resembles that of all heads, by which new images are scored.
-
-    >>> folds_seen(3).int()
-    tensor([[0, 1, 1],
-            [1, 0, 1],
-            [1, 1, 0]], dtype=torch.int32)
-    """
-    seen = ~torch.eye(count, dtype=torch.bool)
-    return seen if count < 5 else seen & seen.roll(1, dims=1)
 
 
 def fit_heads(

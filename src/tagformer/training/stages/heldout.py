@@ -16,38 +16,40 @@ from tagformer.training.stages.record import Stage
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
 BATCH = 128
-FREQUENT, ENOUGH_LABELS = (10, 5, 2), 8
+FREQUENT = 10  # positives from which a label counts fully
 
 
-def mean_average_precision(logits: Tensor, labels: Tensor) -> float:
-    """The mean over the labels with a positive of their average precision; NaN where no label has one.
+def mean_average_precision(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
+    """The weighted mean over the labels with a positive of their average precision; NaN where no label has one.
 
     Args:
         logits: (N, L).
         labels: int8 (N, L); unknown ones do not count.
+        weights: (L,); None: all are the same.
 
     >>> mean_average_precision(torch.tensor([[2.0], [1.0]]), torch.tensor([[0], [1]], dtype=torch.int8))
     0.5
     """
-    return average_precision(logits, labels).nanmean().item()
+    precisions = average_precision(logits, labels)
+    weights = torch.ones_like(precisions) if weights is None else weights.to(precisions)
+    weights = weights * ~precisions.isnan()
+    return ((precisions.nan_to_num() * weights).sum() / weights.sum()).item()
 
 
-def frequent(labels: Tensor) -> Tensor:
-    """The labels by which stages and settings are compared, bool (L,).
+def label_weights(labels: Tensor) -> Tensor:
+    """By how much each label counts where stages and settings are compared, float (L,): by its positives, up to ten.
 
-    They have at least 10 positives, or, where that leaves fewer than eight labels, at least 5, 2 or 1: the average
-    precision of a label with few positives is mostly chance.
+    The average precision of a label with few positives is mostly chance; but rare labels matter, too, and there may be
+    hundreds of them.
 
     Args:
         labels: int8 (N, L).
 
-    >>> labels = torch.tensor([[1, 1, 0]] * 4 + [[1, 0, 0]] * 6, dtype=torch.int8)  # with 10, 4 and no positives
-    >>> frequent(labels).tolist()  # fewer than eight labels have two: all with a positive
-    [True, True, False]
+    >>> labels = torch.tensor([[1, 1, 0]] * 4 + [[1, 0, 0]] * 8, dtype=torch.int8)  # with 12, 4 and no positives
+    >>> label_weights(labels)
+    tensor([1.0000, 0.4000, 0.0000])
     """
-    positives = (labels == PRESENT).sum(0)
-    least = next((least for least in FREQUENT if (positives >= least).sum() >= ENOUGH_LABELS), 1)
-    return positives >= least
+    return (labels == PRESENT).sum(0).clamp(max=FREQUENT) / FREQUENT
 
 
 def some_labels(labels: Tensor, most: int, seed: int = 0) -> Tensor:
@@ -69,7 +71,7 @@ def some_labels(labels: Tensor, most: int, seed: int = 0) -> Tensor:
 
 
 def precisions_within_folds(logits: Tensor, labels: Tensor, folds: Tensor) -> Tensor:
-    """The average precision within the folds, weighted by their positives, of each of the `frequent` labels, (F,).
+    """The average precision within the folds, weighted by their positives, of each label, (L,); NaN without a positive.
 
     Images of one fold are scored by the same heads. Across folds that is not so: a head that has not seen the positives
     of a rare label in a fold gives the images of that fold lower logits, which would count against the label.
@@ -87,18 +89,18 @@ def precisions_within_folds(logits: Tensor, labels: Tensor, folds: Tensor) -> Te
     numbers = folds.unique()
     per_fold = torch.stack([average_precision(logits[folds == fold], labels[folds == fold]) for fold in numbers])
     positives = torch.stack([(labels[folds == fold] == PRESENT).sum(0) for fold in numbers])
-    per_label = (per_fold.nan_to_num(0.0) * positives).sum(0) / positives.sum(0)
-    return per_label[frequent(labels)]
+    return (per_fold.nan_to_num(0.0) * positives).sum(0) / positives.sum(0)
 
 
 def cross_validated(logits: Tensor, labels: Tensor, folds: Tensor) -> float:
-    """The mean of `precisions_within_folds`; NaN where no label has a positive.
+    """The mean of `precisions_within_folds` by `label_weights`; NaN where no label has a positive.
 
     >>> labels, folds = torch.tensor([[1], [0], [1], [0]], dtype=torch.int8), torch.tensor([0, 0, 1, 1])
     >>> cross_validated(torch.tensor([[2.0], [1.0], [-9.0], [-8.0]]), labels, folds)
     0.75
     """
-    return precisions_within_folds(logits, labels, folds).mean().item()
+    weights = label_weights(labels)
+    return ((precisions_within_folds(logits, labels, folds).nan_to_num() * weights).sum() / weights.sum()).item()
 
 
 @torch.inference_mode()
@@ -153,7 +155,7 @@ class HeldOut:
     Attributes:
         labels: int8 (H, L) of them.
         ids: of them.
-        compared: the `frequent` labels but the extra ones, bool (L,), of which all figures are.
+        weights: of the labels in all figures, (L,): `label_weights`, and 0 for extra ones.
 
     >>> import tagformer
     >>> dataset = tagformer.load_dataset("scenes?images=40")
@@ -166,7 +168,7 @@ class HeldOut:
         self.rows, self.label_space = rows, dataset.label_space
         self.labels = dataset.label_rows[rows.tolist()]
         self.ids = [dataset.ids[row] for row in rows.tolist()]
-        self.compared = frequent(without_extra(self.labels, self.label_space))
+        self.weights = label_weights(without_extra(self.labels, self.label_space))
 
     def of_logits(
         self, name: str, logits: Tensor, columns: Tensor | None = None, seconds: float = 0.0, kept: bool = True
@@ -180,10 +182,11 @@ class HeldOut:
             seconds, kept: of the stage.
         """
         columns = torch.arange(len(self.label_space)) if columns is None else columns
-        compared = self.compared[columns]
         _, quarter = draw_known(self.labels, draw_order(self.ids, self.label_space), 0.0, "fixed")
-        own = logits[:, compared]
-        mAP, fixed = (mean_average_precision(own, y[:, columns][:, compared]) for y in (self.labels, quarter))  # noqa: N806
+        mAP, fixed = (  # noqa: N806
+            mean_average_precision(logits, labels[:, columns], self.weights[columns])
+            for labels in (self.labels, quarter)
+        )
         return Stage(name, mAP, (fixed,) * len(SHARES), seconds, kept)
 
     def of_model(self, name: str, model: Evidence, evidence_logits: Tensor) -> Stage:
@@ -191,7 +194,5 @@ class HeldOut:
         model.cpu().eval()
         pairs = [(decoded(model, evidence_logits), self.labels)]
         pairs += known_curve(model, evidence_logits, self.labels, self.ids)
-        mAP, *curve = (  # noqa: N806
-            mean_average_precision(logits[:, self.compared], labels[:, self.compared]) for logits, labels in pairs
-        )
+        mAP, *curve = (mean_average_precision(*pair, self.weights) for pair in pairs)  # noqa: N806
         return Stage(name, mAP, tuple(curve))

@@ -22,9 +22,16 @@ from tagformer.training.stages.calibration import choose_thresholds
 from tagformer.training.stages.choice import Trial, candidates, choose
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 from tagformer.training.stages.finetune import finetune
-from tagformer.training.stages.folds import draw_folds
-from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads, folds_seen, out_of_fold
-from tagformer.training.stages.heldout import HeldOut, cross_validated, decoded, precisions_within_folds, some_labels
+from tagformer.training.stages.folds import draw_folds, folds_seen, without_held_out
+from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads, out_of_fold
+from tagformer.training.stages.heldout import (
+    HeldOut,
+    cross_validated,
+    decoded,
+    label_weights,
+    precisions_within_folds,
+    some_labels,
+)
 from tagformer.training.stages.model import NETWORK, StagedRun
 from tagformer.training.stages.plan import Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
@@ -82,6 +89,12 @@ class StagedTraining(StagedRun):
             self.reporter.message(f"There are only {folds} different images: they are {folds} folds.")
             self.settings.folds = folds
         self.held_out = HeldOut(train, self.rows[self.folds[self.rows] == HELD_OUT])
+
+    @property
+    def seen(self) -> Tensor:
+        """Which folds each head sees, bool (heads, folds)."""
+        folds = self.settings.folds
+        return torch.cat([folds_seen(folds), without_held_out(folds, HELD_OUT)])
 
     @property
     def can_compare(self) -> bool:
@@ -157,13 +170,13 @@ class StagedTraining(StagedRun):
         )
 
     def train_heads(self) -> None:
-        """The first stage: heads on remembered features, a head for each fold, with settings chosen on two folds."""
+        """The first stage: heads on remembered features, with the setting that is best on a part of the folds."""
         began, settings = time.monotonic(), self.settings
         grid = candidates(settings)
         chosen = self._choose_setting(grid) if len(grid) > 1 else grid[0]
         steps = HeadTraining(settings.head_epochs, lr=settings.head_lr, seed=self.seed)
         with self.reporter.bar("Training the head", steps.steps(len(self.rows))) as bar:
-            heads = fit_heads(self.features, self.labels, self.folds, [chosen], steps, progress=bar)
+            heads = fit_heads(self.features, self.labels, self.folds, [chosen], steps, self.seen, bar)
         views = [out_of_fold(heads, self.features, view)[0] for view in range(min(2, len(self.features.views)))]
         self.use_heads(heads)
         self.files.write_heads(heads, torch.stack(views), self.rows, self.bad_images)
@@ -178,7 +191,7 @@ class StagedTraining(StagedRun):
     def _choose_setting(self, grid: Sequence[HeadSetting]) -> HeadSetting:
         """The setting that is best in a trial of all of them."""
         trial = Trial.of(self.settings, len(self.rows), self.seed)
-        seen = folds_seen(self.settings.folds)[: trial.heads]
+        seen = self.seen[: trial.heads]
         columns = some_labels(self.targets[self.rows], trial.labels, self.seed)
         labels = self.targets[:, columns]
         with self.reporter.bar("Choosing the head", trial.training.steps(len(self.rows))) as bar:
@@ -188,10 +201,10 @@ class StagedTraining(StagedRun):
         precisions = torch.stack([precisions_within_folds(z[rows], labels[rows], self.folds[rows]) for z in logits])
         linear = [number for number, setting in enumerate(grid) if not setting.weight]
         if linear:
-            best = max(linear, key=lambda number: precisions[number].mean())
+            best = max(linear, key=lambda number: precisions[number].nanmean())
             of_best = logits[best][self.held_out.rows]
             self.record.add(self.held_out.of_logits("linear", of_best, columns, kept=False))
-        return grid[choose(precisions)]
+        return grid[choose(precisions, label_weights(labels[rows]))]
 
     def train_evidence(self) -> None:
         """The second stage: C-Tran's encoder on out-of-fold evidence.
@@ -229,7 +242,7 @@ class StagedTraining(StagedRun):
     def train_network(self) -> None:
         """The last stage: the whole network, from heads that have not seen the held-out images."""
         began = time.monotonic()
-        heads = (~folds_seen(self.settings.folds)[:, HELD_OUT]).nonzero().flatten().tolist()
+        heads = (~self.seen[:, HELD_OUT]).nonzero().flatten().tolist()
         options = {"weight": self.model.weight, "ensemble": len(heads)}
         start = {**self.model.state_dict(), **self.files.head_state(heads)}
         start = {name: value for name, value in start.items() if name.startswith(NETWORK)}
