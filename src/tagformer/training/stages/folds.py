@@ -95,3 +95,12 @@ def without_held_out(count: int, held_out: int = 0) -> Tensor:
     for row, other in enumerate(others):
         seen[row, (held_out + other) % count] = False
     return seen
+
+
+def heads_seen(count: int, held_out: int = 0) -> Tensor:
+    """Which of K folds each head of a run sees, bool (H, K): `folds_seen`, and `without_held_out` below.
+
+    >>> heads_seen(8).shape
+    torch.Size([10, 8])
+    """
+    return torch.cat([folds_seen(count), without_held_out(count, held_out)])

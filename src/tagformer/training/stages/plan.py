@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from tagformer.training.auto_recipe import seconds_per_image
 from tagformer.training.progress import duration
 from tagformer.training.stages.choice import Trial
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
+from tagformer.training.stages.folds import heads_seen
 from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads
 from tagformer.training.time_plan import LEAST_SHARE, SPARE, Epochs
 
@@ -54,18 +56,19 @@ class Speed:
 
     look: float
     step: float
-    evidence: float
-    head: float
-    mean_head: float
+    evidence: float = 0.0
+    head: float = 0.0
+    mean_head: float = 0.0
 
 
-def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -> Speed:
+def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe, network_only: bool = False) -> Speed:
     """Measure a batch of each kind of work.
 
     Args:
         model: of the run.
         dataset: the training images.
         recipe: with the image size and the batch size.
+        network_only: heads and encoder are trained already; their speed is not measured, and is 0.
 
     >>> import tagformer
     >>> from tagformer.training.auto_recipe import plan_recipe
@@ -88,8 +91,10 @@ def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -
     count = min(batch, len(items))
     for index in range(count):
         items[index]
-    reading = (time.monotonic() - began) / count
+    reading = (time.monotonic() - began) / count / (os.cpu_count() or 1)
     step = seconds_per_image(model, items, image.size, batch)
+    if network_only:
+        return Speed(look + reading, step)
     assert recipe.stages is not None
     count, folds, most = len(model.label_space), recipe.stages.folds, max(recipe.stages.weights)
     heads = [_head_seconds(last_map, count, folds, weight) for weight in (most, 0.0)]
@@ -99,17 +104,19 @@ def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe) -
 def _head_seconds(last_map: Tensor, labels: int, folds: int, weight: float) -> float:
     """Seconds to train the heads of all folds on the map of one image, with this weight of the maximum."""
     times: list[float] = []
-    ids = [str(row) for row in range(len(last_map))]
+    ids = [str(row) for row in range(HeadTraining().batch_size)]
+    last_map = last_map[:1].expand(len(ids), *last_map.shape[1:])
     channels, height, width = last_map[0].shape
-    segment = Segment(tuple(ids), (last_map.half(),), 0)
+    segment = Segment(tuple(ids), (last_map.half().contiguous(),), 0)
     features = RememberedFeatures(["plain"], ids, [[segment]], [(channels, height, width)], {})
     fit_heads(
         features,
         torch.zeros(len(ids), labels, dtype=torch.int8),
         torch.arange(len(ids)) % folds,
         [HeadSetting(weight, decay=0.0)],
-        HeadTraining(epochs=1, batch_size=len(ids), min_steps=HEAD_STEPS),
-        progress=lambda step: times.append(time.monotonic()),
+        HeadTraining(epochs=1, min_steps=HEAD_STEPS),
+        heads_seen(folds),
+        lambda step: times.append(time.monotonic()),
     )
     return min(end - start for start, end in pairwise(times)) / len(ids)
 

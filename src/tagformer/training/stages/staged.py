@@ -22,7 +22,7 @@ from tagformer.training.stages.calibration import choose_thresholds
 from tagformer.training.stages.choice import Trial, candidates, choose
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 from tagformer.training.stages.finetune import finetune
-from tagformer.training.stages.folds import draw_folds, folds_seen, without_held_out
+from tagformer.training.stages.folds import draw_folds, heads_seen
 from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads, out_of_fold
 from tagformer.training.stages.heldout import (
     HeldOut,
@@ -93,8 +93,7 @@ class StagedTraining(StagedRun):
     @property
     def seen(self) -> Tensor:
         """Which folds each head sees, bool (heads, folds)."""
-        folds = self.settings.folds
-        return torch.cat([folds_seen(folds), without_held_out(folds, HELD_OUT)])
+        return heads_seen(self.settings.folds, HELD_OUT)
 
     @property
     def can_compare(self) -> bool:
@@ -128,9 +127,9 @@ class StagedTraining(StagedRun):
                 self.settings.weights = (0.0,)
             self.reporter.message(str(plan))
 
-    def _plan(self, minutes: float) -> Plan:
+    def _plan(self, minutes: float, network_only: bool = False) -> Plan:
         train = self.prepared.train
-        speed = measure_speed(self.model, train, self.recipe)
+        speed = measure_speed(self.model, train, self.recipe, network_only)
         return Plan.of(minutes, speed, len(train), len(train.label_space), self.recipe)
 
     def plan_network(self) -> None:
@@ -143,7 +142,7 @@ class StagedTraining(StagedRun):
         if minutes is None:
             return
         if self.settings.finetune:
-            plan = self._plan(minutes)  # measured again: other work may have ended or begun
+            plan = self._plan(minutes, network_only=True)  # measured again: other work may have ended or begun
             epochs = plan.network(60 * minutes * (1 - SPARE) - (time.monotonic() - self.began))
             self.settings.finetune = epochs is not None
             if epochs is None:
