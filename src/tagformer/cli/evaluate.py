@@ -101,7 +101,7 @@ def evaluate(
         known_groups=parse_counts(known_groups),
         extra_known=extra_known,
         protocol=protocol,
-        threshold=loaded.uncalibrated_thresholds[loaded.label_space.is_target] if tuned else threshold,
+        threshold=loaded.tuned_thresholds if tuned else threshold,
         top_k=top_k,
         batch_size=batch_size,
         workers=workers,

@@ -239,6 +239,7 @@ def _finish(fitted: Fitted, cache_gb: float) -> None:
         batch_size=settings.batch_size,
         workers=settings.workers,
         on_bad_image=settings.on_bad_image,
+        threshold=run.tuned_thresholds,
         store=feature_store(run, cache_gb),
     )
     with progress_bar(f"Evaluating on {data.split}", len(data.dataset)) as bar:
@@ -247,7 +248,8 @@ def _finish(fitted: Fitted, cache_gb: float) -> None:
     print_scores(evaluation)
     baseline = label_frequency_baseline(evaluation.labels)
     figures = f"mAP {percent(evaluation.regular.mAP)} on the {data.split} split"
-    echo(f"{figures}; label frequencies alone give {percent(baseline)}.")
+    note = " The threshold is the mean of those per label, chosen on out-of-fold predictions." if run.is_tuned else ""
+    echo(f"{figures}; label frequencies alone give {percent(baseline)}.{note}")
     if len(fitted.val) and data.split != "val" and run.recipe.stages is None:
         echo("The val mAP of each epoch is measured on the validation images, by which the best epoch was chosen.")
     if len(fitted.val):

@@ -180,7 +180,7 @@ class Run:
 
     @property
     def is_tuned(self) -> bool:
-        """Whether ``tagformer tune`` has chosen the thresholds or the temperature."""
+        """Whether ``tagformer tune``, or training in stages, has chosen the thresholds or the temperature."""
         return self.temperature != 1 or bool((self.thresholds != 0.5).any())
 
     @property
@@ -189,6 +189,11 @@ class Run:
         if self.temperature == 1:
             return self.thresholds
         return torch.sigmoid(self.temperature * torch.logit(self.thresholds.double())).float()
+
+    @property
+    def tuned_thresholds(self) -> torch.Tensor | None:
+        """Those of the target labels, float32 (T,), to compare with sigmoid(logits); None where none were chosen."""
+        return self.uncalibrated_thresholds[self.label_space.is_target] if self.is_tuned else None
 
     def preprocessing(self, backbone: Backbone) -> Preprocessing:
         """How an image becomes the model's input; the backbone's mean and deviation where the recipe has none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,13 @@ def test_without_a_recipe_training_is_in_stages(model: tuple[str, ...], tmp_path
     record = Record.load(out)
     assert {"linear", "head", "evidence", "network"} <= {stage.name for stage in record.stages}
     assert Run.load(out).recipe.stages is not None
+    trained = json.loads((out / "metrics.json").read_text())
+    code, _, error = tagformer("evaluate", out, "--tuned", "--out", tmp_path / "tuned.json")
+    assert code == 0, error
+    tuned = json.loads((tmp_path / "tuned.json").read_text())
+    figures = ("CF1", "OF1", "threshold")
+    assert [trained[name] for name in figures] == [tuned[name] for name in figures], "scored at the run's thresholds"
+    assert trained["threshold"] != 0.5
 
 
 def test_a_recipe_in_stages_is_not_planned_without_minutes(
