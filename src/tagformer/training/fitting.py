@@ -103,7 +103,7 @@ def _train_further(training: StagedTraining, reporter: Reporter) -> None:
             "is the head alone. With more images, or another training.seed, there may be one."
         )
         return
-    if training.settings.evidence_epochs and "evidence" not in training.record:
+    if training.settings.evidence_epochs:
         training.train_evidence()
         training.calibrate()
     training.plan_network()

@@ -14,6 +14,7 @@ from tagformer.data import load_dataset
 from tagformer.data.loader.loader import evaluation_loader
 from tagformer.images.reading import open_picture
 from tagformer.models.csra import CSRA
+from tagformer.models.evidence import Evidence
 from tagformer.recipes import Recipe, load_recipe
 from tagformer.runs import Run
 from tagformer.training import Reporter, fit
@@ -111,12 +112,13 @@ def test_a_stage_that_is_not_better_leaves_the_model_as_it_was(
     staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(staged_recipe("stages.evidence_epochs=0", "stages.finetune=false"), tmp_path / "head")
-    score_as(monkeypatch, {"head": 0.5, "evidence": 0.5, "network": 0.5, "network alone": 0.9})
+    score_as(monkeypatch, {"head": 0.5, "evidence": 0.5, "co-occurrence": 0.5, "network": 0.5, "network alone": 0.9})
     fit(staged_recipe(), tmp_path / "run")
     record = Record.load(tmp_path / "run")
     assert {stage.name: stage.kept for stage in record.stages} == {
         "head": True,
         "evidence": False,
+        "co-occurrence": False,
         "network alone": False,
         "network": False,
     }
@@ -125,6 +127,28 @@ def test_a_stage_that_is_not_better_leaves_the_model_as_it_was(
     assert torch.equal(runs[0].thresholds, runs[1].thresholds)
     assert runs[0].temperature == runs[1].temperature
     assert runs[0].recipe.model == runs[1].recipe.model
+
+
+def test_cooccurrence_takes_the_place_of_an_encoder_that_is_not_better(
+    staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_as(monkeypatch, {"head": 0.3, "evidence": 0.2, "co-occurrence": 0.4})
+    fit(staged_recipe("stages.finetune=false"), tmp_path / "run")
+    run = Run.load(tmp_path / "run")
+    assert run.recipe.model.options["layers"] == 0
+    model, evidence_logits = run.model(), torch.zeros(1, 14)
+    known = torch.full((1, 14), -1, dtype=torch.int8)
+    known[0, 3] = 1
+    assert isinstance(model, Evidence)
+    assert model.present_effect is not None
+    with torch.no_grad():
+        change = model.decode(evidence_logits, known).logits - model.decode(evidence_logits).logits
+    others = torch.arange(14) != 3
+    torch.testing.assert_close(change[0, others], model.present_effect[3, others], rtol=1e-4, atol=1e-4)
+    assert change.abs().max() > 0.05
+    score_as(monkeypatch, {"evidence": 0.4})
+    fit(load_recipe(tmp_path / "run" / "recipe.yaml"), tmp_path / "again")
+    assert_same_weights(weights(tmp_path / "run"), weights(tmp_path / "again"))
 
 
 def test_the_network_of_the_last_stage_with_the_encoder_before_it(

@@ -206,12 +206,21 @@ class StagedTraining(StagedRun):
         return grid[choose(precisions, label_weights(labels[rows]))]
 
     def train_evidence(self) -> None:
-        """The second stage: C-Tran's encoder on out-of-fold evidence.
+        """The second stage: C-Tran's encoder on out-of-fold evidence; where it is not kept, co-occurrence alone.
 
-        It is trained without the held-out images and scored on them, and, if it is kept, from its start on all images.
+        On few images an encoder may be worse than the heads where nothing is known, and known labels matter all the
+        same. Stages that are in the record are not repeated.
         """
-        began = time.monotonic()
-        options = EvidenceTraining(
+        options = self.recipe.model.options
+        if "evidence" not in self.record:
+            self._train_evidence("evidence", options)
+        if not self.record["evidence"].kept and len(self.model.encoder) and "co-occurrence" not in self.record:
+            self._train_evidence("co-occurrence", {**options, "layers": 0})
+
+    def _train_evidence(self, name: str, options: dict[str, object]) -> None:
+        """Train without the held-out images and score on them; if it is better, train from the start on all images."""
+        began, before = time.monotonic(), self.model
+        training = EvidenceTraining(
             epochs=self.settings.evidence_epochs,
             lr=self.settings.evidence_lr,
             min_unknown=self.recipe.known.min_unknown,
@@ -219,21 +228,22 @@ class StagedTraining(StagedRun):
             seed=self.seed,
         )
         logits, labels = self.files.evidence_logits(), self.labels
-        self.model = self.with_new_encoder(self.recipe.model.options)
-        before = {name: value.clone() for name, value in self.model.state_dict().items()}
         others = self.rows[self.folds[self.rows] != HELD_OUT]
-        first, second = options.steps(len(others)), options.steps(len(self.rows))
-        with self.reporter.bar("Training on evidence", first + second) as bar:
-            fit_evidence(self.model, logits[:, others], labels[others], options, bar)
+        first, second = training.steps(len(others)), training.steps(len(self.rows))
+        with self.reporter.bar(f"Training on {name}", first + second) as bar:
+            self.model = self.with_new_encoder(options)
+            fit_evidence(self.model, logits[:, others], labels[others], training, bar)
             self.files.write_encoder(self.model)
-            stage = self.held_out.of_model("evidence", self.model, logits[0, self.held_out.rows])
-            head = self.record["head"]
-            if stage.score > head.score:
-                self.model.load_state_dict(before)
-                fit_evidence(self.model, logits[:, self.rows], labels[self.rows], options, _after(first, bar))
-        stage.seconds, stage.kept = time.monotonic() - began, stage.score > head.score
-        if not stage.kept:
-            self.model.load_state_dict(before)
+            stage = self.held_out.of_model(name, self.model, logits[0, self.held_out.rows])
+            stage.kept = stage.score > self.record["head"].score
+            if stage.kept:
+                self.model = self.with_new_encoder(options)
+                fit_evidence(self.model, logits[:, self.rows], labels[self.rows], training, _after(first, bar))
+        stage.seconds = time.monotonic() - began
+        if stage.kept:
+            self.recipe.model.options = options
+        else:
+            self.model = before
             self.files.remove_encoder()
         self.save()
         self.record.add(stage)
