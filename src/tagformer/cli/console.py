@@ -80,13 +80,19 @@ def progress_bar(title: str, total: int) -> Iterator[Bar]:
 
 
 def feature_store(run: Run, cache_gb: float) -> FeatureStore | None:
-    """Where the features of a run's frozen backbone are remembered, shared with its training and with other runs.
+    """Where the features of a run's untrained backbone are remembered, shared with its training and with other runs.
 
     None where its backbone was trained, so that no other run could use them, or where there is no room.
+
+    Raises:
+        TagformerError: the record of the run's stages is damaged.
     """
     from tagformer.features.store import FeatureStore
+    from tagformer.training.stages.record import Record
 
-    return FeatureStore(limit_gb=cache_gb, message=echo) if cache_gb and run.recipe.remembers_features else None
+    in_stages = run.recipe.stages is not None
+    untrained = Record.load(run.folder).backbone_is_untrained if in_stages else run.recipe.remembers_features
+    return FeatureStore(limit_gb=cache_gb, message=echo) if cache_gb and untrained else None
 
 
 def split_to_score(run: Run, data: str | None, split: str | None, on_bad_image: str = "error") -> SplitOfRun:

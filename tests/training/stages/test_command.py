@@ -12,6 +12,7 @@ import torch
 
 from tagformer.recipes import Recipe
 from tagformer.runs import Run
+from tagformer.training import fit
 from tagformer.training.stages.record import Record
 from tests.helpers import CommandLine
 
@@ -86,3 +87,27 @@ def test_other_models_are_trained_at_once(tmp_path: Path, tagformer: CommandLine
     assert "Plan" not in printed
     assert (out / "history.csv").is_file()
     assert not (out / "stages").exists()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_features_are_remembered_unless_the_network_was_trained(
+    staged_recipe: Callable[..., Recipe], tmp_path: Path, tagformer: CommandLine, kept: bool
+) -> None:
+    out = tmp_path / "run"
+    fit(staged_recipe("stages.finetune=false"), out)
+    stages = json.loads((out / "stages.json").read_text())
+    network = {**stages[-1], "name": "network", "kept": kept}
+    (out / "stages.json").write_text(json.dumps([*stages, network]))
+    figures = []
+    for number, options in enumerate(((), (), ("--cache-gb", 0))):
+        code, printed, error = tagformer("evaluate", out, "--out", tmp_path / f"{number}.json", *options)
+        assert code == 0, error
+        state = "41 kB to compute" if number == 0 else "all there already"
+        assert ("10 images x 1 view" in printed and state in printed) == (not kept and number < 2)
+        figures.append(json.loads((tmp_path / f"{number}.json").read_text()))
+    assert figures[0] == figures[1]
+    assert figures[0]["mAP"] == pytest.approx(figures[2]["mAP"], abs=2e-3)  # half precision
+    (out / "stages.json").write_text("7")
+    code, _, error = tagformer("evaluate", out)
+    assert code == 2
+    assert "stages.json is not a record of stages" in error

@@ -79,6 +79,11 @@ class Record:
     def __contains__(self, name: str) -> bool:
         return any(stage.name == name for stage in self.stages)
 
+    @property
+    def backbone_is_untrained(self) -> bool:
+        """Whether there are stages, and the last of them, in which the whole network is trained, was not kept."""
+        return bool(self.stages) and not any(stage.name == "network" and stage.kept for stage in self.stages)
+
     def add(self, stage: Stage) -> None:
         """Add a stage, which replaces an earlier one of its name, and write the file."""
         self.stages = [other for other in self.stages if other.name != stage.name] + [stage]
