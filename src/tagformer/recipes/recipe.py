@@ -113,6 +113,11 @@ class Recipe(Section):
         return bool(self.model.options.get("image", True))
 
     @property
+    def frozen_maps(self) -> int | None:
+        """Up to which feature map the backbone is frozen, counted from the finest; None: it is frozen as a whole."""
+        return None if self.optimizer.backbone_lr_factor == 0 else self.model.backbone.frozen_maps
+
+    @property
     def remembers_features(self) -> bool:
         """Whether the backbone is frozen, so that it need see each image only once per view."""
         frozen = self.optimizer.backbone_lr_factor == 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import timm
 import torch
+from torch import Tensor
 
 from tagformer.backbones.mltr.variants import VARIANTS
 from tagformer.data.dataset import MultiLabelDataset
@@ -140,17 +141,23 @@ def typical_size(dataset: MultiLabelDataset) -> float:
     return statistics.median(sizes)
 
 
-def seconds_per_image(model: MultiLabelModel, items: ImageItems, size: int, batch_size: int) -> float:
+def random_images(count: int, size: int, device: torch.device) -> Tensor:
+    """Images (B, 3, H, W) to measure a network's speed with; on images of zeros it is another on some processors."""
+    images = torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return images.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def seconds_per_image(model: MultiLabelModel, items: ImageItems, recipe: Recipe) -> float:
     """Training time per image on this machine: reading it, and its share of a step, both measured.
 
     On a CPU reading and training use the same cores, so the times are added; with a GPU the slower one counts.
 
     Args:
-        model: it is copied; the step is measured on images of zeros, or on remembered features.
+        model: it is copied; the step is measured on random images, or on remembered features.
         items: the training images, or their remembered features.
-        size: pixels per side.
-        batch_size: images per step.
+        recipe: with the image size, the batch size, and which part of the backbone is frozen.
     """
+    size, batch_size = recipe.image.size, recipe.data.batch_size
     began = time.monotonic()
     count = min(batch_size, len(items))
     read = [items[index] for index in range(count)]
@@ -158,7 +165,8 @@ def seconds_per_image(model: MultiLabelModel, items: ImageItems, size: int, batc
 
     device = default_device()
     trial = copy.deepcopy(model).to(device).train()
-    inputs = [torch.zeros(batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)]
+    trial.backbone.freeze(recipe.frozen_maps)
+    inputs = [random_images(batch_size, size, device)]
     if remembered := isinstance(items, RememberedItems):
         inputs = [array.float().to(device) for array in items.collate(read).maps]
     images = len(inputs[0])

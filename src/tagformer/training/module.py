@@ -55,7 +55,7 @@ class TrainingModule(LightningModule):
         self.validation = MultiLabelScores()
         self.preprocessing = recipe.image.preprocessing(model.backbone)
         self._images: Tensor | None = None  # memory of the last batch
-        model.backbone.freeze(None if recipe.optimizer.backbone_lr_factor == 0 else recipe.model.backbone.frozen_maps)
+        model.backbone.freeze(recipe.frozen_maps)
 
     def train(self, mode: bool = True) -> TrainingModule:
         """As in torch, except that frozen batch norms, by the recipe or by their weights, keep their statistics."""

@@ -81,7 +81,7 @@ def plan_epochs(
         message: gets the plan.
     """
     recipe = prepared.recipe
-    per_image = seconds_per_image(model, loader.items, recipe.image.size, recipe.data.batch_size)
+    per_image = seconds_per_image(model, loader.items, recipe)
     training, scoring = per_image * len(prepared.train), per_image * VALIDATION * len(prepared.val)
     left = (1 - SPARE) * (deadline - time.monotonic())
     epochs = Epochs.within(left, training, scoring, max(recipe.training.epochs, MOST_EPOCHS))

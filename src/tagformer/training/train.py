@@ -102,7 +102,7 @@ def _restoring(prepared: Prepared, history: History) -> Iterator[None]:
 def _estimated_seconds(prepared: Prepared, built: Built) -> float:
     """The whole training's time; an image of validation, without a backward pass, takes a third."""
     recipe = prepared.recipe
-    per_image = seconds_per_image(built.module.model, built.loader.items, recipe.image.size, recipe.data.batch_size)
+    per_image = seconds_per_image(built.module.model, built.loader.items, recipe)
     images = recipe.training.epoch_share * len(prepared.train) + len(prepared.val) / 3
     return per_image * recipe.training.epochs * images
 

@@ -22,7 +22,7 @@ from tagformer.models.evidence import Evidence
 from tagformer.recipes.recipe import Recipe
 from tagformer.recipes.settings import StageSettings
 from tagformer.runs.run import default_device
-from tagformer.training.auto_recipe import seconds_per_image
+from tagformer.training.auto_recipe import random_images, seconds_per_image
 from tagformer.training.progress import duration
 from tagformer.training.stages.choice import Trial
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
@@ -36,6 +36,7 @@ LEAST_EVIDENCE_EPOCHS = 4
 HEADS_SHARE = 0.1  # of the time at most, as long as the maximum over the positions is among the candidates
 TRIAL_STEPS = 20  # of the encoder
 HEAD_STEPS = 6
+LOOK_BATCH = 32  # images, as where features are remembered
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,16 @@ def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe, n
     items = ImageItems(dataset, training_transform(image.size, image.resize, crop_scale=image.crop_scale), seed=0)
     device = default_device()
     model.backbone.to(device).eval()
-    pictures = torch.zeros(batch, 3, image.size, image.size, device=device).contiguous(
-        memory_format=torch.channels_last
-    )
+    pictures = random_images(LOOK_BATCH, image.size, device)
     with torch.inference_mode():
         last_map = model.backbone(pictures)[-1].cpu()
-        look = _shortest(lambda: model.backbone(pictures)[-1].sum().item()) / batch
+        look = _shortest(lambda: model.backbone(pictures)[-1].sum().item()) / LOOK_BATCH
     began = time.monotonic()
     count = min(batch, len(items))
     for index in range(count):
         items[index]
     reading = (time.monotonic() - began) / count / (os.cpu_count() or 1)
-    step = seconds_per_image(model, items, image.size, batch)
+    step = seconds_per_image(model, items, recipe)
     if network_only:
         return Speed(look + reading, step)
     assert recipe.stages is not None
