@@ -86,3 +86,28 @@ def test_the_version_is_printed_in_a_deleted_folder(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=source, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tagformer ")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_freed_memory_is_used_again() -> None:
+    """Blocks of 64 MB, one after the other: with the setting, none of their pages has to be asked for again."""
+    script = """
+import resource, sys
+import numpy as np
+from tagformer.cli import program
+
+if sys.argv[1] == "keep":
+    program._keep_freed_memory()
+np.ones(8_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    np.ones(8_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", script, how], capture_output=True, check=True).stdout)
+        for how in ("keep", "leave")
+    }
+    if faults["leave"] < 500:
+        pytest.skip("this C library keeps freed memory by itself")
+    assert faults["keep"] < 50

@@ -36,14 +36,14 @@ def test_the_epochs_that_fit() -> None:
     assert plan.features == pytest.approx(2 * 1000 * 0.02)
     assert plan.evidence_epochs == 20
     assert plan.evidence == pytest.approx(2 * 20 * 32 * 32 * 0.0005)  # 20.48 s
-    # Heads: 300 steps of 32 images. All nine candidates before: 150 steps with 3 of 5 folds, 600 images are enough.
-    # In 3 folds and a view of each 1,000 images there are, with two folds unseen by each head, all images.
-    assert plan.heads == pytest.approx(300 * 32 * 0.001 * (1 + 9 * 0.5 * 2 / 5))
+    # Heads: 300 steps of 32 images. Before, nine candidates for 150 steps, with two of the six heads: each has not seen
+    # 400 of the images, and 600 are enough.
+    assert plan.heads == pytest.approx(300 * 32 * 0.001 * (1 + 9 * 0.5 * 2 / 6))
     assert plan.maximum
     assert (plan.training, plan.scoring) == pytest.approx((800 * 0.1, 200 * 0.02))  # a fifth is only scored: 84 s
     assert str(plan) == (
-        "Plan for 10 minutes: features of 2 views, 40 seconds; heads, 27 seconds; evidence 20 epochs, 20 seconds; "
-        "whole network 6 epochs of 97 % of the images, 8 minutes."  # 488.6 s are left: 5.8 epochs
+        "Plan for 10 minutes: features of 2 views, 40 seconds; heads, 24 seconds; evidence 20 epochs, 20 seconds; "
+        "whole network 6 epochs of 97 % of the images, 8 minutes."  # 491.5 s are left: 5.9 epochs
     )
     assert Plan.of(10, SPEED, 1000, LABELS, recipe(views=1)).features == pytest.approx(20)
 
@@ -83,7 +83,7 @@ def test_many_labels_leave_no_time_for_the_maximum() -> None:
     assert few.heads <= 0.1 * 60 * 60 * 0.96
     assert not many.maximum
     # The mean alone, with three candidates for the decay, on 64 of 400 labels.
-    assert many.heads == pytest.approx(300 * 32 * 0.0004 * (1 + 3 * 0.5 * 2 / 5 * 64 / 400))
+    assert many.heads == pytest.approx(300 * 32 * 0.0004 * (1 + 3 * 0.5 * 2 / 6 * 64 / 400))
     assert Plan.of(10, slow, 1000, 400, recipe(weights=(0.5,))).maximum, "nothing else is allowed"
     assert not Plan.of(10, slow, 1000, 400, recipe(weights=(0.0,))).maximum
 
