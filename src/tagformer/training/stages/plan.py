@@ -33,7 +33,7 @@ from tagformer.training.time_plan import LEAST_SHARE, SPARE, Epochs
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
 EVIDENCE_SHARE = 0.3  # of the time at most
 LEAST_EVIDENCE_EPOCHS = 4
-HEADS_SHARE = 0.1  # of the time at most, as long as the maximum over the positions is among the candidates
+HEADS_SHARE = 0.2  # of the time at most, as long as the maximum over the positions is among the candidates
 TRIAL_STEPS = 20  # of the encoder
 HEAD_STEPS = 6
 LOOK_BATCH = 32  # images, as where features are remembered
