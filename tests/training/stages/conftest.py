@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tagformer.recipes import Recipe
-from tagformer.training.stages import staged
+from tagformer.training.stages import choice, staged
 from tagformer.training.stages.evidence import EvidenceTraining
 from tagformer.training.stages.heads import HeadTraining
 
@@ -33,6 +33,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = functools.partial(HeadTraining, min_steps=40)
     encoder = functools.partial(EvidenceTraining, min_steps=20, max_steps=20)
     monkeypatch.setattr(staged, "HeadTraining", heads)
+    monkeypatch.setattr(choice, "LEAST_STEPS", 40)
     monkeypatch.setattr(staged, "EvidenceTraining", encoder)
 
 
