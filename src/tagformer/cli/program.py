@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -37,12 +36,12 @@ def main() -> None:
     # PyTorch's threads sleep while they wait for each other. By default they spin, and beside other work on the same
     # cores a training in small steps then takes several times as long. Read when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    _keep_freed_memory()
     with suppress(FileNotFoundError):  # the current folder was removed
         if not {"", str(Path.cwd())} & set(sys.path):
             sys.path.append(str(Path.cwd()))
     try:
         with _interruptible():
+            _keep_freed_memory()
             from tagformer.cli.commands import app
 
             app()
@@ -92,6 +91,8 @@ def _keep_freed_memory() -> None:
     """
     if "MALLOC_MMAP_MAX_" in os.environ or not sys.platform.startswith("linux"):
         return
+    import ctypes
+
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(MMAP_MAX, 0)
