@@ -13,7 +13,7 @@ from torch import Tensor
 from tagformer.backbones.tiny import TinyBackbone
 from tagformer.data import MultiLabelDataset
 from tagformer.errors import BadImageError, TagformerError
-from tagformer.features import FeatureStore, remember_features, view_names
+from tagformer.features import FeatureStore, missing_features, remember_features, view_names
 from tagformer.images import open_picture
 from tests.features.pictures import PREPROCESSING, backbone, dataset, draw, remember
 
@@ -66,6 +66,21 @@ def test_only_what_is_missing_is_computed(tmp_path: Path, store: FeatureStore) -
     before = first.maps([4, 5, 6])[0]
     after = changed.maps([4, 5, 6])[0]
     assert [torch.equal(one, other) for one, other in zip(before, after, strict=True)] == [True, False, True]
+
+
+def test_what_is_missing_is_counted(tmp_path: Path, store: FeatureStore) -> None:
+    files = draw(tmp_path / "images", 16)
+    files.append(tmp_path / "copy.png")
+    files[-1].write_bytes(files[2].read_bytes())
+    arguments = backbone(), dataset(files), PREPROCESSING, ["plain", "mirror"], store
+    assert missing_features(*arguments) == [16, 16]
+    assert not store.folder.exists()
+    remember(files[:5], store)
+    remember(files[:7], store, views=["mirror"])
+    assert missing_features(*arguments) == [11, 9]
+    assert missing_features(backbone(seed=1), *arguments[1:]) == [16, 16]
+    remember(files, store, views=["plain", "mirror"])
+    assert missing_features(*arguments) == [0, 0]
 
 
 def test_copies_of_an_image_are_computed_once(tmp_path: Path, store: FeatureStore) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from tagformer.errors import TagformerError
 from tagformer.features.contents import ContentItems, content_digests
 from tagformer.features.network import FrozenBackbone, in_half_precision
 from tagformer.features.remembered import RememberedFeatures
-from tagformer.features.segment import SUFFIX, DamagedSegmentError, Segment, Shape, read_segment, write_segment
+from tagformer.features.segment import DamagedSegmentError, Segment, Shape, read_segment, write_segment
 from tagformer.features.store import Bank, FeatureStore, size_text
 from tagformer.features.views import AUGMENTATION, MIRROR, PLAIN, is_crop, view_transform
 from tagformer.images.preprocessing import Preprocessing
@@ -110,6 +110,40 @@ def remember_features(
     return RememberedFeatures(views, digests, [v.segments for v in work], network.shapes, bad, banks)
 
 
+def missing_features(
+    backbone: Backbone,
+    dataset: MultiLabelDataset,
+    preprocessing: Preprocessing,
+    views: Sequence[str] = (PLAIN,),
+    store: FeatureStore | None = None,
+) -> list[int]:
+    """The number of different images whose features are not in the store, for each view; nothing is computed.
+
+    For the arguments see `remember_features`. Images that cannot be read are not counted.
+
+    >>> from pathlib import Path
+    >>> import tagformer
+    >>> from tagformer.backbones import create_backbone
+    >>> from tagformer.features import FeatureStore, missing_features
+    >>> dataset = tagformer.load_dataset("scenes?images=6")
+    >>> arguments = create_backbone("tiny"), dataset, Preprocessing(size=32), ["plain", "mirror"]
+    >>> missing_features(*arguments, FeatureStore(Path("cache")))
+    [6, 6]
+    """
+    store = store or FeatureStore()
+    digests, _ = content_digests(dataset)
+    network = FrozenBackbone(backbone, preprocessing.size, 1, next(backbone.parameters()).device)
+    wanted = {digest for digest in digests if digest is not None}
+    missing = []
+    for view in views:
+        there: set[str] = set()
+        for path in store.bank(_key(network, preprocessing, view, AUGMENTATION)).segment_files():
+            with suppress(DamagedSegmentError):
+                there.update(read_segment(path, network.shapes).digests)
+        missing.append(len(wanted - there))
+    return missing
+
+
 def _key(network: FrozenBackbone, preprocessing: Preprocessing, view: str, augmentation: Mapping[str, Any]) -> str:
     """The key of a bank: a digest of all that its features depend on, except the images."""
     looks = [preprocessing.size, preprocessing.resize, preprocessing.mean, preprocessing.std, view]
@@ -154,7 +188,7 @@ class _View:
     def look_up(self, digests: Sequence[str | None], message: Message) -> None:
         """Find the segments that have features of these contents, and what is in none; remove damaged segments."""
         wanted = set(digests)
-        for path in sorted(self.bank.folder.glob(f"*{SUFFIX}")):
+        for path in self.bank.segment_files():
             try:
                 segment = read_segment(path, self.shapes)
                 if not wanted.isdisjoint(segment.digests):  # others are not even read

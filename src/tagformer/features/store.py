@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from tagformer.errors import CannotWriteError, DoesNotFitError
+from tagformer.features.segment import SUFFIX
 from tagformer.files import cannot_write, disk_errors
 
 try:
@@ -54,6 +55,10 @@ class Bank:
     def size(self) -> int:
         """Bytes on the disk."""
         return sum(file.stat().st_size for file in self.folder.iterdir() if file.is_file())
+
+    def segment_files(self) -> list[Path]:
+        """The files of its segments, in a fixed order; none where the folder does not exist."""
+        return sorted(self.folder.glob(f"*{SUFFIX}"))
 
     def use(self) -> None:
         """Say that the bank is in use, and remove what a killed process left half written; `writing` is held."""

@@ -39,7 +39,7 @@ def test_the_epochs_that_fit() -> None:
     # Heads: 300 steps of 32 images. Before, nine candidates for 150 steps, with two of the six heads: each has not seen
     # 400 of the images, and 600 are enough.
     assert plan.heads == pytest.approx(300 * 32 * 0.001 * (1 + 9 * 0.5 * 2 / 6))
-    assert plan.maximum
+    assert (plan.weights, plan.decays) == (recipe().stages.weights, recipe().stages.decays)
     assert (plan.training, plan.scoring) == pytest.approx((800 * 0.1, 200 * 0.02))  # a fifth is only scored: 84 s
     assert str(plan) == (
         "Plan for 10 minutes: features of 2 views, 40 seconds; heads, 24 seconds; evidence 20 epochs, 20 seconds; "
@@ -76,16 +76,30 @@ def test_no_time_is_left() -> None:
 
 
 def test_many_labels_leave_no_time_for_the_maximum() -> None:
-    """Twenty times as many labels: the heads would take 9.6 s and their trial, of 64 labels at most, 2.8 s at most."""
+    """Twenty times as many labels: the heads would take 192 s and their trial, of 64 labels, 46 s."""
     slow = replace(SPEED, head=0.02, mean_head=0.0004)
     few, many = (Plan.of(minutes, slow, 1000, 400, recipe()) for minutes in (60, 10))
-    assert few.maximum
-    assert few.heads <= 0.2 * 60 * 60 * 0.96
-    assert not many.maximum
+    assert few.weights == (0.0, 0.5, 1.0)
+    assert few.heads == pytest.approx(300 * 32 * 0.02 * (1 + 9 * 0.5 * 2 / 6 * 64 / 400))
+    assert many.weights == (0.0,)
+    assert len(many.decays) == 3
     # The mean alone, with three candidates for the decay, on 64 of 400 labels.
     assert many.heads == pytest.approx(300 * 32 * 0.0004 * (1 + 3 * 0.5 * 2 / 6 * 64 / 400))
-    assert Plan.of(10, slow, 1000, 400, recipe(weights=(0.5,))).maximum, "nothing else is allowed"
-    assert not Plan.of(10, slow, 1000, 400, recipe(weights=(0.0,))).maximum
+    assert Plan.of(10, slow, 1000, 400, recipe(weights=(0.5, 1.0))).weights == (0.5,), "nothing else is allowed"
+
+
+def test_no_time_for_a_trial() -> None:
+    """The heads on the mean alone take 3.84 s, and a fifth of 20 s is 3.84 s: they can have only one candidate."""
+    plan = Plan.of(20 / 60, replace(SPEED, mean_head=0.0004), 1000, LABELS, recipe())
+    assert (plan.weights, plan.decays) == ((0.0,), (0.05,))
+    assert plan.heads == pytest.approx(300 * 32 * 0.0004)
+
+
+def test_remembered_features_take_no_time() -> None:
+    """20 s for all images of a view; all of the first one are remembered, and half of the second."""
+    plan = Plan.of(3, SPEED, 1000, LABELS, recipe(views=3), missing=[0, 500, 1000])
+    assert (plan.views, plan.features) == (3, pytest.approx(30))
+    assert Plan.of(1, SPEED, 1000, LABELS, recipe(views=3), missing=[0, 500, 1000]).views == 2
 
 
 @pytest.mark.parametrize(("minutes", "views"), [(3, 3), (2, 2), (1, 1), (0.1, 1)])

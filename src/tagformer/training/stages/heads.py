@@ -110,16 +110,18 @@ class Heads:
 
     def logits(self, last_map: Tensor) -> Tensor:
         """The last map (B, C, h, w), of any float type, to logits (B, S, H, L)."""
-        scaled = self.weight / self.deviation  # standardising the weights is cheaper than standardising the maps
-        bias = self.bias - scaled @ self.mean
         features = last_map.flatten(2).float()  # (B, C, P)
+        weight = self.weight.flatten(0, 2)  # (S H L, C)
         if not self.maximum.any():  # the mean of logits is the logit of the mean
-            pooled = torch.einsum("bc,sklc->bskl", features.mean(2), scaled)
-            return pooled + bias
-        positions = scaled.flatten(0, 2) @ features  # (B, S H L, P)
-        shape = (len(features), *self.bias.shape)
+            pooled = (features.mean(2) - self.mean) / self.deviation
+            return (pooled @ weight.T).view(len(features), *self.bias.shape) + self.bias
+        scaled = weight / self.deviation  # standardising the weights is cheaper than standardising the maps
+        bias = self.bias - (scaled @ self.mean).view(self.bias.shape)
+        logits = scaled @ features.transpose(0, 1).flatten(1)  # one product, (S H L, B P)
+        positions = logits.view(*self.bias.shape, *features.shape[::2])  # (S, H, L, B, P)
         maximum = self.maximum[:, None, None]
-        return (positions.mean(2).view(shape) + maximum * positions.amax(2).view(shape)) / (1 + maximum) + bias
+        pooled = positions.mean(4).movedim(3, 0) + maximum * positions.amax(4).movedim(3, 0)
+        return pooled / (1 + maximum) + bias
 
     def sees(self, rows: Tensor) -> Tensor:
         """Whether each head sees each image, bool (B, H)."""
@@ -192,7 +194,9 @@ def fit_heads(
     heads = Heads(settings, folds, seen, mean, deviation, torch.logit(_frequencies(labels[rows], folds[rows], seen)))
     parameters = [heads.weight.requires_grad_(), heads.bias.requires_grad_()]
     averaged = [parameter.detach().clone() for parameter in parameters]
-    optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=0.0)  # each setting has its own
+    optimizer = torch.optim.AdamW(
+        parameters, training.lr, weight_decay=0.0, fused=True
+    )  # each setting has its own decay
     steps = training.steps(len(rows))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=WARMUP)
     generator = torch.Generator().manual_seed(training.seed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,9 +34,10 @@ from tagformer.training.time_plan import LEAST_SHARE, SPARE, Epochs
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
 EVIDENCE_SHARE = 0.3  # of the time at most
 LEAST_EVIDENCE_EPOCHS = 4
-HEADS_SHARE = 0.2  # of the time at most, as long as the maximum over the positions is among the candidates
+HEADS_SHARE = 0.2  # of the time at most, as long as there is more than one candidate
 TRIAL_STEPS = 20  # of the encoder
 HEAD_STEPS = 6
+LEAST_STEP = 2  # times as long as to compute the features, is a step of the whole network at least
 LOOK_BATCH = 32  # images, as where features are remembered
 
 
@@ -62,13 +64,17 @@ class Speed:
     mean_head: float = 0.0
 
 
-def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe, network_only: bool = False) -> Speed:
+def measure_speed(
+    model: Evidence, dataset: MultiLabelDataset, recipe: Recipe, seconds: float = math.inf, network_only: bool = False
+) -> Speed:
     """Measure a batch of each kind of work.
 
     Args:
         model: of the run.
         dataset: the training images.
         recipe: with the image size and the batch size.
+        seconds: the time for everything. Where it is too short to train the whole network, a step of that is not
+            measured, and is infinite.
         network_only: heads and encoder are trained already; their speed is not measured, and is 0.
 
     >>> import tagformer
@@ -92,7 +98,8 @@ def measure_speed(model: Evidence, dataset: MultiLabelDataset, recipe: Recipe, n
     for index in range(count):
         items[index]
     reading = (time.monotonic() - began) / count / (os.cpu_count() or 1)
-    step = seconds_per_image(model, items, recipe)
+    least = LEAST_SHARE * len(dataset) * LEAST_STEP * (look + reading)
+    step = seconds_per_image(model, items, recipe) if least < seconds else math.inf
     if network_only:
         return Speed(look + reading, step)
     assert recipe.stages is not None
@@ -149,15 +156,16 @@ class Plan:
     Attributes:
         minutes: the time for everything.
         views: of each image.
-        features: seconds for the features, if none are remembered.
-        maximum: whether the heads may use the maximum over the positions beside the mean.
+        features: seconds for the features that are not remembered.
+        weights, decays: the heads' candidates.
         heads: seconds for the heads and the choice of their settings.
         evidence_epochs: of the encoder.
         evidence: seconds for them.
         training, scoring: seconds to train the whole network on all images once, and to score it.
         most_epochs: of the network, if there is time; 0: it is not to be trained.
 
-    >>> plan = Plan(10, 2, 40, True, 15, evidence_epochs=20, evidence=20, training=80, scoring=4, most_epochs=12)
+    >>> stages = {"views": 2, "features": 40, "weights": (0.0, 1.0), "decays": (0.05,), "heads": 15}
+    >>> plan = Plan(10, **stages, evidence_epochs=20, evidence=20, training=80, scoring=4, most_epochs=12)
     >>> print(plan)
     Plan for 10 minutes: features of 2 views, 40 seconds; heads, 15 seconds; evidence 20 epochs, 20 seconds;
     whole network 6 epochs of 99 % of the images, 8 minutes.
@@ -168,7 +176,8 @@ class Plan:
     minutes: float
     views: int
     features: float
-    maximum: bool
+    weights: tuple[float, ...]
+    decays: tuple[float, ...]
     heads: float
     evidence_epochs: int
     evidence: float
@@ -177,7 +186,9 @@ class Plan:
     most_epochs: int
 
     @classmethod
-    def of(cls, minutes: float, speed: Speed, images: int, labels: int, recipe: Recipe) -> Plan:
+    def of(
+        cls, minutes: float, speed: Speed, images: int, labels: int, recipe: Recipe, missing: Sequence[int] = ()
+    ) -> Plan:
         """The plan for a number of training images and labels.
 
         Args:
@@ -185,18 +196,19 @@ class Plan:
             speed: of this machine.
             images, labels: how many.
             recipe: with ``stages``; its numbers of epochs are the most that is planned.
+            missing: how many images' features are not remembered, for each view; empty: all.
         """
         stages = recipe.stages
         assert stages is not None
         seconds = 60 * minutes * (1 - SPARE)
         views = max(1, recipe.data.remembered_views)
-        while views > 1 and images * views * speed.look > FEATURES_SHARE * seconds:
+        missing = missing or [images] * views
+        while views > 1 and sum(missing[:views]) * speed.look > FEATURES_SHARE * seconds:
             views -= 1
-        maximum = max(stages.weights) > 0
-        heads = _heads(stages, speed.head, images, labels)
-        if maximum and heads > HEADS_SHARE * seconds and 0.0 in stages.weights:
-            maximum = False
-            heads = _heads(stages.model_copy(update={"weights": (0.0,)}), speed.mean_head, images, labels)
+        for candidates in _fewer_candidates(stages):
+            heads = _heads(candidates, speed, images, labels)
+            if heads <= HEADS_SHARE * seconds:
+                break
         epochs = stages.evidence_epochs
         while epochs > LEAST_EVIDENCE_EPOCHS and _evidence(epochs, images, speed) > EVIDENCE_SHARE * seconds:
             epochs -= 1
@@ -204,8 +216,9 @@ class Plan:
         return cls(
             minutes,
             views,
-            images * views * speed.look,
-            maximum,
+            sum(missing[:views]) * speed.look,
+            candidates.weights,
+            candidates.decays,
             heads,
             epochs,
             _evidence(epochs, images, speed) if epochs else 0.0,
@@ -226,7 +239,7 @@ class Plan:
     def __str__(self) -> str:
         parts = [
             f"features of {self.views} view{'s' if self.views > 1 else ''}, {duration(self.features)}",
-            f"heads{'' if self.maximum else ' on the mean of the map'}, {duration(self.heads)}",
+            f"heads{'' if max(self.weights) else ' on the mean of the map'}, {duration(self.heads)}",
         ]
         if self.evidence_epochs:
             parts.append(f"evidence {self.evidence_epochs} epochs, {duration(self.evidence)}")
@@ -238,10 +251,18 @@ class Plan:
         return f"Plan for {self.minutes:g} minutes: {'; '.join(parts)}."
 
 
-def _heads(stages: StageSettings, per_image: float, images: int, labels: int) -> float:
+def _fewer_candidates(stages: StageSettings) -> list[StageSettings]:
+    """The settings with all candidates of the heads, then with fewer and faster ones."""
+    weights = (0.0,) if 0.0 in stages.weights else stages.weights
+    fewer = [{}, {"weights": weights}, {"weights": weights[:1], "decays": stages.decays[:1]}]
+    return [stages.model_copy(update=update) for update in fewer]
+
+
+def _heads(stages: StageSettings, speed: Speed, images: int, labels: int) -> float:
     """Seconds of the heads' training: the trial of the candidates, then the chosen one."""
     training = HeadTraining(stages.head_epochs)
     trial = Trial.of(stages, images).cost(stages, images, labels)
+    per_image = speed.head if max(stages.weights) else speed.mean_head
     return (1 + trial) * training.batch_size * training.steps(images) * per_image
 
 

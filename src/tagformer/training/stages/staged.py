@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from tagformer.features.remember import remember_features
+from tagformer.features.remember import missing_features, remember_features
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.features.store import FeatureStore
 from tagformer.features.views import view_names
@@ -121,16 +121,16 @@ class StagedTraining(StagedRun):
     def _make_plan(self) -> None:
         """Plan the first stages for the recipe's minutes, where it has some."""
         if self.settings.minutes is not None:
-            plan = self._plan(self.settings.minutes)
+            missing = self.room.use(self._missing)
+            plan = self._plan(self.settings.minutes, missing)
             self.settings.evidence_epochs, self.recipe.data.remembered_views = plan.evidence_epochs, plan.views
-            if not plan.maximum:
-                self.settings.weights = (0.0,)
+            self.settings.weights, self.settings.decays = plan.weights, plan.decays
             self.reporter.message(str(plan))
 
-    def _plan(self, minutes: float, network_only: bool = False) -> Plan:
-        train = self.prepared.train
-        speed = measure_speed(self.model, train, self.recipe, network_only)
-        return Plan.of(minutes, speed, len(train), len(train.label_space), self.recipe)
+    def _plan(self, minutes: float, missing: Sequence[int] = (), network_only: bool = False) -> Plan:
+        train, left = self.prepared.train, 60 * minutes - (time.monotonic() - self.began)
+        speed = measure_speed(self.model, train, self.recipe, left, network_only)
+        return Plan.of(minutes, speed, len(train), len(train.label_space), self.recipe, missing)
 
     def plan_network(self) -> None:
         """Set the epochs of the last stage to what fits into the time that is left.
@@ -154,13 +154,20 @@ class StagedTraining(StagedRun):
         self.settings.minutes = None
         self.recipe.save(self.prepared.folder / RECIPE)
 
+    @property
+    def _views(self) -> tuple[str, ...]:
+        return view_names(max(1, self.recipe.data.remembered_views), mirror=self.recipe.image.flip > 0)
+
+    def _missing(self, store: FeatureStore) -> list[int]:
+        return missing_features(self.model.backbone, self.prepared.train, self.preprocessing, self._views, store)
+
     def _remember(self, store: FeatureStore) -> RememberedFeatures:
         data = self.recipe.data
         return remember_features(
             self.model.backbone,
             self.prepared.train,
             self.preprocessing,
-            view_names(max(1, data.remembered_views), mirror=self.recipe.image.flip > 0),
+            self._views,
             store,
             workers=data.workers,
             on_bad_image=data.on_bad_image,
@@ -238,7 +245,9 @@ class StagedTraining(StagedRun):
             stage.kept = stage.score > self.record["head"].score
             if stage.kept:
                 self.model = self.with_new_encoder(options)
-                fit_evidence(self.model, logits[:, self.rows], labels[self.rows], training, _after(first, bar))
+                fit_evidence(
+                    self.model, logits[:, self.rows], labels[self.rows], training, lambda step: bar(first + step)
+                )
         stage.seconds = time.monotonic() - began
         if stage.kept:
             self.recipe.model.options = options
@@ -288,8 +297,3 @@ class StagedTraining(StagedRun):
         logits = decoded(self.model, self.files.evidence_logits()[0, self.rows])
         thresholds, temperature = choose_thresholds(logits, self.targets[self.rows])
         Run.load(self.prepared.folder).save_thresholds(thresholds, temperature)
-
-
-def _after(first: int, bar: Callable[[int], None]) -> Callable[[int], None]:
-    """A progress bar that has done `first` steps before."""
-    return lambda step: bar(first + step)
