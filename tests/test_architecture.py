@@ -32,9 +32,10 @@ LAYERS = (
     ("recipes",),
     ("runs",),
     ("evaluation",),
-    ("tagging",),
+    ("tagging", "answers"),
     ("training",),
     ("report",),
+    ("serve",),
     ("cli",),
     ("__main__",),
 )
