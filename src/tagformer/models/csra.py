@@ -138,7 +138,10 @@ class CSRA(MultiLabelModel):
     def residual_attention_logits(self, features: Tensor) -> Tensor:
         """Features of positions (B, P, C) to the logits of all heads together (B, L), in float32."""
         with torch.autocast(features.device.type, enabled=False):
-            heads = self.position_logits(features.float()).unbind(2)  # each (B, P, L)
+            features = features.float()
+            if not self.weight:  # the mean of the logits is the logit of the mean
+                features = features.mean(1, keepdim=True)
+            heads = self.position_logits(features).unbind(2)  # each (B, P, L)
             pooled = [residual_attention(s, t, self.weight) for s, t in zip(heads, self.temperatures, strict=True)]
             logits = torch.stack(pooled).sum(0)  # (B, L)
             if self.average:

@@ -47,10 +47,10 @@ class StageFiles:
         """The rows of the images that could be read, int64, and one sentence for each of the others."""
         return self._read(HEADS)["rows"], tuple(map(str, read_json(self.folder / BAD_IMAGES)))
 
-    def head_state(self, which: Sequence[int]) -> dict[str, Tensor]:
-        """The weights of some of the heads, by their names in the models ``csra`` and ``evidence``."""
+    def head_state(self, which: Sequence[int], merged: bool) -> dict[str, Tensor]:
+        """The weights of some of the heads, see `heads.head_state`."""
         saved = self._read(HEADS)
-        return head_state(saved["mean"], saved["deviation"], saved["weight"], saved["bias"], which)
+        return head_state(saved["mean"], saved["deviation"], saved["weight"], saved["bias"], which, merged)
 
     def evidence_logits(self) -> Tensor:
         """The out-of-fold logits (V, N, L) of the heads."""

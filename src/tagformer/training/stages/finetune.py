@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tagformer.training.checkpoints import check_checkpoint
 from tagformer.training.prepare import Prepared, Reporter
 from tagformer.training.stages.files import STAGES
 from tagformer.training.train import train as fit
+
+HEADS = "classifier_"  # of the names of the heads' weights
 
 
 def finetuning_recipe(recipe: Recipe, options: dict[str, Any], head: Path) -> Recipe:
@@ -76,3 +79,27 @@ def _write_run(folder: Path, recipe: Recipe, prepared: Prepared, state: dict[str
     recipe.save(folder / RECIPE)
     write_labels(folder, prepared.train.label_space, frequencies=prepared.train.frequencies)
     write_weights(folder, state)
+
+
+def moved_alike(
+    every: Mapping[str, Tensor], start: Mapping[str, Tensor], end: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """A trained network with all heads: each is changed as those were on average with which the network was trained.
+
+    The network is trained with the heads that have not seen the held-out images, so that it can be scored on them. All
+    heads together have seen all images, and are better (docs/stages.md).
+
+    Args:
+        every: the network's weights before its training, with all heads.
+        start: the same with those heads with which it was trained.
+        end: after the training.
+
+    >>> every, start, end = ({"classifier_weight": torch.tensor(w)} for w in ([[1.0], [2.0], [9.0]], [[2.0]], [[2.5]]))
+    >>> moved_alike(every, start, end)["classifier_weight"].flatten()
+    tensor([1.5000, 2.5000, 9.5000])
+    """
+    moved = dict(end)
+    for name in (name for name in every if name.startswith(HEADS)):
+        change = end[name] - start[name]
+        moved[name] = every[name] + (change.mean(0) if name == "classifier_weight" else change)
+    return moved

@@ -130,11 +130,12 @@ class Heads:
 
     def state(self, setting: int, heads: Sequence[int]) -> dict[str, Tensor]:
         """The weights of some heads of a setting, by their names in the models ``csra`` and ``evidence``."""
-        return head_state(self.mean, self.deviation, self.weight[setting], self.bias[setting], heads)
+        merged = not self.maximum[setting]
+        return head_state(self.mean, self.deviation, self.weight[setting], self.bias[setting], heads, merged)
 
 
 def head_state(
-    mean: Tensor, deviation: Tensor, weight: Tensor, bias: Tensor, which: Sequence[int]
+    mean: Tensor, deviation: Tensor, weight: Tensor, bias: Tensor, which: Sequence[int], merged: bool
 ) -> dict[str, Tensor]:
     """The weights of some of H heads, by their names in the models ``csra`` and ``evidence``.
 
@@ -143,15 +144,20 @@ def head_state(
         weight: (H, L, C).
         bias: (H, L).
         which: the numbers of the heads.
+        merged: make one head of them. It has the mean of their logits if they use the mean over the positions alone.
 
-    >>> state = head_state(torch.zeros(4), torch.ones(4), torch.zeros(3, 2, 4), torch.zeros(3, 2), which=[0, 2])
+    >>> arguments = torch.zeros(4), torch.ones(4), torch.zeros(3, 2, 4), torch.zeros(3, 2), [0, 2]
+    >>> state = head_state(*arguments, merged=False)
     >>> state["classifier_weight"].shape, state["classifier_bias"].shape
     (torch.Size([2, 2, 4]), torch.Size([2]))
+    >>> head_state(*arguments, merged=True)["classifier_weight"].shape
+    torch.Size([1, 2, 4])
     """
+    weight = weight[list(which)]
     return {
         "standardised.mean": mean,
         "standardised.deviation": deviation,
-        "classifier_weight": weight[list(which)],
+        "classifier_weight": weight.mean(0, keepdim=True) if merged else weight,
         "classifier_bias": bias[list(which)].mean(0),
     }
 

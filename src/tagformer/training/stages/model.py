@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -95,9 +95,24 @@ class StagedRun:
 
     def use_heads(self, heads: Heads) -> None:
         """Give the model all heads of the only setting, and no correction of them."""
-        count = len(heads.seen)
-        self.recipe.model.options.update({"weight": heads.settings[0].weight, "ensemble": count})
-        self.model = self.with_new_encoder(self.recipe.model.options, heads.state(0, range(count)))
+        state = heads.state(0, range(len(heads.seen)))
+        options = {"weight": heads.settings[0].weight, "ensemble": len(state["classifier_weight"])}
+        self.recipe.model.options.update(options)
+        self.model = self.with_new_encoder(self.recipe.model.options, state)
+        self.save()
+
+    def network_with(self, heads: Sequence[int]) -> dict[str, Tensor]:
+        """The network's weights with some of the heads, by their names in the model ``csra``."""
+        state = {**self.model.state_dict(), **self.files.head_state(heads, merged=not self.model.weight)}
+        return {name: value for name, value in state.items() if name.startswith(NETWORK)}
+
+    def use_network(self, state: dict[str, Tensor], scale: float) -> None:
+        """Give the model another network, and its evidence a scale."""
+        before, self.recipe.model.options["ensemble"] = self.model.state_dict(), len(state["classifier_weight"])
+        self.model = self.model_with(self.recipe.model.options)
+        self.model.load_state_dict({**before, **state})
+        self.model.evidence_scale.fill_(scale)
+        self.model.eval()
         self.save()
 
     def with_new_encoder(self, options: dict[str, object], head: Mapping[str, Tensor] | None = None) -> Evidence:

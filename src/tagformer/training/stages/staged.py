@@ -21,7 +21,7 @@ from tagformer.training.prepare import Prepared, Reporter
 from tagformer.training.stages.calibration import choose_thresholds
 from tagformer.training.stages.choice import Trial, candidates, choose
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
-from tagformer.training.stages.finetune import finetune
+from tagformer.training.stages.finetune import finetune, moved_alike
 from tagformer.training.stages.folds import draw_folds, heads_seen
 from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads, out_of_fold
 from tagformer.training.stages.heldout import (
@@ -32,7 +32,7 @@ from tagformer.training.stages.heldout import (
     precisions_within_folds,
     some_labels,
 )
-from tagformer.training.stages.model import NETWORK, StagedRun
+from tagformer.training.stages.model import StagedRun
 from tagformer.training.stages.plan import Plan, measure_speed
 from tagformer.training.stages.record import Record, Stage
 from tagformer.training.stages.room import FeatureRoom
@@ -258,16 +258,17 @@ class StagedTraining(StagedRun):
         self.record.add(stage)
 
     def train_network(self) -> None:
-        """The last stage: the whole network, from heads that have not seen the held-out images."""
+        """The last stage: the whole network, from heads that have not seen the held-out images.
+
+        It is scored with these heads. If it is better, the run gets it with all heads, each changed as these.
+        """
         began = time.monotonic()
-        heads = (~self.seen[:, HELD_OUT]).nonzero().flatten().tolist()
-        options = {"weight": self.model.weight, "ensemble": len(heads)}
-        start = {**self.model.state_dict(), **self.files.head_state(heads)}
-        start = {name: value for name, value in start.items() if name.startswith(NETWORK)}
-        state = finetune(self.prepared, self.held_out.rows, start, options, self.reporter)
+        unseen = (~self.seen[:, HELD_OUT]).nonzero().flatten().tolist()
+        some, every = (self.network_with(heads) for heads in (unseen, range(len(self.seen))))
+        options = {"weight": self.model.weight, "ensemble": len(some["classifier_weight"])}
+        state = finetune(self.prepared, self.held_out.rows, some, options, self.reporter)
         model = self.model_with({**self.recipe.model.options, **options})
-        trained = {**self.model.state_dict(), **state}
-        model.load_state_dict({**trained, **self.files.encoder_state()})
+        model.load_state_dict({**self.model.state_dict(), **state, **self.files.encoder_state()})
         model.evidence_scale.fill_(1.0)
         model.to(default_device()).eval()
         evidence_logits = self.encode(model, self.prepared.train.subset(self.held_out.rows.tolist()))
@@ -276,11 +277,7 @@ class StagedTraining(StagedRun):
         stage.seconds = time.monotonic() - began
         stage.kept = stage.score > max(other.score for other in self.record.stages if other.kept)
         if stage.kept:
-            model.load_state_dict(trained)
-            model.evidence_scale.fill_(scale)
-            self.model = model
-            self.recipe.model.options.update(options)
-            self.save()
+            self.use_network(moved_alike(every, some, state), scale)
             run = Run.load(self.prepared.folder)  # the thresholds are of calibrated probabilities, so they stay
             temperature = fit_temperature(decoded(model, scale * evidence_logits), self.held_out.labels)
             run.save_thresholds(run.thresholds, temperature)
