@@ -24,3 +24,11 @@ def test_the_planned_options_are_those_of_the_model(name: str, labels: int, monk
 def test_a_backbone_without_weights_learns_as_fast_as_the_rest() -> None:
     recipe = plan_recipe(load_dataset("scenes?images=24", "train"), "query2label", "tiny")
     assert (recipe.optimizer.lr, recipe.optimizer.backbone_lr_factor) == (1e-3, 1.0)
+
+
+@pytest.mark.parametrize(("backbone", "sizes"), [("resnet18", (64, 96)), ("vit_tiny_patch16_224", ()), ("tiny", ())])
+def test_a_larger_size_is_tried_with_pretrained_weights_for_any_size(backbone: str, sizes: tuple[int, ...]) -> None:
+    """The drawings have 64 pixels a side; a vision transformer of timm has a fixed size."""
+    stages = plan_recipe(load_dataset("scenes?images=24", "train"), backbone=backbone).stages
+    assert stages is not None
+    assert stages.sizes == sizes
