@@ -12,8 +12,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from tagformer.errors import BadImageError
@@ -23,7 +24,17 @@ from tagformer.serve.instruments import Instruments
 from tagformer.serve.kept import KeptImage, KeptImages
 from tagformer.serve.settings import ServeSettings
 from tagformer.serve.version import model_version
-from tagformer.serve.work import Ask, Decode, ReadImage, Served, Tagged, answer_images, answer_quick, read_image
+from tagformer.serve.work import (
+    Answered,
+    Ask,
+    Decode,
+    ReadImage,
+    Served,
+    Tagged,
+    answer_images,
+    answer_quick,
+    read_image,
+)
 from tagformer.tagging.encoded import EncodedTagger, Known
 from tagformer.tagging.explanation import Explanation
 from tagformer.tagging.prediction import Suggestion
@@ -118,8 +129,14 @@ class Engine:
             self.kept.forget()
         self.model = model
 
-    def tag(self, images: Sequence[ImageSource], known: Known | None = None) -> list[Future[Tagged]]:
-        """Tag images; the same labels are known for all of them.
+    def tag(
+        self, images: Sequence[ImageSource], known: Known | Sequence[Known] = MappingProxyType({})
+    ) -> list[Future[Tagged]]:
+        """Tag images.
+
+        Args:
+            images: files, drawings, or bytes that a client sent.
+            known: labels that are known, for all images or for each.
 
         Returns:
             A future per image; it raises BadImageError where the image cannot be read.
@@ -128,13 +145,15 @@ class Engine:
             BusyError: the queue has no room for all of them.
             TagformerError: an unknown label, or a model that does not use known labels.
         """
-        self.model.tagger.known(known or {})
+        each = [known] * len(images) if isinstance(known, Mapping) else known
+        for states in each:
+            self.model.tagger.known(states)
         self._take(self._image_places, len(images))
         futures: list[Future[Tagged]] = []
-        for image in images:
+        for image, states in zip(images, each, strict=True):
             future: Future[Tagged] = Future()
             try:
-                self._running_readers().submit(self._read, image, known or {}, self.model, future, self._deadline())
+                self._running_readers().submit(self._read, image, states, self.model, future, self._deadline())
             except (RuntimeError, BusyError):  # the pool was shut down
                 self._image_places.give_back()
                 future.set_exception(stopped())
@@ -151,7 +170,7 @@ class Engine:
         self.model.tagger.known(known or {})
         return self._quick(Decode(self.kept.get(image_id), known or {}))
 
-    def suggest(self, image_id: str, known: Known | None = None, count: int = 5) -> Future[list[Suggestion]]:
+    def suggest(self, image_id: str, known: Known | None = None, count: int = 5) -> Future[Answered[list[Suggestion]]]:
         """The labels to ask about next, of an image that is kept; see `Tagger.suggest`.
 
         Raises:
@@ -166,7 +185,9 @@ class Engine:
 
         return self._quick(Ask(self.kept.get(image_id), ask))
 
-    def explain(self, image_id: str, labels: Sequence[str] = (), known: Known | None = None) -> Future[Explanation]:
+    def explain(
+        self, image_id: str, labels: Sequence[str] = (), known: Known | None = None
+    ) -> Future[Answered[Explanation]]:
         """Where labels are seen in an image that is kept; see `Tagger.explain`.
 
         Raises:

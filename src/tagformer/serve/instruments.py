@@ -25,7 +25,10 @@ class Instruments:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(
-            "tagformer_requests", "Answers by route, method and status", ("route", "method", "status"), registry=registry
+            "tagformer_requests",
+            "Answers by route, method and status",
+            ("route", "method", "status"),
+            registry=registry,
         )
         self.seconds = Histogram(
             "tagformer_request_seconds", "From request to answer", ("route",), buckets=SECONDS, registry=registry

@@ -185,4 +185,3 @@ def _digest(text: str) -> bytes:
 
 def _no_host() -> tuple[int, str]:
     return 400, "the request names no host, or not just one: send one header Host."
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from tagformer.serve.kept import KeptImage, KeptImages, NotKeptError
 from tagformer.tagging.encoded import EncodedTagger, Known
 from tagformer.tagging.prediction import Prediction
 
+T = TypeVar("T")
 KINDS = frozenset(
     {"AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 )  # Pillow's names of the formats that are read
@@ -52,6 +53,21 @@ class Tagged:
     image: KeptImage
     prediction: Prediction
     logits: Tensor
+    model: Served
+
+
+@dataclass(frozen=True, eq=False)
+class Answered(Generic[T]):
+    """The answer to a question about one image.
+
+    Attributes:
+        value: the answer.
+        image: as it is kept.
+        model: that computed it.
+    """
+
+    value: T
+    image: KeptImage
     model: Served
 
 
@@ -143,7 +159,7 @@ def answer_quick(
                 model.tagger.known(job.question.known)  # another model may have other labels
                 decodes.append((job, image, job.question.known))
             else:
-                job.answer(job.question.ask(model, image))
+                job.answer(Answered(job.question.ask(model, image), image, model))
         except Exception as error:
             job.fail(error)
     if decodes:

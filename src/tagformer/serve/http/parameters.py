@@ -7,8 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tagformer.errors import TagformerError
@@ -18,6 +19,7 @@ from tagformer.tagging.prediction import Prediction, Tag
 
 Threshold = Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)]
 Top = Annotated[int | None, Field(ge=1, le=1_000_000)]
+Model = TypeVar("Model", bound=BaseModel)
 THRESHOLD = "Tags from this probability on, instead of from the threshold of each label; 0: all labels."
 
 
@@ -104,6 +106,19 @@ class Wanted:
             and (not chosen or prediction.label_space.index(tag.name) in chosen)
         ]
         return tags[: self.top]
+
+
+def validated(model: type[Model], body: bytes) -> Model:
+    """A body of JSON as a model.
+
+    Raises:
+        RequestValidationError: it is not JSON, or does not fit.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+        raise RequestValidationError(faults) from error
 
 
 def known_states(value: Mapping[str, Any] | Sequence[str] | str | None) -> dict[str, bool | None]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagformer.serve.http.parameters import THRESHOLD, Threshold, Top, Wanted, known_states, label_names
+from tagformer.serve.kept import KeptImage
 from tagformer.serve.work import Served, Tagged
 
 KnownLabels = Annotated[
@@ -154,5 +155,9 @@ def tagged(answer: Tagged, wanted: Wanted) -> dict[str, Any]:
         {"name": tag.name, "probability": tag.probability, "threshold": tag.threshold, "known": tag.known}
         for tag in wanted.select(answer.prediction)
     ]
-    image = {"id": answer.image.id, "width": answer.image.width, "height": answer.image.height}
-    return {"model": model_name(answer.model), "image": image, "tags": tags}
+    return {**about(answer.model, answer.image), "tags": tags}
+
+
+def about(model: Served, image: KeptImage) -> dict[str, Any]:
+    """The model and the image of an answer."""
+    return {"model": model_name(model), "image": {"id": image.id, "width": image.width, "height": image.height}}

@@ -73,7 +73,9 @@ async def _read_form(request: Request, most_images: int) -> Uploaded:
         for name, value in form.multi_items():
             if (name == FIELD) != isinstance(value, UploadFile):
                 wrong = "a text: send a file" if name == FIELD else f"a file: only '{FIELD}' may be one"
-                raise TagformerError(f"the field '{name[:80]}' of the form is {wrong}, as in curl -F {FIELD}=@photo.jpg.")
+                raise TagformerError(
+                    f"the field '{name[:80]}' of the form is {wrong}, as in curl -F {FIELD}=@photo.jpg."
+                )
             if isinstance(value, UploadFile):
                 data.append(await value.read())
             else:
