@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tagformer.cli.console import advise_tuning
+from tagformer.cli.terminal.console import advise_tuning
 from tagformer.runs import Run
 from tests.helpers import CommandLine, evaluation_of
 

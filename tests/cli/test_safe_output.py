@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.table import Table
 
-from tagformer.cli.console import SafeConsole
+from tagformer.cli.terminal.console import SafeConsole
 from tagformer.data import load_dataset
 from tagformer.report import Table as Figures
 from tests.helpers import CommandLine

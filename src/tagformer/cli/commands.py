@@ -6,7 +6,7 @@ import typer
 
 from tagformer._version import __version__
 from tagformer.cli import data, evaluate, explain, importing, listing, predict, report, similar, simulate, train, tune
-from tagformer.cli.plain_help import PlainCommand, PlainGroup
+from tagformer.cli.terminal.plain_help import PlainCommand, PlainGroup
 
 app = typer.Typer(
     cls=PlainGroup,

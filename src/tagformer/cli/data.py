@@ -12,8 +12,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from tagformer.cli.console import Bar, console, echo, errors, progress_bar
-from tagformer.cli.plain_help import PlainCommand, PlainGroup
+from tagformer.cli.terminal.console import Bar, console, echo, errors, progress_bar
+from tagformer.cli.terminal.plain_help import PlainCommand, PlainGroup
 from tagformer.errors import TagformerError, check_choice
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tagformer.cli.console import (
+from tagformer.cli.terminal.console import (
     BatchSize,
     CacheGb,
     Data,

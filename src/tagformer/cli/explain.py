@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import Feedback, OnBadImage, RunFolder, echo, errors, progress_bar, split_to_score
 from tagformer.cli.predict import find_images
+from tagformer.cli.terminal.console import Feedback, OnBadImage, RunFolder, echo, errors, progress_bar, split_to_score
 from tagformer.errors import BadImageError, TagformerError, check_choice
 
 if TYPE_CHECKING:

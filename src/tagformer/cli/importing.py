@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tagformer.cli.console import echo
+from tagformer.cli.terminal.console import echo
 from tagformer.errors import TagformerError
 
 FREE = ("image", "dropout", "attention_dropout")  # options of a recipe that do not change the shape of any weight

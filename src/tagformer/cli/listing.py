@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tagformer.cli.console import echo
+from tagformer.cli.terminal.console import echo
 
 LABELS = 80
 

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tagformer.cli.console import BatchSize, Feedback, OnBadImage, RunFolder, Workers, echo, errors, progress_bar
+from tagformer.cli.terminal.console import (
+    BatchSize,
+    Feedback,
+    OnBadImage,
+    RunFolder,
+    Workers,
+    echo,
+    errors,
+    progress_bar,
+)
 from tagformer.errors import TagformerError, check_choice
 from tagformer.safe_text import spreadsheet_cell
 

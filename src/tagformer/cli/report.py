@@ -9,7 +9,7 @@ import typer
 from rich import table as rich
 from rich.box import SIMPLE
 
-from tagformer.cli.console import (
+from tagformer.cli.terminal.console import (
     BatchSize,
     Data,
     OnBadImage,

@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from tagformer.cli.console import (
+from tagformer.cli.terminal.console import (
     CacheGb,
     advise_tuning,
     console,

@@ -8,7 +8,7 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from tagformer.cli.console import (
+from tagformer.cli.terminal.console import (
     BatchSize,
     CacheGb,
     Data,

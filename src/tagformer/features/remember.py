@@ -70,7 +70,7 @@ def remember_features(
         workers: loader processes.
         on_bad_image: ``error`` or ``skip``.
         device: where the network runs; None: where the backbone is.
-        bars: shows a progress bar with a title and a total, as `cli.console.progress_bar` does.
+        bars: shows a progress bar with a title and a total, as `cli.terminal.console.progress_bar` does.
 
     Raises:
         BadImageError: an image cannot be read, and `on_bad_image` is ``error``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,16 +16,14 @@ from tagformer.images.reading import Picture
 from tagformer.labels.space import UNKNOWN
 from tagformer.models.base import MultiLabelModel
 from tagformer.models.feedback import FeedbackPropagation
-from tagformer.runs.run import Run, default_device
+from tagformer.runs.run import Run
+from tagformer.tagging.encoded import EncodedTagger, Known
 from tagformer.tagging.explanation import Explanation
 from tagformer.tagging.feature_cache import AnyImage, FeatureCache, open_any
 from tagformer.tagging.prediction import Prediction, Suggestion
-from tagformer.tagging.questions import expected_information_gain, label_weights
-
-Known = Mapping[str, bool | int | None]
 
 
-class Tagger:
+class Tagger(EncodedTagger):
     """A model ready for use, with its labels, thresholds and preprocessing.
 
     The features of the last `cache_size` images are kept, so that the same image with other known labels costs only a
@@ -63,13 +61,7 @@ class Tagger:
         temperature: float = 1.0,
         frequencies: Tensor | None = None,
     ) -> None:
-        self.device = torch.device(device) if device else default_device()
-        self.model = model.eval().to(self.device)
-        self.label_space = model.label_space
-        self.preprocessing = preprocessing
-        self.thresholds = thresholds
-        self.temperature = temperature
-        self.label_weights = None if frequencies is None else label_weights(frequencies)
+        super().__init__(model, preprocessing, thresholds, device, temperature, frequencies)
         self._cache = FeatureCache(self._encode_pictures, cache_size)
 
     @classmethod
@@ -94,20 +86,6 @@ class Tagger:
             temperature=loaded.temperature,
             frequencies=loaded.frequencies,
         )
-
-    def known(self, states: Known | None) -> Tensor:
-        """The known labels as int8 (L,), from their names.
-
-        Raises:
-            TagformerError: an unknown label, or a model that does not use known labels.
-        """
-        known = self.label_space.known(states or {})
-        if (known != UNKNOWN).any() and not self.model.uses_known:
-            raise TagformerError(
-                f"the model '{self._model_name}' does not use known labels: leave --known out, use --feedback, or "
-                "train 'ctran'."
-            )
-        return known
 
     @torch.inference_mode()
     def predict(
@@ -149,20 +127,9 @@ class Tagger:
             TagformerError: the model does not use known labels.
             BadImageError: the image cannot be read.
         """
-        states = self.known(known).to(self.device).unsqueeze(0)
-        if not self.model.uses_known:
-            raise TagformerError(
-                f"the model '{self._model_name}' does not use known labels, so an answer would not change its "
-                "predictions: train 'ctran'."
-            )
-        features = self._cache.features([image])
-        gain = expected_information_gain(
-            self.model, features, states, shortlist=None, temperature=self.temperature, weights=self.label_weights
-        )[0]
-        probabilities = torch.sigmoid(self.model.decode(features, states).logits[0].float() / self.temperature)
-        best = gain.argsort(descending=True, stable=True)[:count].tolist()
-        names = self.label_space.names
-        return [Suggestion(names[i], gain[i].item(), probabilities[i].item()) for i in best if torch.isfinite(gain[i])]
+        states = self.known(known)
+        self.check_suggests()
+        return self.suggest_encoded(self._cache.features([image]), states, count)
 
     @torch.no_grad()
     def explain(self, image: AnyImage, labels: str | Sequence[str] = (), known: Known | None = None) -> Explanation:
@@ -177,23 +144,12 @@ class Tagger:
             TagformerError: an unknown or an extra label, or a model that does not use images.
             BadImageError: the image cannot be read.
         """
-        if not self.model.uses_image:
-            raise TagformerError("this model does not use images: it has no heat maps.")
         labels = (labels,) if isinstance(labels, str) else labels
-        for name in labels:
-            if not self.label_space.is_target[self.label_space.index(name)]:
-                raise TagformerError(f"'{name}' is an extra label: an input only, so it has no heat map.")
+        self.check_explains(labels)
         states = self.known(known)
-        prediction = self._predictions([""], self._cache.features([image]), states)[0]
-        by_name = {tag.name: tag for tag in prediction.ranked}
-        tags = [by_name[name] for name in labels] or prediction.tags or prediction.ranked[:1]
-        picture = open_any(image)
-        maps = self.model.heat_maps(
-            self.preprocessing.load(picture, self.device),
-            [self.label_space.index(tag.name) for tag in tags],
-            self._model_input(states),
-        )
-        return Explanation(tuple(tags), maps[0].float().cpu(), self.preprocessing.region(picture))
+        picture, features = open_any(image), self._cache.features([image])
+        pixels = self.preprocessing.transform(picture).unsqueeze(0)
+        return self.explain_encoded(pixels, features, self.preprocessing.region(picture), labels, states)
 
     @torch.inference_mode()
     def embed(self, image: AnyImage) -> Tensor:
@@ -248,30 +204,12 @@ class Tagger:
         workers = min(workers, len(paths) // batch_size)
         for batch in evaluation_loader(dataset, self.preprocessing.transform, batch_size, workers):
             raise_on_bad_images(batch.bad, on_bad_image)
-            predictions = self._predictions(batch.ids, self._encode(batch.images), states) if len(batch) else []
+            predictions = self._predictions(batch.ids, self.encode(batch.images), states) if len(batch) else []
             yield predictions, batch.bad
 
-    @property
-    def _model_name(self) -> str:
-        return type(self.model).__name__.lower()
-
-    def _encode(self, images: Tensor) -> Tensor:
-        """uint8 images (B, 3, size, size) to features (B, ...)."""
-        return self.model.encode(self.preprocessing.normalise(images.to(self.device)))
-
     def _encode_pictures(self, pictures: Sequence[Picture]) -> Tensor:
-        return self._encode(torch.stack([self.preprocessing.transform(picture) for picture in pictures]))
-
-    def _model_input(self, states: Tensor) -> Tensor | None:
-        """The known labels (L,) as the model takes them: (1, L), or None where it does not use them."""
-        return states.to(self.device).unsqueeze(0) if self.model.uses_known else None
+        return self.encode(torch.stack([self.preprocessing.transform(picture) for picture in pictures]))
 
     def _predictions(self, names: Sequence[str], features: Tensor, states: Tensor) -> list[Prediction]:
         """Predictions from features (B, ...), with the same known labels (L,) for all images."""
-        logits = self.model.decode(features, self._model_input(states)).logits.float()
-        probabilities = torch.sigmoid(logits / self.temperature).cpu()
-        probabilities = torch.where(states == UNKNOWN, probabilities, states.float())
-        return [
-            Prediction(name, self.label_space, row, states, self.thresholds)
-            for name, row in zip(names, probabilities, strict=True)
-        ]
+        return self.predictions(self.logits(features, states.unsqueeze(0)), states.unsqueeze(0), names)

@@ -1,0 +1,1 @@
+"""Requests and answers: parameters, uploads, limits, errors."""

@@ -1,0 +1,27 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tagformer.serve.engine import Engine
+from tagformer.serve.hooks import LoopHooks
+from tagformer.serve.instruments import Instruments
+from tagformer.serve.settings import ServeSettings
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of a server that answer requests.
+
+    Attributes:
+        settings: of the server.
+        engine: the model.
+        instruments: where things are counted.
+        hooks: called when people answer, or want the model trained again.
+    """
+
+    settings: ServeSettings
+    engine: Engine
+    instruments: Instruments
+    hooks: LoopHooks
