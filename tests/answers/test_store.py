@@ -1,0 +1,243 @@
+"""Answers: what is saved, taken back, leased, and what happens to the file when processes are killed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tagformer.answers import AnswerStore, Change
+from tagformer.errors import CannotWriteError, TagformerError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "answers.sqlite"
+
+
+@pytest.fixture
+def store(file: Path) -> Iterator[AnswerStore]:
+    with AnswerStore(file) as opened:
+        yield opened
+
+
+def record(store: AnswerStore, person: str, *cells: tuple[str, str, int], request: str | None = None) -> int:
+    request = request or f"{person} {time.monotonic_ns()}"
+    return store.record(person, "v1", [Change(*cell) for cell in cells], request)
+
+
+NAMES = [
+    "a 'quoted' \"name\"",
+    "comma, semicolon; tab\t",
+    "two\nlines",
+    "Größe 猫 🐈",
+    "x'); DROP TABLE states; --",
+    "%_",
+]
+
+
+def test_names_of_any_characters(store: AnswerStore) -> None:
+    record(store, "Zoë; --", *((image, label, 1) for image in NAMES for label in NAMES))
+    assert store.all_states() == {image: dict.fromkeys(sorted(NAMES, key=str.encode), 1) for image in NAMES}
+    assert store.states(NAMES[0]).keys() == set(NAMES)
+    assert store.states("another") == {}
+
+
+def test_five_thousand_labels(store: AnswerStore) -> None:
+    labels = [f"label {number:04d}" for number in range(5000)]
+    record(store, "ann", *(("a.jpg", label, number % 2) for number, label in enumerate(labels)))
+    assert store.states("a.jpg") == {label: number % 2 for number, label in enumerate(labels)}
+    changes = store.undo("ann")
+    assert changes is not None
+    assert len(changes) == 5000
+    assert store.states("a.jpg") == {}
+
+
+def test_history_has_who_when_and_what(store: AnswerStore) -> None:
+    record(store, "ann", ("a.jpg", "dog", 1))
+    record(store, "ben", ("a.jpg", "dog", 0), ("a.jpg", "cat", 1), ("b.jpg", "cat", 1))
+    history = store.history("a.jpg")
+    assert [(e.person, e.version, e.label, e.before, e.after) for e in history] == [
+        ("ann", "v1", "dog", -1, 1),
+        ("ben", "v1", "dog", 1, 0),
+        ("ben", "v1", "cat", -1, 1),
+    ]
+    assert history[0].when.endswith("+00:00")
+    assert history[0].when <= history[1].when
+    assert store.last_answers() == {
+        ("a.jpg", "dog"): ("ben", 1),
+        ("a.jpg", "cat"): ("ben", 1),
+        ("b.jpg", "cat"): ("ben", 1),
+    }
+    record(store, "ann", ("a.jpg", "dog", 0))
+    assert store.last_answers()["a.jpg", "dog"] == ("ann", 2), "the same again is a confirmation"
+
+
+def test_a_request_that_is_sent_twice_is_saved_once(store: AnswerStore) -> None:
+    first = record(store, "ann", ("a.jpg", "dog", 1), request="r")
+    record(store, "ben", ("a.jpg", "dog", 0))
+    assert record(store, "ann", ("a.jpg", "dog", 1), request="r") == first
+    assert store.states("a.jpg") == {"dog": 0}
+    assert len(store.history("a.jpg")) == 2
+
+
+def test_a_state_that_does_not_exist_saves_nothing(store: AnswerStore) -> None:
+    with pytest.raises(TagformerError, match=r"cat of a\.jpg has the state 2: use 1, 0 or -1"):
+        record(store, "ann", ("a.jpg", "dog", 1), ("a.jpg", "cat", 2))
+    assert store.all_states() == {}
+
+
+def test_undo_and_redo_without_end_and_across_restarts(file: Path) -> None:
+    """A random walk of 1,000 steps is walked back and forth; another person's answer in its middle stays."""
+    draws = random.Random(0)
+    seen: list[dict[str, dict[str, int]]] = [{}]
+    with AnswerStore(file) as store:
+        for _ in range(1000):
+            record(store, "ann", (f"{draws.randrange(5)}.jpg", f"label {draws.randrange(4)}", draws.choice([1, 0, -1])))
+            seen.append(store.all_states())
+        for number in range(999, 499, -1):
+            assert store.undo("ann") is not None
+            assert store.all_states() == seen[number]
+    with AnswerStore(file) as store:
+        assert store.can_undo("ann") == (True, True)
+        for number in range(499, -1, -1):
+            assert store.undo("ann") is not None
+            assert store.all_states() == seen[number]
+        assert store.undo("ann") is None
+        assert store.can_undo("ann") == (False, True)
+        record(store, "ben", ("ben's.jpg", "dog", 1))
+        for number in range(1, 1001):
+            assert store.redo("ann") is not None
+            states = store.all_states()
+            assert states.pop("ben's.jpg") == {"dog": 1}
+            assert states == seen[number]
+        assert store.redo("ann") is None
+
+
+def test_undo_leaves_what_another_person_answered_later(store: AnswerStore) -> None:
+    record(store, "ann", ("a.jpg", "dog", 1), ("a.jpg", "cat", 1))
+    record(store, "ben", ("a.jpg", "dog", 0))
+    assert store.undo("ann") == [Change("a.jpg", "cat", -1)]
+    assert store.states("a.jpg") == {"dog": 0}
+    assert store.redo("ann") == [Change("a.jpg", "cat", 1)]
+    assert store.states("a.jpg") == {"cat": 1, "dog": 0}
+    record(store, "ben", ("a.jpg", "cat", 1))
+    assert store.undo("ann") == [], "ben has confirmed it"
+    assert store.states("a.jpg") == {"cat": 1, "dog": 0}
+
+
+def test_a_new_answer_ends_what_could_be_done_again(store: AnswerStore) -> None:
+    record(store, "ann", ("a.jpg", "dog", 1))
+    record(store, "ann", ("a.jpg", "cat", 1))
+    store.undo("ann")
+    record(store, "ann", ("a.jpg", "cow", 1))
+    assert store.can_undo("ann") == (True, False)
+    assert store.redo("ann") is None
+    assert store.undo("ann") == [Change("a.jpg", "cow", -1)]
+    assert store.undo("ann") == [Change("a.jpg", "dog", -1)]
+    assert store.undo("ann") is None
+
+
+def test_two_people_do_not_get_the_same_image(file: Path) -> None:
+    """Four threads with connections of their own take images from one queue until it is empty."""
+    images = [f"{number}.jpg" for number in range(200)]
+    taken: dict[str, list[str]] = {}
+
+    def work(person: str) -> None:
+        with AnswerStore(file) as store:
+            while got := store.lease(person, images):
+                taken.setdefault(person, []).extend(got)
+                store.submit(got[0], person)
+
+    AnswerStore(file).close()
+    threads = [threading.Thread(target=work, args=(person,)) for person in ("ann", "ben", "cem", "dai")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    everything = [image for of_person in taken.values() for image in of_person]
+    assert sorted(everything) == sorted(images)
+    with AnswerStore(file) as store:
+        assert store.submitted() == set(images)
+
+
+def test_a_lease_ends_and_is_given_back(store: AnswerStore) -> None:
+    images = ["a.jpg", "b.jpg", "c.jpg"]
+    assert store.lease("ann", images, count=2) == ["a.jpg", "b.jpg"]
+    assert store.lease("ben", images, count=2) == ["c.jpg"]
+    assert store.lease("ann", images) == ["a.jpg"], "one's own is given again"
+    store.release("ann")
+    assert store.lease("ben", images, seconds=-1, count=3) == images
+    assert store.lease("ann", images, count=3) == images, "the time of the other leases is over"
+    store.submit("b.jpg", "ann")
+    assert store.lease("ann", images, count=3) == ["a.jpg", "c.jpg"]
+    store.submit("b.jpg", "ann", done=False)
+    assert store.submitted() == set()
+    assert store.lease("ann", images, count=3) == images
+
+
+def test_a_killed_process_loses_nothing_that_was_acknowledged(file: Path) -> None:
+    """Twenty times: a process records answers and is killed at a random moment; the next one sends the last again."""
+    draws, first = random.Random(1), 0
+    for _ in range(20):
+        command = [sys.executable, "-m", "tests.answers.recorder", str(file), str(first)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(draws.uniform(0.01, 0.15))
+            process.send_signal(signal.SIGKILL)
+            acknowledged = [
+                int(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")
+            ]
+        with sqlite3.connect(file) as connection:
+            rows = connection.execute("SELECT image, label, after FROM answers").fetchall()
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+        assert len(rows) == len(set(rows)), "nothing is double"
+        last = max(acknowledged, default=first - 1)
+        assert {(f"{number}.jpg", "dog", 1) for number in range(last + 1)} <= set(rows)
+        first = max(0, last)  # the client does not know whether the one after it was saved, so it sends it again
+    assert first > 0
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    text = tmp_path / "text.sqlite"
+    text.write_text("no database" * 100)
+    with pytest.raises(TagformerError, match="is no file of answers"):
+        AnswerStore(text)
+    other = tmp_path / "other.sqlite"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = other.read_bytes()
+    with pytest.raises(TagformerError, match=r"is no file of answers: choose another folder"):
+        AnswerStore(other)
+    assert other.read_bytes() == before
+
+
+def test_a_file_of_a_newer_version_is_left_alone(file: Path) -> None:
+    AnswerStore(file).close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(TagformerError, match="newer version"):
+        AnswerStore(file)
+
+
+def test_a_disk_that_is_full_is_one_sentence(file: Path, store: AnswerStore) -> None:
+    record(store, "ann", ("a.jpg", "dog", 1))
+    store._connection.execute("PRAGMA max_page_count = 20")
+    with pytest.raises(CannotWriteError, match="full"):
+        record(store, "ann", *((f"{number}.jpg", "a long label " * 20, 1) for number in range(1000)))
+    assert store.all_states() == {"a.jpg": {"dog": 1}}
+    store._connection.execute("PRAGMA max_page_count = 100000")
+    record(store, "ann", ("b.jpg", "dog", 1))
+    assert store.states("b.jpg") == {"dog": 1}
