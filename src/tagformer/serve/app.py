@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -15,10 +15,11 @@ from tagformer.serve.http.observed import Observed
 from tagformer.serve.http.responses import add_error_handlers
 from tagformer.serve.http.schemas import ErrorAnswer
 from tagformer.serve.instruments import Instruments
-from tagformer.serve.routes import health, hugging_face, inference_protocol, label_studio, labels, tagging
+from tagformer.serve.routes import health, hugging_face, inference_protocol, label_studio, labels, page, tagging
 from tagformer.serve.security import Security
 from tagformer.serve.services import Services
 from tagformer.serve.settings import ServeSettings
+from tagformer.serve.workspace.workspace import Workspace
 from tagformer.tagging.encoded import EncodedTagger
 
 # The routes, each a function from the services to a router. A new file in serve/routes/ is added here.
@@ -29,6 +30,7 @@ ROUTERS = (
     hugging_face.router,
     label_studio.router,
     health.router,
+    page.router,
 )
 ERRORS = {
     400: "The request cannot be read.",
@@ -43,13 +45,19 @@ ERRORS = {
 DESCRIPTION = "Tags of images, with some labels already known. Every error is one sentence in {'error': ...}."
 
 
-def create_app(settings: ServeSettings, tagger: EncodedTagger, hooks: LoopHooks | None = None) -> FastAPI:
+def create_app(
+    settings: ServeSettings,
+    tagger: EncodedTagger,
+    hooks: LoopHooks | None = None,
+    workspace: Callable[[Engine], Workspace] | None = None,
+) -> FastAPI:
     """A server for a model.
 
     Args:
         settings: of the server.
         tagger: the model; only the server may use it from now on.
         hooks: called when people answer, or want the model trained again; None: only counted.
+        workspace: makes the page's images and answers; None: there is no page.
 
     Returns:
         The application; `app.state.services` has its parts.
@@ -65,14 +73,18 @@ def create_app(settings: ServeSettings, tagger: EncodedTagger, hooks: LoopHooks 
     """
     instruments = Instruments()
     engine = Engine(tagger, settings, instruments)
-    services = Services(settings, engine, instruments, hooks or CountingHooks())
+    services = Services(settings, engine, instruments, hooks or CountingHooks(), workspace and workspace(engine))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         engine.start()
+        if services.workspace is not None:
+            services.workspace.start()
         try:
             yield
         finally:
+            if services.workspace is not None:
+                services.workspace.close()
             engine.close()
 
     app = FastAPI(

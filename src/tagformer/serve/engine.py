@@ -17,6 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import torch
+from torch import Tensor
+
 from tagformer.errors import BadImageError
 from tagformer.images.source import ImageSource
 from tagformer.serve.batching import BusyError, Job, LateError, Places, Waiting, stopped
@@ -199,6 +202,21 @@ class Engine:
         def ask(model: Served, image: KeptImage) -> Explanation:
             states, features = model.tagger.known(known or {}), image.features.unsqueeze(0)
             return model.tagger.explain_encoded(image.pixels.unsqueeze(0), features, image.region, labels, states)
+
+        return self._quick(Ask(self.kept.get(image_id), ask))
+
+    def embed(self, image_id: str) -> Future[Answered[Tensor]]:
+        """One feature (D,) by which an image that is kept can be compared with others; see `Tagger.embed`.
+
+        Raises:
+            NotKeptError, BusyError: as `decode`.
+        """
+
+        def ask(model: Served, image: KeptImage) -> Tensor:
+            tagger = model.tagger
+            pixels = tagger.preprocessing.normalise(image.pixels.unsqueeze(0).to(tagger.device))
+            with torch.inference_mode():
+                return tagger.model.embed(pixels)[0].float().cpu()
 
         return self._quick(Ask(self.kept.get(image_id), ask))
 

@@ -8,6 +8,7 @@ from tagformer.serve.engine import Engine
 from tagformer.serve.hooks import LoopHooks
 from tagformer.serve.instruments import Instruments
 from tagformer.serve.settings import ServeSettings
+from tagformer.serve.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,11 @@ class Services:
         engine: the model.
         instruments: where things are counted.
         hooks: called when people answer, or want the model trained again.
+        workspace: of the page; None: there is no page.
     """
 
     settings: ServeSettings
     engine: Engine
     instruments: Instruments
     hooks: LoopHooks
+    workspace: Workspace | None = None

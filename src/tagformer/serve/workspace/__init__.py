@@ -1,0 +1,1 @@
+"""The page's side of the server: its images, what the model says of all of them, the answers, and the loop."""
