@@ -45,7 +45,7 @@ def test_the_protocol_describes_the_model(client: TestClient) -> None:
 def test_probabilities_are_those_of_the_tagger(client: TestClient, tagger: Tagger, pictures: list[Image.Image]) -> None:
     known = [[-1, 1, -1, -1, -1, 0], [-1] * 6]
     question = {
-        "id": "a \ud800 question",
+        "id": "a question",
         "inputs": [image_input(pictures[:2]), {"name": "known", "shape": [2, 6], "datatype": "INT8", "data": known}],
         "outputs": [{"name": "labels"}, {"name": "probabilities"}],
     }

