@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from tagformer._version import __version__
-from tagformer.cli import data, evaluate, explain, importing, listing, predict, report, similar, simulate, train, tune
+from tagformer.cli import (
+    data,
+    evaluate,
+    explain,
+    importing,
+    listing,
+    predict,
+    report,
+    serve,
+    similar,
+    simulate,
+    train,
+    tune,
+)
 from tagformer.cli.terminal.plain_help import PlainCommand, PlainGroup
 
 app = typer.Typer(
@@ -35,6 +48,7 @@ def options(
 app.command("train", cls=PlainCommand)(train.train)
 app.command("evaluate", cls=PlainCommand)(evaluate.evaluate)
 app.command("predict", cls=PlainCommand)(predict.predict)
+app.command("serve", cls=PlainCommand)(serve.serve)
 app.command("explain", cls=PlainCommand)(explain.explain)
 app.command("similar", cls=PlainCommand)(similar.similar)
 app.command("tune", cls=PlainCommand)(tune.tune)

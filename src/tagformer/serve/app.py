@@ -16,7 +16,7 @@ from tagformer.serve.http.responses import add_error_handlers
 from tagformer.serve.http.schemas import ErrorAnswer
 from tagformer.serve.instruments import Instruments
 from tagformer.serve.routes import health, hugging_face, inference_protocol, label_studio, labels, page, tagging
-from tagformer.serve.security import Security
+from tagformer.serve.security import SecureHeaders, Security
 from tagformer.serve.services import Services
 from tagformer.serve.settings import ServeSettings
 from tagformer.serve.workspace.workspace import Workspace
@@ -105,4 +105,5 @@ def create_app(
     app.add_middleware(BodyLimits, most_bytes=settings.most_bytes, seconds=settings.timeout)
     app.add_middleware(Security, settings=settings)
     app.add_middleware(Observed, instruments=instruments)
+    app.add_middleware(SecureHeaders)
     return app

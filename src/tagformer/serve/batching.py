@@ -76,14 +76,14 @@ class Job(Generic[Q, T]):
     Attributes:
         question: what is asked.
         deadline: of `time.monotonic`, after which nobody waits for the answer any more.
+        places: where one is taken for the job; it is given back before the answer is handed over.
         future: of the answer.
-        arrived: when the job was made.
     """
 
     question: Q
     deadline: float
+    places: Places | None = None
     future: Future[T] = field(default_factory=Future)
-    arrived: float = field(default_factory=time.monotonic)
 
     @property
     def is_wanted(self) -> bool:
@@ -92,13 +92,21 @@ class Job(Generic[Q, T]):
 
     def answer(self, value: T) -> None:
         """Hand the answer over, unless nobody waits for it any more."""
+        self._leave()
         if not self.future.done() and self.future.set_running_or_notify_cancel():
             self.future.set_result(value)
 
     def fail(self, error: BaseException) -> None:
-        """Hand an error over, unless nobody waits for the answer any more."""
+        """Hand an error over, unless there is an answer, or nobody waits for it any more."""
+        self._leave()
         if not self.future.done() and self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
+
+    def _leave(self) -> None:
+        """Give the place back, once; a job is in the hands of one thread at a time."""
+        places, self.places = self.places, None
+        if places is not None:
+            places.give_back()
 
 
 A = TypeVar("A")

@@ -152,16 +152,15 @@ class Engine:
         for states in each:
             self.model.tagger.known(states)
         self._take(self._image_places, len(images))
-        futures: list[Future[Tagged]] = []
+        jobs: list[Job[Any, Tagged]] = []
         for image, states in zip(images, each, strict=True):
-            future: Future[Tagged] = Future()
+            job: Job[Any, Tagged] = Job((image, states, self.model), self._deadline(), self._image_places)
             try:
-                self._running_readers().submit(self._read, image, states, self.model, future, self._deadline())
+                self._running_readers().submit(self._read, job)
             except (RuntimeError, BusyError):  # the pool was shut down
-                self._image_places.give_back()
-                future.set_exception(stopped())
-            futures.append(future)
-        return futures
+                job.fail(stopped())
+            jobs.append(job)
+        return [job.future for job in jobs]
 
     def decode(self, image_id: str, known: Known | None = None) -> Future[Tagged]:
         """Tag an image that is kept, with other known labels.
@@ -236,41 +235,35 @@ class Engine:
             for future in futures:  # after an error nobody waits for the others
                 future.cancel()
 
-    def _read(self, image: ImageSource, known: Known, model: Served, future: Future[Tagged], deadline: float) -> None:
+    def _read(self, job: Job[Any, Tagged]) -> None:
         """Read an image, and put it into the queue; called by the readers."""
-        job = Job(None, deadline, future)
         try:
             if not job.is_wanted:
                 raise LateError("nobody waits for this image any more.")
-            read = read_image(image, model.tagger.preprocessing, known, model)
-            self._waiting.put_image(Job(read, deadline, future))
+            job.question = read_image(*job.question)
+            self._waiting.put_image(job)
         except Exception as error:
-            self._image_places.give_back()
             self.instruments.bad_images.inc(isinstance(error, BadImageError))
             job.fail(error)
 
     def _quick(self, question: Decode | Ask) -> Future[Any]:
         self._take(self._quick_places, 1)
-        job: Job[Decode | Ask, Any] = Job(question, self._deadline())
+        job: Job[Decode | Ask, Any] = Job(question, self._deadline(), self._quick_places)
         try:
             self._waiting.put_quick(job)
-        except BusyError:
-            self._quick_places.give_back()
-            raise
+        except BusyError as error:
+            job.fail(error)
         return job.future
 
     def _run(self) -> None:
         """Answer jobs until the queue is closed; the thread of the model."""
         while (taken := self._waiting.take()) is not None:
             images, quick = taken
-            self._answer(quick, self._quick_places, answer_quick)
-            self._answer(images, self._image_places, answer_images)
+            self._answer(quick, answer_quick)
+            self._answer(images, answer_images)
 
     def _answer(
-        self,
-        jobs: list[Job[Q, T]],
-        places: Places,
-        answer: Callable[[list[Job[Q, T]], Served, KeptImages, Instruments], None],
+        self, jobs: list[Job[Q, T]], answer: Callable[[list[Job[Q, T]], Served, KeptImages, Instruments], None]
     ) -> None:
         """Answer jobs, all of them and whatever happens: the thread of the model has to go on."""
         wanted = [job for job in jobs if job.is_wanted]
@@ -284,7 +277,6 @@ class Engine:
         finally:
             for job in jobs:
                 job.fail(LateError("nobody waits for this answer any more."))
-            places.give_back(len(jobs))
 
     def _take(self, places: Places, count: int) -> None:
         if not self.is_alive:

@@ -45,6 +45,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 HEADERS = {
+    "Cache-Control": "no-store",
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -55,8 +56,29 @@ HEADERS = {
 }
 
 
+class SecureHeaders:
+    """Gives every answer the headers that limit what a browser does with it; an answer's own headers stay.
+
+    Args:
+        app: that answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
 class Security:
-    """The checks of a request before its body is read, and the headers of every answer.
+    """The checks of a request before its body is read.
 
     Args:
         app: that answers what passes.
@@ -84,23 +106,15 @@ class Security:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in {**HEADERS, "Cache-Control": "no-store"}.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         refusal = self.refusal(scope["method"], scope["path"], headers) if len(hosts) == 1 else _no_host()
         if refusal is None:
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, receive, send)
             return
         status, sentence = refusal
         challenge = {"WWW-Authenticate": 'Bearer, Basic realm="tagformer", charset="UTF-8"'} if status == 401 else {}
-        await error_response(status, sentence, challenge)(scope, receive, send_with_headers)
+        await error_response(status, sentence, challenge)(scope, receive, send)
 
     def refusal(self, method: str, path: str, headers: Headers | dict[str, str]) -> tuple[int, str] | None:
         """The status and the sentence with which a request is refused; None where it may pass.

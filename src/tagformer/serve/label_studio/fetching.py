@@ -66,7 +66,7 @@ http://localhost:8080, the only place that images may come from).
         except urllib.error.HTTPError as error:
             reason = f"Label Studio answers with the status {error.code}"
             if error.code in (401, 403):
-                reason += ": give its access token with --label-studio-token-file"
+                reason += ": give its access token with --label-studio-token"
             raise BadImageError(f"the image {shown} cannot be read ({reason}).") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             cause = getattr(error, "reason", None) or getattr(error, "strerror", None) or error

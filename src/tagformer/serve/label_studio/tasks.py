@@ -26,7 +26,7 @@ def image_address(task: Mapping[str, Any], controls: Sequence[Control]) -> str:
         if isinstance(address, str) and address:
             return address
     names = " or ".join(dict.fromkeys(f"'{control.variable}'" for control in controls))
-    raise TagformerError(f"{task_name(task)} has no address of an image in its data, as {names}.")
+    raise TagformerError(f"its data has no address of an image, as {names}.")
 
 
 def task_name(task: Mapping[str, Any]) -> str:
