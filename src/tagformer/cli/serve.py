@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tagformer.cli.terminal.console import Feedback, RunFolder, echo
 from tagformer.errors import TagformerError
 
+if TYPE_CHECKING:
+    from tagformer.serve.engine import Engine
+
+MOST_LINES = 5  # on images that are left out
 LONGEST_TOKEN = 4096  # bytes of a file with a token
 
 
 def serve(
     run: RunFolder,
+    images: Annotated[
+        str | None, typer.Option(help="A folder of images for the page, or FORMAT:PATH; the run's own data by default.")
+    ] = None,
+    answers: Annotated[Path | None, typer.Option(help="A folder for the answers; that of the run by default.")] = None,
+    tree: Annotated[Path | None, typer.Option(help="A CSV child,parent: what labels imply of each other.")] = None,
     host: Annotated[
         str, typer.Option(help="The address to listen on; others than loopback need a token.")
     ] = "127.0.0.1",
@@ -37,9 +46,9 @@ def serve(
     label_studio_token: Annotated[Path | None, typer.Option(help="A file with its access token.")] = None,
     label_studio_files: Annotated[Path | None, typer.Option(help="The root of its local files.")] = None,
 ) -> None:
-    """Answer requests for tags over HTTP, until Ctrl-C.
+    """Open a page to tag images together with the model, and an API for programs; Ctrl-C ends it.
 
-    See docs/serve.md for the API, and /openapi.json of the server.
+    See docs/serve.md for the page and the API, and /openapi.json of the server.
     """
     from tagformer.serve.settings import LabelStudioSettings, ServeSettings
 
@@ -63,11 +72,30 @@ def serve(
     from tagformer.serve.listening import address_of, listen, run_until_interrupted
 
     with listen(host, port) as listening:  # before the model is read, which takes longer
+        from tagformer.answers.store import AnswerStore
+        from tagformer.runs.run import Run
         from tagformer.serve.app import create_app
+        from tagformer.serve.workspace.opening import ADDED, ANSWERS, label_tree, page_data
+        from tagformer.serve.workspace.pictures import Pictures
+        from tagformer.serve.workspace.workspace import Workspace
         from tagformer.tagging.tagger import Tagger
 
-        app = create_app(settings, Tagger.load(run, feedback=feedback))
+        data = page_data(images, Run.load(run))
+        for line in data.left_out[:MOST_LINES]:
+            echo(line)
+        if len(data.left_out) > MOST_LINES:
+            echo(f"... and {len(data.left_out) - MOST_LINES} more that are left out.")
+        folder = answers or run
+        store = AnswerStore(folder / ANSWERS)
+        tagger = Tagger.load(run, feedback=feedback)
+        labels = label_tree(tree, tagger.label_space)
+
+        def workspace(engine: Engine) -> Workspace:
+            return Workspace(engine, Pictures(data.images, folder / ADDED), store, data.title, labels)
+
+        app = create_app(settings, tagger, workspace=workspace)
         version = app.state.services.engine.model.version
+        echo(f"{len(data.images):,} images ({data.title}); answers in {store.path}")
         echo(f"{settings.name}, version {version}: {address_of(listening)} (Ctrl-C ends it)")
         run_until_interrupted(app, listening)
 

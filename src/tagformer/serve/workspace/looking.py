@@ -148,9 +148,15 @@ class Looking:
             except (BusyError, TimeoutError):
                 continue  # again later
             except TagformerError as error:
-                self.problems[number] = str(error)
-                self._done.add(number)
+                self._leave_out(number, str(error))
+            except Exception:
+                log.exception("image %s cannot be looked at", self.pictures[number].id)
+                self._leave_out(number, "the model failed on this image: the log of the server says why.")
         return tagged
+
+    def _leave_out(self, number: int, problem: str) -> None:
+        self.problems[number] = problem
+        self._done.add(number)
 
     def _waiting_for_room(self, ask: Callable[[], list[Future[T]]]) -> list[Future[T]]:
         while not self._stopping:

@@ -6,7 +6,6 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, TimeoutError
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -288,11 +287,6 @@ class Workspace:
                 states[change.label] = change.state
         for states in by_image.values():
             self.tree.implied(states)
-
-
-def answers_file(run: Path, folder: Path | None) -> Path:
-    """The file of the answers: in a folder that was chosen, or beside the weights of the run."""
-    return (folder or run) / "answers.sqlite"
 
 
 def tops(probabilities: np.ndarray[Any, Any], thresholds: np.ndarray[Any, Any], count: int) -> list[tuple[int, float]]:

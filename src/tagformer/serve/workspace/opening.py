@@ -1,0 +1,73 @@
+"""The workspace of a run: which images, where the answers are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagformer.data.image_files import PassedOver, walk_images
+from tagformer.data.load import load_dataset
+from tagformer.data.registry import Spec
+from tagformer.errors import TagformerError
+from tagformer.labels.space import LabelSpace
+from tagformer.labels.tree import LabelTree
+from tagformer.runs.run import Run
+from tagformer.serve.workspace.pictures import PageImage, of_sources
+
+ADDED, ANSWERS = "added", "answers.sqlite"  # in the folder of the answers
+
+
+@dataclass(frozen=True)
+class PageData:
+    """What the page works on.
+
+    Attributes:
+        images: the first images.
+        title: of them, for people.
+        left_out: one sentence for each file that is no image, or cannot be read.
+    """
+
+    images: list[PageImage]
+    title: str
+    left_out: tuple[str, ...] = ()
+
+
+def page_data(images: str | None, run: Run) -> PageData:
+    """The images of the page.
+
+    Args:
+        images: a folder, or ``FORMAT:PATH`` with its test split; None: the run's own data, or none where that cannot be
+            read.
+        run: the run.
+
+    Raises:
+        TagformerError: a folder without images, or data that cannot be read.
+    """
+    if images is not None and Path(images).expanduser().is_dir():
+        folder, passed_over = Path(images).expanduser(), PassedOver()
+        names = sorted(walk_images(folder, "", passed_over, follow_links=False))
+        if not names:
+            raise TagformerError(f"folder {folder} has no images: name another one with --images.")
+        left_out = (f"{folder}: passed over: {passed_over}",) if passed_over else ()
+        return PageData(of_sources([folder / name for name in names], names), folder.resolve().name, left_out)
+    spec = images or run.recipe.data.spec
+    if spec is None:
+        return PageData([], "added pictures")
+    try:
+        split = Spec.parse(spec).evaluation_split
+        dataset = load_dataset(spec, split, "skip")
+    except TagformerError as error:
+        if images is not None:
+            raise
+        return PageData([], "added pictures", (f"The data of the run cannot be read, so there are no images: {error}",))
+    return PageData(of_sources(dataset.images, dataset.ids), f"{dataset.name}, {split}", tuple(dataset.left_out))
+
+
+def label_tree(file: Path | None, label_space: LabelSpace) -> LabelTree | None:
+    """The tree of a CSV, or of names such as ``animal/dog``; None where the labels have none.
+
+    Raises:
+        TagformerError: see `LabelTree.from_csv`.
+    """
+    tree = LabelTree.from_csv(file, label_space) if file is not None else LabelTree.from_names(label_space)
+    return tree or None
