@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tagformer.errors import BadImageError, TagformerError
-from tagformer.images.preprocessing import Corners, Preprocessing
+from tagformer.images.preprocessing import Corners
 from tagformer.images.reading import encoded_bytes, open_picture, read_header
 from tagformer.images.source import ImageSource, Rendered
 from tagformer.serve.batching import Job
@@ -106,7 +106,7 @@ class Ask:
     ask: Callable[[Served, KeptImage], Any]
 
 
-def read_image(image: ImageSource, preprocessing: Preprocessing, known: Known, model: Served) -> ReadImage:
+def read_image(image: ImageSource, known: Known, model: Served) -> ReadImage:
     """Read an image of one of the usual formats.
 
     Raises:
@@ -117,7 +117,7 @@ def read_image(image: ImageSource, preprocessing: Preprocessing, known: Known, m
         kind = read_header(image, data).kind
         if kind not in KINDS:
             raise BadImageError(f"image {image} is a {kind} file: send it as JPEG, PNG, WebP, GIF, TIFF or BMP.")
-    picture = open_picture(image, data)
+    picture, preprocessing = open_picture(image, data), model.tagger.preprocessing
     pixels = preprocessing.transform(picture)
     return ReadImage(pixels, picture.width, picture.height, preprocessing.region(picture), known, model)
 
