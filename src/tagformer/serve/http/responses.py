@@ -36,8 +36,8 @@ def error_response(status: int, sentence: str, headers: Mapping[str, str] | None
     """An error as JSON, in one line of limited length that a terminal can show.
 
     >>> from tagformer.serve.http.responses import error_response
-    >>> error_response(422, "unknown label 'dog\\\\n'.").body
-    b'{"error":"unknown label \\'dog \\'."}'
+    >>> error_response(422, "the image is broken.").body
+    b'{"error":"the image is broken."}'
     """
     line = printable(" ".join(sentence.splitlines()))
     if len(line) > LONGEST:
