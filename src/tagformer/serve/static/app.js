@@ -43,8 +43,9 @@ function showProgress() {
   byId("progress").max = Math.max(1, total);
   byId("progress").value = done;
   byId("progress-text").textContent = `${done} of ${total} done`;
+  byId("progress-text").hidden = scored < total;
   byId("scoring").hidden = scored >= total;
-  byId("scoring").textContent = `looking at the images: ${scored} of ${total}`;
+  byId("scoring").textContent = `${scored} of ${total} looked at`;
   byId("undo").disabled = !session.undoable;
   byId("redo").disabled = !session.redoable;
 }

@@ -99,7 +99,9 @@ export class LabelList {
     element("span", { class: "name" }, label.name,
       label.index === asked ? element("span", { class: "badge" }, "ask next") : null,
       implied?.includes(label.index) ? element("span", { class: "badge" }, "from the tree") : null),
-    Math.abs(change) >= MOVED ? element("span", { class: change > 0 ? "up" : "down" }, `${change > 0 ? "▲" : "▼"} ${Math.round(100 * Math.abs(change))}`) : null,
+    Math.abs(change) >= MOVED
+      ? element("span", { class: change > 0 ? "up" : "down" }, `${change > 0 ? "▲" : "▼"} ${Math.round(100 * Math.abs(change))}`)
+      : element("span"),
     state === UNKNOWN
       ? element("span", { class: "bar", style: { "--share": probability, "--threshold": label.threshold } }, element("span", { class: "number" }, percent(probability)))
       : element("span", { class: "bar answered" }, state === YES ? "yes" : "no"),

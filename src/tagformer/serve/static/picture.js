@@ -4,6 +4,7 @@ import { get, newestOnly } from "./api.js";
 import { element } from "./dom.js";
 
 const AHEAD = 12; // pictures that are kept decoded
+const SMALLEST = 460; // pixels to which small pictures are enlarged
 const kept = new Map();
 
 /** A decoded picture; the newest ones are kept. */
@@ -39,6 +40,7 @@ export class Picture {
       made.alt = name;
       this.frame.replaceChildren(made, this.canvas);
       this.frame.style.setProperty("--ratio", made.naturalWidth / made.naturalHeight);
+      this.frame.style.setProperty("--widest", `${Math.max(SMALLEST, made.naturalWidth)}px`);
     } catch {
       if (this.#image === image) this.frame.replaceChildren(element("p", { class: "empty" }, `${name} cannot be shown.`));
     }
