@@ -46,7 +46,7 @@ class League:
 
 SETS: Mapping[str, League] = {
     "photo": League("Photo set (VOC 2012, animals)", "voc2012:voc2012-animals", 224, 6, positives=10),
-    "corel5k": League("Corel5K", "csv:corel5k", 160, 4),
+    "corel5k": League("Corel5K", "csv:corel5k", 192, 5),
     "cub50": League("CUB, 50 classes, 112 concepts", "cub:cub50?targets=concepts", 192, 4),
     "scenes1500": League("Scenes", "csv:scenes1500", 224, 3),
     "coco256": League("COCO, 128 training images", "coco:coco256", 224, 2),
