@@ -247,3 +247,11 @@ def test_damaged_bytes_give_an_image_or_one_clear_error(tmp_path: Path, kind: st
         file.write_bytes(damaged)
         with suppress(BadImageError):
             assert load_image(file).mode == "RGB"
+
+
+def test_an_eps_file_is_not_run(tmp_path: Path) -> None:
+    """Pillow would have Ghostscript run it, where that is installed."""
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) print\nshowpage\n%%EOF\n"
+    (tmp_path / "photo.jpg").write_bytes(program)
+    with pytest.raises(BadImageError, match=r"photo\.jpg is broken \(an EPS file is a program, which is not run\)"):
+        load_image(tmp_path / "photo.jpg")

@@ -153,7 +153,7 @@ def read_header(source: Path | Stored, data: bytes | None = None) -> Header:
                 return header
             file = io.BytesIO(data)
         with Image.open(file) as image:
-            _check_size(image)
+            _check(image)
             turn = None if image.format == "TIFF" else turn_of(image)  # Pillow turns a TIFF, and its size, itself
             width, height = reversed(image.size) if turn in SIDEWAYS else image.size
             return Header(image.format or "", image.mode, width, height, turn)
@@ -202,17 +202,20 @@ def load_image(source: ImageSource) -> Image.Image:
 def load_image_bytes(data: bytes) -> Image.Image:
     """Decode an image as `load_image` does, but raise Pillow's own errors."""
     with Image.open(io.BytesIO(data)) as image:
-        _check_size(image)
+        _check(image)
         image.load()
         return to_rgb(image)
 
 
-def _check_size(image: Image.Image) -> None:
-    """Reject, before decoding, an image with so many pixels that decoding it would take over about 600 MB.
+def _check(image: Image.Image) -> None:
+    """Reject, before decoding, a program, and so many pixels that decoding them would take over about 600 MB.
 
     Raises:
-        Image.DecompressionBombError: it has too many.
+        ValueError: it is an EPS file; to decode it, Pillow would have Ghostscript run it.
+        Image.DecompressionBombError: it has too many pixels.
     """
+    if image.format == "EPS":
+        raise ValueError("an EPS file is a program, which is not run")
     if image.format not in ("JPEG", "MPO") and image.width * image.height > MOST_PIXELS:
         raise Image.DecompressionBombError(f"over {MOST_PIXELS // 1_000_000} million pixels")
 
