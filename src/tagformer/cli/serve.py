@@ -75,25 +75,33 @@ def serve(
         from tagformer.answers.store import AnswerStore
         from tagformer.runs.run import Run
         from tagformer.serve.app import create_app
+        from tagformer.serve.workspace.loop import FOLDER as TRAINING
+        from tagformer.serve.workspace.loop import Loop, run_in_use
         from tagformer.serve.workspace.opening import ADDED, ANSWERS, label_tree, page_data
         from tagformer.serve.workspace.pictures import Pictures
         from tagformer.serve.workspace.workspace import Workspace
         from tagformer.tagging.tagger import Tagger
 
+        folder = answers or run
+        used = run_in_use(run, folder / TRAINING)
+        if used != run:
+            echo(f"The model that was trained on the answers is in use: {used}")
         data = page_data(images, Run.load(run))
         for line in data.left_out[:MOST_LINES]:
             echo(line)
         if len(data.left_out) > MOST_LINES:
             echo(f"... and {len(data.left_out) - MOST_LINES} more that are left out.")
-        folder = answers or run
         store = AnswerStore(folder / ANSWERS)
-        tagger = Tagger.load(run, feedback=feedback)
+        tagger = Tagger.load(used, feedback=feedback)
         labels = label_tree(tree, tagger.label_space)
 
-        def workspace(engine: Engine) -> Workspace:
-            return Workspace(engine, Pictures(data.images, folder / ADDED), store, data.title, labels)
+        def page(engine: Engine) -> Loop:
+            workspace = Workspace(engine, Pictures(data.images, folder / ADDED), store, data.title, labels)
+            if data.labels is not None:
+                workspace.truth[: len(data.labels)] = data.labels
+            return Loop(workspace, used, folder / TRAINING)
 
-        app = create_app(settings, tagger, workspace=workspace)
+        app = create_app(settings, tagger, page=page)
         version = app.state.services.engine.model.version
         echo(f"{len(data.images):,} images ({data.title}); answers in {store.path}")
         echo(f"{settings.name}, version {version}: {address_of(listening)} (Ctrl-C ends it)")

@@ -15,11 +15,20 @@ from tagformer.serve.http.observed import Observed
 from tagformer.serve.http.responses import add_error_handlers
 from tagformer.serve.http.schemas import ErrorAnswer
 from tagformer.serve.instruments import Instruments
-from tagformer.serve.routes import health, hugging_face, inference_protocol, label_studio, labels, page, tagging
+from tagformer.serve.routes import (
+    health,
+    hugging_face,
+    inference_protocol,
+    label_studio,
+    labels,
+    page,
+    page_model,
+    tagging,
+)
 from tagformer.serve.security import SecureHeaders, Security
 from tagformer.serve.services import Services
 from tagformer.serve.settings import ServeSettings
-from tagformer.serve.workspace.workspace import Workspace
+from tagformer.serve.workspace.loop import Loop
 from tagformer.tagging.encoded import EncodedTagger
 
 # The routes, each a function from the services to a router. A new file in serve/routes/ is added here.
@@ -31,6 +40,7 @@ ROUTERS = (
     label_studio.router,
     health.router,
     page.router,
+    page_model.router,
 )
 ERRORS = {
     400: "The request cannot be read.",
@@ -49,7 +59,7 @@ def create_app(
     settings: ServeSettings,
     tagger: EncodedTagger,
     hooks: LoopHooks | None = None,
-    workspace: Callable[[Engine], Workspace] | None = None,
+    page: Callable[[Engine], Loop] | None = None,
 ) -> FastAPI:
     """A server for a model.
 
@@ -57,7 +67,7 @@ def create_app(
         settings: of the server.
         tagger: the model; only the server may use it from now on.
         hooks: called when people answer, or want the model trained again; None: only counted.
-        workspace: makes the page's images and answers; None: there is no page.
+        page: makes what the page works on; None: there is no page.
 
     Returns:
         The application; `app.state.services` has its parts.
@@ -73,18 +83,20 @@ def create_app(
     """
     instruments = Instruments()
     engine = Engine(tagger, settings, instruments)
-    services = Services(settings, engine, instruments, hooks or CountingHooks(), workspace and workspace(engine))
+    loop = page(engine) if page else None
+    workspace = loop.workspace if loop else None
+    services = Services(settings, engine, instruments, hooks or loop or CountingHooks(), workspace, loop)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         engine.start()
-        if services.workspace is not None:
-            services.workspace.start()
+        if workspace:
+            workspace.start()
         try:
             yield
         finally:
-            if services.workspace is not None:
-                services.workspace.close()
+            if loop:
+                loop.close()
             engine.close()
 
     app = FastAPI(

@@ -8,6 +8,7 @@ from tagformer.serve.engine import Engine
 from tagformer.serve.hooks import LoopHooks
 from tagformer.serve.instruments import Instruments
 from tagformer.serve.settings import ServeSettings
+from tagformer.serve.workspace.loop import Loop
 from tagformer.serve.workspace.workspace import Workspace
 
 
@@ -21,6 +22,7 @@ class Services:
         instruments: where things are counted.
         hooks: called when people answer, or want the model trained again.
         workspace: of the page; None: there is no page.
+        loop: the trainings of the page.
     """
 
     settings: ServeSettings
@@ -28,3 +30,4 @@ class Services:
     instruments: Instruments
     hooks: LoopHooks
     workspace: Workspace | None = None
+    loop: Loop | None = None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tagformer.data.image_files import PassedOver, walk_images
 from tagformer.data.load import load_dataset
@@ -25,11 +28,13 @@ class PageData:
         images: the first images.
         title: of them, for people.
         left_out: one sentence for each file that is no image, or cannot be read.
+        labels: int8 (N, L) of the run's labels, where the images have some.
     """
 
     images: list[PageImage]
     title: str
     left_out: tuple[str, ...] = ()
+    labels: np.ndarray[Any, Any] | None = None
 
 
 def page_data(images: str | None, run: Run) -> PageData:
@@ -60,7 +65,9 @@ def page_data(images: str | None, run: Run) -> PageData:
         if images is not None:
             raise
         return PageData([], "added pictures", (f"The data of the run cannot be read, so there are no images: {error}",))
-    return PageData(of_sources(dataset.images, dataset.ids), f"{dataset.name}, {split}", tuple(dataset.left_out))
+    sources = of_sources(dataset.images, dataset.ids)
+    labels = dataset.align_to(run.label_space).labels.numpy()
+    return PageData(sources, f"{dataset.name}, {split}", tuple(dataset.left_out), labels)
 
 
 def label_tree(file: Path | None, label_space: LabelSpace) -> LabelTree | None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,9 @@ class Pictures:
 
     def __getitem__(self, number: int) -> PageImage:
         return self._images[number]
+
+    def __iter__(self) -> Iterator[PageImage]:
+        return iter(tuple(self._images))
 
     def number(self, image_id: str) -> int | None:
         """The number of the image with this id; None where there is none."""

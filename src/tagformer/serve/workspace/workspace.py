@@ -41,6 +41,7 @@ class Workspace:
 
     Attributes:
         looking: what the model says of all images.
+        truth: int8 (N, L), the labels that the first N images have already.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Workspace:
     ) -> None:
         self.engine, self.pictures, self.store, self.title, self.tree = engine, pictures, store, title, tree
         self.looking = Looking(engine, pictures)
+        self.truth = np.full((len(pictures), len(self.names)), UNKNOWN, dtype=np.int8)
         self._kept: dict[int, str] = {}  # the engine's id of an image
 
     @property

@@ -1,0 +1,289 @@
+"""Train again: on the answers, in a process of its own, from the model in use; then the two are compared."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import secrets
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tagformer.errors import TagformerError
+from tagformer.files import read_json, write_json, write_text
+from tagformer.recipes.recipe import Recipe
+from tagformer.runs.run import RECIPE, Run
+from tagformer.serve.hooks import AnnotationEvent
+from tagformer.serve.workspace.comparing import Verdict, answer_rows, compare_taggers
+from tagformer.serve.workspace.pictures import LARGEST, PageImage
+from tagformer.serve.workspace.workspace import Workspace
+from tagformer.tagging.tagger import Tagger
+
+MINUTES = 2.0  # of a training that nobody gave a time
+LEAST = 10  # answered images
+APART = 5  # every fifth answered image is kept apart for the comparison
+LINES = 400  # of the training's output that are kept
+SLOWER = 0.3  # of the learning rate of the first training
+STOPPING = 20.0  # seconds for a training to write its checkpoint
+FOLDER, IN_USE = "training", "in_use.json"
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Training:
+    """A training that runs, or is over.
+
+    Attributes:
+        folder: with its data and its run.
+        minutes: that it was given.
+        status: running, compared, failed or stopped.
+        process: that trains; None before it is started.
+        lines: the end of its output.
+        began: when, `time.monotonic`.
+        error: why it failed.
+        verdict: the comparison.
+        images: the answered images that were kept apart, and their answers.
+    """
+
+    folder: Path
+    minutes: float
+    status: str = "running"
+    process: subprocess.Popen[str] | None = None
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=LINES))
+    began: float = field(default_factory=time.monotonic)
+    error: str = ""
+    verdict: Verdict | None = None
+    images: list[tuple[PageImage, dict[str, int]]] = field(default_factory=list)
+
+
+class Loop:
+    """The trainings of one workspace, one at a time.
+
+    Args:
+        workspace: whose answers are trained on, and whose engine gets the new model.
+        run: the run that is in use.
+        folder: where trainings are kept.
+
+    Attributes:
+        passed_over: annotations of Label Studio on other images.
+    """
+
+    def __init__(self, workspace: Workspace, run: Path, folder: Path) -> None:
+        self.workspace, self.run, self.folder = workspace, run, folder
+        self.training: Training | None = None
+        self._lock = threading.Lock()
+        self._closing = False
+        self.passed_over = 0
+
+    def state(self) -> dict[str, Any]:
+        """What the page shows."""
+        why = self._why_not()
+        training = self.training
+        if training is None:
+            return {"status": "idle", "can_start": not why, "why": why}
+        elapsed = time.monotonic() - training.began
+        return {
+            "status": training.status,
+            "can_start": not why,
+            "why": why,
+            "share": min(0.98, elapsed / (60 * training.minutes + 20)),
+            "title": training.lines[-1] if training.lines else "",
+            "lines": list(training.lines),
+            "error": training.error,
+            "comparison": None if training.verdict is None else training.verdict.to_dict(),
+        }
+
+    def start(self, minutes: float) -> None:
+        """Begin a training in the background.
+
+        Raises:
+            TagformerError: one runs already, or there are too few answers.
+            CannotWriteError: the folder cannot be written.
+        """
+        with self._lock:
+            if self.training is not None and self.training.status == "running":
+                raise TagformerError("a training runs already: stop it first.")
+            if why := self._why_not():
+                raise TagformerError(why)
+            numbers = [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]
+            training = Training(self.folder / str(max(numbers, default=0) + 1), minutes)
+            self._write_data(training)
+            self.training = training
+        threading.Thread(target=self._work, args=(training,), name="tagformer-training", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop the training that runs, if one does."""
+        training = self.training
+        if training is not None and training.status == "running":
+            training.status = "stopped"
+            if training.process is not None:
+                training.process.terminate()
+                try:
+                    training.process.wait(STOPPING)
+                except subprocess.TimeoutExpired:
+                    training.process.kill()
+
+    def take(self) -> None:
+        """Use the new model from now on, also after a restart.
+
+        Raises:
+            TagformerError: there is no new model.
+        """
+        training = self.training
+        if training is None or training.status != "compared":
+            raise TagformerError("there is no new model to use: train again first.")
+        self.run = training.folder / "run"
+        self.workspace.engine.replace_model(Tagger.load(self.run))
+        self.workspace.looking.restart()
+        write_json(self.folder / IN_USE, {"run": str(self.run.resolve())})
+        self.training = None
+
+    def leave(self) -> None:
+        """Go on with the model in use; the new one stays in its folder."""
+        if self.training is not None and self.training.status != "running":
+            self.training = None
+
+    def close(self) -> None:
+        """Stop what runs, and close the answers."""
+        self._closing = True
+        self.stop()
+        self.workspace.close()
+
+    def start_training(self, project: str) -> None:
+        """Label Studio asks for a training; see `LoopHooks`."""
+        self.start(MINUTES)
+
+    def annotation_changed(self, event: AnnotationEvent) -> None:
+        """An annotation in Label Studio: an answer, where its image is one of the page's, by the name of the file."""
+        name = (event.image or "").rpartition("/")[2]
+        found = [number for number, image in enumerate(self.workspace.pictures) if name and image.name == name]
+        if len(found) != 1:
+            self.passed_over += 1
+            return
+        labels = {label: number for number, label in enumerate(self.workspace.names)}
+        cells = [(found[0], labels[label], state) for label, state in event.states.items() if label in labels]
+        if cells and event.action != "ANNOTATION_DELETED":
+            self.workspace.answer(f"Label Studio {event.project}", cells, secrets.token_hex(16))
+
+    def _answered(self) -> list[tuple[PageImage, dict[str, int]]]:
+        """The answered images, with answers on labels of the model."""
+        names = self.workspace.names
+        pictures = self.workspace.pictures
+        states = sorted(self.workspace.states().items())
+        return [(pictures[image], {names[label]: state for label, state in known.items()}) for image, known in states]
+
+    def _why_not(self) -> str:
+        count = len(self.workspace.states())
+        if count < LEAST:
+            return f"Answer labels on at least {LEAST} images first; there are {count}."
+        return ""
+
+    def _write_data(self, training: Training) -> None:
+        """Write the answers as training data, and a recipe that goes on from the model in use."""
+        answered = self._answered()
+        # By the id, so that an image that was kept apart once is never trained on later.
+        apart = [pair for pair in answered if zlib.crc32(pair[0].id.encode()) % APART == 0]
+        others = [pair for pair in answered if zlib.crc32(pair[0].id.encode()) % APART]
+        if not apart:
+            apart, others = others[:1], others[1:]
+        training.images = apart
+        data = training.folder / "data"
+        for split, pairs in (("train", others), ("val", apart)):
+            write_text(data / f"{split}.csv", self._table(pairs, data))
+        run = Run.load(self.run)
+        recipe = retraining_recipe(run.recipe, data, self.run)
+        recipe.save(training.folder / RECIPE)
+
+    def _table(self, pairs: Sequence[tuple[PageImage, dict[str, int]]], data: Path) -> str:
+        """A CSV of answers, one column per label; empty cells are unknown. Images that are no files are written."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["path", *self.workspace.names])
+        for image, known in pairs:
+            path = image.source
+            if not isinstance(path, Path):
+                number = self.workspace.pictures.number(image.id)
+                assert number is not None
+                path = data / "images" / f"{number}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self.workspace.pictures.jpeg(number, LARGEST))
+            states = [str(known[name]) if name in known else "" for name in self.workspace.names]
+            table.writerow([str(path.resolve()), *states])
+        return text.getvalue()
+
+    def _work(self, training: Training) -> None:
+        """Train and compare; whatever goes wrong is shown on the page."""
+        try:
+            self._train(training)
+            if training.status == "running":
+                training.lines.append("Comparing the two models")
+                images = [image.source for image, _ in training.images]
+                before = Tagger.load(self.run)
+                labels = answer_rows([states for _, states in training.images], before.label_space)
+                training.verdict = compare_taggers(before, Tagger.load(training.folder / "run"), images, labels)
+                training.status = "compared"
+        except TagformerError as error:
+            training.status, training.error = "failed", str(error)
+        except Exception:
+            log.exception("the training failed")
+            training.status, training.error = "failed", "the training failed: the log of the server says why."
+
+    def _train(self, training: Training) -> None:
+        command = [
+            *(sys.executable, "-m", "tagformer", "train", "--recipe", str(training.folder / RECIPE)),
+            *("--minutes", f"{training.minutes:g}", "--on-bad-image", "skip", "--out", str(training.folder / "run")),
+        ]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        training.process = process
+        if self._closing or training.status != "running":
+            process.terminate()
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip():
+                training.lines.append(line.rstrip())
+        code = process.wait()
+        if code and training.status == "running":
+            last = training.lines[-1] if training.lines else f"exit code {code}"
+            raise TagformerError(f"the training ended early: {last}")
+
+
+def retraining_recipe(recipe: Recipe, data: Path, run: Path) -> Recipe:
+    """A recipe that goes on from a run, on other data: all at once, with a lower learning rate.
+
+    Args:
+        recipe: of the run.
+        data: a folder with train.csv and val.csv.
+        run: the folder of the run.
+    """
+    values = recipe.model_dump(mode="json")
+    values["stages"] = None
+    values["data"].update({"spec": f"csv:{data.resolve()}", "remembered_views": 0, "batch_size": 8})
+    values["model"].update({"init": str(run.resolve()), "init_heads": True, "start_from_frequencies": False})
+    values["optimizer"]["lr"] = recipe.optimizer.lr * SLOWER
+    values["training"]["keep"] = "best"
+    return Recipe.checked(values, "the recipe of the training")
+
+
+def run_in_use(run: Path, folder: Path) -> Path:
+    """The run that was taken into use last in this folder of trainings, or the first one.
+
+    Raises:
+        TagformerError: the file that names it is damaged.
+    """
+    file = folder / IN_USE
+    if not file.is_file():
+        return run
+    content = read_json(file)
+    if not isinstance(content, dict) or not isinstance(content.get("run"), str):
+        raise TagformerError(f"{file} is damaged: remove it to go on with {run}.")
+    return Path(content["run"])
