@@ -24,7 +24,7 @@ class Threshold(BaseModel):
 class Start(BaseModel):
     """A training."""
 
-    minutes: Annotated[float, Field(ge=0.1, le=10_000)] = 2.0
+    minutes: Annotated[float, Field(ge=0.5, le=10_000)] = 2.0
 
 
 def router(services: Services) -> APIRouter:

@@ -4,6 +4,7 @@ import { get, newestOnly, showingProblems } from "./api.js";
 import { byId, element, icon, percent, say, toast } from "./dom.js";
 import { command } from "./keys.js";
 import { NO, session, STATE_NAMES, UNKNOWN, YES } from "./session.js";
+import { selectByPointer } from "./pointer_selection.js";
 import { TypeAhead } from "./type_ahead.js";
 
 const PAGE = 200; // images per request
@@ -15,7 +16,7 @@ export class GridView {
   selected = new Set();
   cursor = 0;
   label = null; // to which the keys answer
-  #anchor = 0;
+  anchor = 0;
   #loading = new Set();
   #cells = new Map();
 
@@ -23,7 +24,7 @@ export class GridView {
     this.open = open;
     this.box = byId("tiles");
     this.space = byId("tiles-space");
-    this.box.addEventListener("scroll", () => this.#draw(), { passive: true });
+    this.box.addEventListener("scroll", () => this.draw(), { passive: true });
     new ResizeObserver(() => this.#layout()).observe(this.box);
     for (const name of ["filter-state", "sort", "least", "most"]) byId(name).addEventListener("change", () => this.load());
     this.typeAhead = new TypeAhead(byId("grid-find"), byId("grid-matches"), () => ({ probabilities: null, own: new Set() }),
@@ -36,17 +37,17 @@ export class GridView {
     byId("select-none").addEventListener("click", () => this.select([]));
     byId("select-alike").addEventListener("click", () => this.alike());
     session.addEventListener("answers", ({ detail }) => this.#onAnswers(detail));
-    this.#pointer();
+    selectByPointer(this);
     this.#commands();
   }
 
   #commands() {
     const add = (name, title, key, run) => command(`grid-${name}`, title, key, run, "grid");
-    const steps = { left: ["Image to the left", "ArrowLeft", () => -1], right: ["Image to the right", "ArrowRight", () => 1],
-      up: ["Image above", "ArrowUp", () => -this.columns], down: ["Image below", "ArrowDown", () => this.columns] };
-    for (const [name, [title, key, by]] of Object.entries(steps)) {
-      add(name, title, key, () => this.move(by()));
-      add(`${name}-select`, `Select to the ${title.toLowerCase().replace("image ", "").replace("to the ", "")}`, `Shift+${key}`, () => this.move(by(), true));
+    const steps = [["left", "to the left", "ArrowLeft", () => -1], ["right", "to the right", "ArrowRight", () => 1],
+      ["up", "above", "ArrowUp", () => -this.columns], ["down", "below", "ArrowDown", () => this.columns]];
+    for (const [name, where, key, by] of steps) {
+      add(name, `Image ${where}`, key, () => this.move(by()));
+      add(`${name}-select`, `Select also those ${where}`, `Shift+${key}`, () => this.move(by(), true));
     }
     add("toggle", "Select the image or not", " ", () => this.toggle(this.cursor));
     add("all", "Select all images of the filter", "Control+a", () => this.selectAll());
@@ -109,7 +110,7 @@ export class GridView {
     const label = this.label === null ? "" : `&label=${this.label}`;
     const reply = await showingProblems(() => get(`items?keys=${keys.join(",")}${label}`));
     for (const item of reply?.items ?? []) this.items.set(item.key, item);
-    this.#draw();
+    this.draw();
   }
 
   #layout() {
@@ -121,11 +122,11 @@ export class GridView {
     this.space.style.height = `${Math.ceil(this.images.length / this.columns) * this.height + gap}px`;
     this.#cells.clear();
     this.space.replaceChildren();
-    this.#draw();
+    this.draw();
   }
 
   /** Make the tiles of the rows in sight and of some beyond; the others are removed. */
-  #draw() {
+  draw() {
     if (!this.columns) return;
     const first = Math.max(0, Math.floor(this.box.scrollTop / this.height) - 2) * this.columns;
     const last = Math.min(this.images.length, (Math.ceil((this.box.scrollTop + this.box.clientHeight) / this.height) + 2) * this.columns);
@@ -178,13 +179,13 @@ export class GridView {
   move(by, selecting = false) {
     const target = Math.min(this.images.length - 1, Math.max(0, this.cursor + by));
     if (target < 0) return;
-    if (selecting) this.range(this.#anchor, target);
-    else this.#anchor = target;
+    if (selecting) this.range(this.anchor, target);
+    else this.anchor = target;
     this.cursor = target;
     const top = Math.floor(target / this.columns) * this.height;
     if (top < this.box.scrollTop) this.box.scrollTop = top;
     else if (top + this.height + 8 > this.box.scrollTop + this.box.clientHeight) this.box.scrollTop = top + this.height + 8 - this.box.clientHeight;
-    this.#draw();
+    this.draw();
     this.box.setAttribute("aria-activedescendant", `tile-${target}`);
   }
 
@@ -195,7 +196,7 @@ export class GridView {
 
   select(images) {
     this.selected = new Set(images);
-    this.#draw();
+    this.draw();
     this.#count();
   }
 
@@ -208,8 +209,8 @@ export class GridView {
     const image = this.images[place];
     if (image === undefined) return;
     this.selected.has(image) ? this.selected.delete(image) : this.selected.add(image);
-    this.cursor = this.#anchor = place;
-    this.#draw();
+    this.cursor = this.anchor = place;
+    this.draw();
     this.#count();
   }
 
@@ -226,8 +227,8 @@ export class GridView {
     this.#cells.clear();
     this.space.replaceChildren();
     this.box.scrollTop = 0;
-    this.cursor = this.#anchor = 0;
-    this.#draw();
+    this.cursor = this.anchor = 0;
+    this.draw();
     toast(`${found.length} images like this one come first and are selected.`);
   }
 
@@ -260,57 +261,6 @@ export class GridView {
       if (state === UNKNOWN) delete item.known[label];
       else item.known[label] = state;
     }
-    this.#draw();
-  }
-
-  /** Clicks select as in a file manager; dragging over empty space or tiles draws a lasso. */
-  #pointer() {
-    let start = null, lasso = null, before = null;
-    const at = (event) => {
-      const frame = this.box.getBoundingClientRect();
-      return [event.clientX - frame.left, event.clientY - frame.top + this.box.scrollTop];
-    };
-    this.box.addEventListener("pointerdown", (event) => {
-      if (event.button || event.pointerType === "touch" || event.offsetX > this.box.clientWidth) return;
-      start = at(event);
-      before = event.ctrlKey || event.metaKey || event.shiftKey ? new Set(this.selected) : new Set();
-    });
-    addEventListener("pointermove", (event) => {
-      if (!start) return;
-      const [x, y] = at(event);
-      if (!lasso && Math.hypot(x - start[0], y - start[1]) < 6) return;
-      lasso ??= this.space.appendChild(element("div", { class: "lasso" }));
-      const [left, top, right, bottom] = [Math.min(x, start[0]), Math.min(y, start[1]), Math.max(x, start[0]), Math.max(y, start[1])];
-      Object.assign(lasso.style, { left: `${left}px`, top: `${top}px`, width: `${right - left}px`, height: `${bottom - top}px` });
-      this.select([...before, ...this.images.filter((_, place) => {
-        const [tileLeft, tileTop] = [8 + (place % this.columns) * (this.side + 8), 8 + Math.floor(place / this.columns) * this.height];
-        return tileLeft < right && tileLeft + this.side > left && tileTop < bottom && tileTop + this.side > top;
-      })]);
-    });
-    addEventListener("pointerup", () => {
-      start = null;
-      setTimeout(() => {
-        lasso?.remove();
-        lasso = null;
-      });
-    });
-    this.box.addEventListener("click", (event) => {
-      const tile = event.target.closest(".tile");
-      if (lasso || !tile) return;
-      const place = Number(tile.dataset.place);
-      if (event.shiftKey) {
-        this.range(this.#anchor, place);
-        this.cursor = place;
-      } else if (event.ctrlKey || event.metaKey || event.target.closest(".check") || matchMedia("(hover: none)").matches) this.toggle(place);
-      else {
-        this.cursor = this.#anchor = place;
-        this.select([this.images[place]]);
-      }
-      this.#draw();
-    });
-    this.box.addEventListener("dblclick", (event) => {
-      const tile = event.target.closest(".tile");
-      if (tile) this.open(this.images[Number(tile.dataset.place)]);
-    });
+    this.draw();
   }
 }

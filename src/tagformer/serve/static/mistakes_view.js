@@ -43,7 +43,7 @@ export class MistakesView {
         element("div", {},
           element("p", { class: "claim" }, element("b", {}, label.name), ": answered ", element("b", { class: answered }, answered),
             `, the model says ${percent(mistake.probability)}`),
-          element("p", { class: "faint" }, `${mistake.name} · ${mistake.person || "from the data"}`),
+          element("p", { class: "faint" }, `${mistake.name} · ${mistake.person || "without a name"}`),
           element("p", { class: "buttons" },
             element("button", { class: "small primary", onclick: () => this.fix(place) }, mistake.state === YES ? "Change to no" : "Change to yes"),
             element("button", { class: "small", onclick: () => this.keep(place) }, "Keep"),

@@ -6,7 +6,8 @@ import { session } from "./session.js";
 
 const EVERY = 1500; // milliseconds between two looks at a training
 
-const figure = ([mean, low, high]) => `${(100 * mean).toFixed(1)} (${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
+const figure = (value) => value === null ? "–" : interval(value);
+const interval = ([mean, low, high]) => `${(100 * mean).toFixed(1)} (${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
 
 export class TrainView {
   constructor() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,12 @@ from torch import Tensor
 from tagformer.errors import BadImageError
 from tagformer.images.reading import open_picture
 from tagformer.images.source import ImageSource
-from tagformer.labels.space import UNKNOWN, LabelSpace
+from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 from tagformer.metrics.bootstrap import Interval, bootstrap_mAP, interval
 from tagformer.metrics.ranking import average_precision
 from tagformer.tagging.encoded import EncodedTagger
+
+NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Verdict:
     Attributes:
         before, after, difference: mAP with 95 % intervals, as fractions.
         images: how many.
-        labels: how many have a positive among them.
+        labels: how many have answers of both kinds among them; the others do not count.
     """
 
     before: Interval
@@ -44,6 +47,8 @@ class Verdict:
         >>> Verdict(low, high, Interval(0.2, -0.1, 0.5), images=4, labels=5).sentence
         'The difference may be chance: 0 lies within its interval.'
         """
+        if not self.labels:
+            return "They cannot be compared: no label has both a yes and a no on the images kept apart."
         if self.difference.low > 0:
             return "The new model is better."
         if self.difference.high < 0:
@@ -55,10 +60,15 @@ class Verdict:
         figures = {"before": self.before, "after": self.after, "difference": self.difference}
         images = f"{self.images} images that the training did not use, {self.labels} labels"
         return {
-            **{name: [one.value, one.low, one.high] for name, one in figures.items()},
+            **{name: _finite(one) for name, one in figures.items()},
             "images": images,
             "verdict": self.sentence,
         }
+
+
+def _finite(figure: Interval) -> list[float] | None:
+    """A figure for JSON; None where there is none."""
+    return None if math.isnan(figure.value) else [figure.value, figure.low, figure.high]
 
 
 def compare_taggers(
@@ -82,9 +92,12 @@ def compare_taggers(
         for of_tagger, one in zip(logits, found, strict=True):
             of_tagger.append(one)
     if not rows:
-        nothing = Interval(float("nan"), float("nan"), float("nan"))
-        return Verdict(nothing, nothing, nothing, 0, 0)
+        return Verdict(NOTHING, NOTHING, NOTHING, 0, 0)
     tables, states = [torch.stack(of_tagger) for of_tagger in logits], labels[rows]
+    both = (states == PRESENT).any(0) & (states == ABSENT).any(0)
+    states = torch.where(both, states, UNKNOWN)
+    if not both.any():
+        return Verdict(NOTHING, NOTHING, NOTHING, len(rows), 0)
     precisions = [average_precision(table, states) for table in tables]
     values = [precision.nanmean().item() for precision in precisions]
     draws = bootstrap_mAP(tables, states)
@@ -93,7 +106,7 @@ def compare_taggers(
         interval(values[1], draws[1]),
         interval(values[1] - values[0], draws[1] - draws[0]),
         len(rows),
-        int((~precisions[0].isnan()).sum()),
+        int(both.sum()),
     )
 
 

@@ -30,6 +30,7 @@ from tagformer.tagging.tagger import Tagger
 MINUTES = 2.0  # of a training that nobody gave a time
 LEAST = 10  # answered images
 APART = 5  # every fifth answered image is kept apart for the comparison
+FRAME = " \n╭╮╰╯│─"  # around some messages
 LINES = 400  # of the training's output that are kept
 SLOWER = 0.3  # of the learning rate of the first training
 STOPPING = 20.0  # seconds for a training to write its checkpoint
@@ -199,6 +200,7 @@ class Loop:
         for split, pairs in (("train", others), ("val", apart)):
             write_text(data / f"{split}.csv", self._table(pairs, data))
         run = Run.load(self.run)
+        write_json(data / "labels.json", {**run.label_space.to_dict(), "exhaustive": False})
         recipe = retraining_recipe(run.recipe, data, self.run)
         recipe.save(training.folder / RECIPE)
 
@@ -249,8 +251,8 @@ class Loop:
             process.terminate()
         assert process.stdout is not None
         for line in process.stdout:
-            if line.strip():
-                training.lines.append(line.rstrip())
+            if text := line.strip(FRAME):
+                training.lines.append(text)
         code = process.wait()
         if code and training.status == "running":
             last = training.lines[-1] if training.lines else f"exit code {code}"
