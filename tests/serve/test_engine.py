@@ -200,6 +200,25 @@ def test_another_model_answers_about_images_that_are_kept() -> None:
             engine.decode(before.image.id)
 
 
+def test_heat_maps_do_not_send_the_image_through_the_network_again() -> None:
+    tagger, passes = new_tagger(), []
+    (first, *_) = [module for module in tagger.model.backbone.modules() if isinstance(module, torch.nn.Conv2d)]
+    first.register_forward_hook(lambda *_: passes.append(1))
+    with Engine(tagger, ServeSettings(batch_delay=0.0)) as engine:
+        answers = [future.result(60) for future in engine.tag(uploads(2))]
+        before = len(passes)
+        for picture, answer in zip(scenes(2), answers, strict=True):
+            for labels in (["sky"], ["cat", "dog"]):
+                explained = engine.explain(answer.image.id, labels, {"Animal": True}).result(60).value
+                expected = new_tagger().explain(picture, labels, {"Animal": True})
+                torch.testing.assert_close(explained.maps, expected.maps)
+        assert len(passes) == before
+        engine.kept._maps.clear()  # as after many other images
+        for _ in range(3):
+            engine.explain(answers[0].image.id).result(60)
+        assert len(passes) == before + 1
+
+
 def test_wrong_labels_are_found_before_anything_is_read() -> None:
     with Engine(new_tagger(), ServeSettings()) as engine:
         with pytest.raises(TagformerError, match="unknown label 'zebra'"):

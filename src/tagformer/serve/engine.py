@@ -36,6 +36,7 @@ from tagformer.serve.work import (
     Tagged,
     answer_images,
     answer_quick,
+    explain,
     read_image,
 )
 from tagformer.tagging.encoded import EncodedTagger, Known
@@ -199,8 +200,7 @@ class Engine:
         self.model.tagger.known(known or {})
 
         def ask(model: Served, image: KeptImage) -> Explanation:
-            states, features = model.tagger.known(known or {}), image.features.unsqueeze(0)
-            return model.tagger.explain_encoded(image.pixels.unsqueeze(0), features, image.region, labels, states)
+            return explain(image, model, self.kept, labels, known or {})
 
         return self._quick(Ask(self.kept.get(image_id), ask))
 

@@ -12,6 +12,9 @@ from torch import Tensor
 from tagformer.errors import TagformerError
 from tagformer.images.preprocessing import Corners
 
+Maps = tuple[Tensor, ...]
+MAPS = 16  # images whose maps are kept
+
 
 class NotKeptError(TagformerError):
     """An image is not kept, or no longer."""
@@ -49,20 +52,40 @@ class KeptImages:
 
     Args:
         size: how many are kept.
+        maps: of how many the maps of the backbone are kept too, which take much more memory.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, maps: int = MAPS) -> None:
         self.size = size
         self._images: OrderedDict[str, KeptImage] = OrderedDict()
+        self._maps_size = maps
+        self._maps: OrderedDict[str, tuple[str, Maps]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, image: KeptImage) -> None:
-        """Keep an image, or replace it; the one that was used longest ago is forgotten where there are too many."""
+    def add(self, image: KeptImage, maps: Maps | None = None) -> None:
+        """Keep an image, or replace it; the one that was used longest ago is forgotten where there are too many.
+
+        Args:
+            maps: of the backbone, each (1, C, h, w), for heat maps.
+        """
         with self._lock:
             self._images[image.id] = image
             self._images.move_to_end(image.id)
             while len(self._images) > self.size:
                 self._images.popitem(last=False)
+            if maps is not None:
+                self._maps[image.id] = (image.version, maps)
+                self._maps.move_to_end(image.id)
+                while len(self._maps) > self._maps_size:
+                    self._maps.popitem(last=False)
+
+    def maps(self, image: KeptImage) -> Maps | None:
+        """The maps of the backbone of the image's version, where they are kept."""
+        with self._lock:
+            version, maps = self._maps.get(image.id, ("", None))
+            if maps is not None:
+                self._maps.move_to_end(image.id)
+            return maps if version == image.version else None
 
     def get(self, image_id: str) -> KeptImage:
         """The image of an id.
@@ -80,6 +103,7 @@ class KeptImages:
         """Forget all images."""
         with self._lock:
             self._images.clear()
+            self._maps.clear()
 
     def __len__(self) -> int:
         return len(self._images)

@@ -17,6 +17,7 @@ from tagformer.serve.batching import Job
 from tagformer.serve.instruments import Instruments
 from tagformer.serve.kept import KeptImage, KeptImages, NotKeptError
 from tagformer.tagging.encoded import EncodedTagger, Known
+from tagformer.tagging.explanation import Explanation
 from tagformer.tagging.prediction import Prediction
 
 T = TypeVar("T")
@@ -128,13 +129,14 @@ def answer_images(
     """Encode and decode images, in one batch for each model that they were read for; there are two after a change."""
     for model in {job.question.model for job in jobs}:
         batch = [job for job in jobs if job.question.model is model]
-        features = model.tagger.encode(torch.stack([job.question.pixels for job in batch]))
+        features, maps = model.tagger.encode_with_maps(torch.stack([job.question.pixels for job in batch]))
         instruments.encoded_batch.observe(len(batch))
         images = []
-        for job, row in zip(batch, features, strict=True):
+        for number, job in enumerate(batch):
             read = job.question
-            image = KeptImage(read.pixels, row.clone(), read.width, read.height, read.region, model.version)
-            kept.add(image)
+            row = features[number].clone()
+            image = KeptImage(read.pixels, row, read.width, read.height, read.region, model.version)
+            kept.add(image, None if maps is None else tuple(one[number : number + 1].clone() for one in maps))
             images.append(image)
         _decode(batch, images, [job.question.known for job in batch], model)
 
@@ -166,6 +168,18 @@ def answer_quick(
         instruments.decoded_batch.observe(len(decodes))
         wanted, images, known = zip(*decodes, strict=True)
         _decode(wanted, images, known, model)
+
+
+def explain(image: KeptImage, model: Served, kept: KeptImages, labels: Sequence[str], known: Known) -> Explanation:
+    """Where labels are seen in an image; its maps are kept, so that the next question does not encode it again."""
+    tagger, pixels, maps = model.tagger, image.pixels.unsqueeze(0), kept.maps(image)
+    if maps is None:
+        computed = tagger.encode_with_maps(pixels)[1]
+        if computed is not None:
+            maps = tuple(one.clone() for one in computed)
+            kept.add(image, maps)
+    features = image.features.unsqueeze(0)
+    return tagger.explain_encoded(pixels, features, image.region, labels, tagger.known(known), maps)
 
 
 def _of_model(image: KeptImage, model: Served, kept: KeptImages) -> KeptImage:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
+from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError
 from tagformer.images.preprocessing import Corners, Preprocessing
 from tagformer.labels.space import UNKNOWN
@@ -72,6 +74,20 @@ class EncodedTagger:
         return self.model.encode(self.preprocessing.normalise(images.to(self.device)))
 
     @torch.inference_mode()
+    def encode_with_maps(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """As `encode`, and the maps of the backbone that the model reads, each (B, C, h, w), for `explain_encoded`.
+
+        None where the model does not call its backbone, or not in the usual way (MlTr with its object-aware token).
+        """
+        captured: list[tuple[Tensor, ...]] = []
+        hook = self.model.backbone.register_forward_hook(lambda _, __, maps: captured.append(tuple(maps)))
+        try:
+            features = self.encode(images)
+        finally:
+            hook.remove()
+        return features, captured[0][-self.model.maps_read :] if len(captured) == 1 else None
+
+    @torch.inference_mode()
     def logits(self, features: Tensor, known: Tensor) -> Tensor:
         """float32 logits (B, L), divided by the temperature: their sigmoid is the probability of each label.
 
@@ -131,13 +147,20 @@ class EncodedTagger:
 
     @torch.no_grad()
     def explain_encoded(
-        self, pixels: Tensor, features: Tensor, region: Corners, labels: Sequence[str], states: Tensor
+        self,
+        pixels: Tensor,
+        features: Tensor,
+        region: Corners,
+        labels: Sequence[str],
+        states: Tensor,
+        maps: Sequence[Tensor] | None = None,
     ) -> Explanation:
         """As `explain`, of an image whose pixels (1, 3, size, size) and features (1, ...) are there already.
 
         Args:
             region: of `Preprocessing.region`.
             states: the known labels (L,).
+            maps: of `encode_with_maps`, so that the network does not see the image again.
         """
         self.check_explains(labels)
         prediction = self.predictions(self.logits(features, states.unsqueeze(0)), states.unsqueeze(0))[0]
@@ -145,9 +168,20 @@ class EncodedTagger:
         tags = [by_column[self.label_space.index(name)] for name in labels] or prediction.tags or prediction.ranked[:1]
         columns = [self.label_space.index(tag.name) for tag in tags]
         images = self.preprocessing.normalise(pixels.to(self.device))
-        maps = self.model.heat_maps(images, columns, self._model_input(states.unsqueeze(0)))
-        return Explanation(tuple(tags), maps[0].float().cpu(), region)
+        with nullcontext() if maps is None else _given_maps(self.model.backbone, maps):
+            heat = self.model.heat_maps(images, columns, self._model_input(states.unsqueeze(0)))
+        return Explanation(tuple(tags), heat[0].float().cpu(), region)
 
     def _model_input(self, known: Tensor) -> Tensor | None:
         """The known labels (B or 1, L) on the device; None where the model does not use them."""
         return known.to(self.device) if self.model.uses_known else None
+
+
+@contextmanager
+def _given_maps(backbone: Backbone, maps: Sequence[Tensor]) -> Iterator[None]:
+    """Within this context the backbone gives these maps, whatever the images are; its hooks are called as always."""
+    backbone.forward = lambda images: tuple(maps)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del backbone.forward
