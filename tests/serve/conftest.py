@@ -94,20 +94,25 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def start_server(small_run: Path) -> Iterator[Callable[..., Server]]:
+def start_server(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """Start ``tagformer serve`` on a free port, with further options."""
     servers: list[Server] = []
 
     def start(*options: str) -> Server:
-        arguments = [sys.executable, "-c", START, "serve", str(small_run), "--port", "0", *options]
+        answers = str(tmp_path_factory.mktemp("answers"))
+        run = ["serve", str(small_run), "--port", "0", "--answers", answers]
+        arguments = [sys.executable, "-c", START, *run, *options]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
             arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, f"{line}{process.communicate()[1]}"
+        found, lines = None, ""
+        while found is None:
+            line = process.stdout.readline()
+            lines += line
+            assert line, f"{lines}{process.communicate()[1]}"
+            found = re.search(r"http://\S+", line)
         servers.append(Server(process, found[0]))
         return servers[-1]
 

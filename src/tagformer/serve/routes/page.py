@@ -15,9 +15,10 @@ from starlette.staticfiles import StaticFiles
 from tagformer.errors import TagformerError
 from tagformer.serve.http.responses import Json
 from tagformer.serve.services import Services
-from tagformer.serve.workspace.ordering import Filter, ordered
+from tagformer.serve.workspace.mistakes import find_mistakes
+from tagformer.serve.workspace.ordering import Filter, ordered, tops
 from tagformer.serve.workspace.pictures import LARGEST, THUMBNAIL
-from tagformer.serve.workspace.workspace import Workspace, tops
+from tagformer.serve.workspace.workspace import Workspace
 
 FOREVER = {"Cache-Control": "private, max-age=86400"}  # the image of a number does not change while the server runs
 TOP = 3  # labels below an image of the grid
@@ -133,7 +134,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.get("/page/mistakes")
     def mistakes() -> Response:
-        return Json(workspace.mistakes())
+        return Json(find_mistakes(workspace))
 
     @routes.post("/page/answers")
     def answers(content: Answers) -> Response:

@@ -110,3 +110,19 @@ def certain_and_different(certainty: Array, probabilities: Array) -> list[int]:
         nearest = np.minimum(nearest, np.abs(rows - rows[best]).max(1))
     rest = np.flatnonzero(left)
     return chosen + rest[np.argsort(-value[rest], kind="stable")].tolist()
+
+
+def tops(probabilities: Array, thresholds: Array, count: int) -> list[tuple[int, float]]:
+    """The predicted labels of an image, the most probable first.
+
+    Args:
+        probabilities: (L,), NaN where the image was not looked at.
+        thresholds: (L,).
+        count: how many at most.
+
+    >>> tops(np.array([0.2, 0.9, 0.6]), np.array([0.5, 0.5, 0.5]), 2)
+    [(1, 0.9), (2, 0.6)]
+    """
+    predicted = np.flatnonzero(probabilities >= thresholds)
+    order = predicted[np.argsort(-probabilities[predicted], kind="stable")][:count]
+    return [(int(label), round(float(probabilities[label]), 4)) for label in order]

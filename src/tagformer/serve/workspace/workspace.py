@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, TimeoutError
@@ -13,7 +12,7 @@ import torch
 
 from tagformer.answers.store import AnswerStore, Change
 from tagformer.errors import TagformerError
-from tagformer.labels.space import PRESENT, UNKNOWN
+from tagformer.labels.space import UNKNOWN
 from tagformer.labels.tree import LabelTree
 from tagformer.serve.batching import LateError
 from tagformer.serve.engine import Engine
@@ -24,7 +23,6 @@ from tagformer.serve.workspace.pictures import Pictures
 from tagformer.tagging.explanation import Explanation
 
 SUGGESTIONS = 3
-MOST_MISTAKES = 200
 T = TypeVar("T")
 Cell = tuple[int, int, int]  # image, label, state
 
@@ -162,35 +160,6 @@ class Workspace:
             raise TagformerError("another person has changed this answer: look at it again.")
         self.store.record(person, self.engine.model.version, [change], request=secrets.token_hex(16))
 
-    def mistakes(self) -> dict[str, Any]:
-        """Answers that the model, without any answer, predicts otherwise; those it finds least likely come first.
-
-        Answers that were confirmed are left out.
-        """
-        thresholds = self.engine.model.tagger.thresholds.tolist()
-        probabilities, last = self.looking.probabilities, self.store.last_answers()
-        found: list[tuple[float, dict[str, Any]]] = []
-        compared = 0
-        for image, known in self.states().items():
-            for label, state in known.items():
-                probability = float(probabilities[image, label])
-                person, times = last[self.pictures[image].id, self.names[label]]
-                if math.isnan(probability) or times > 1:
-                    continue
-                compared += 1
-                if (probability >= thresholds[label]) != (state == PRESENT):
-                    mistake = {
-                        "image": image,
-                        "label": label,
-                        "state": state,
-                        "probability": round(probability, 4),
-                        "person": person,
-                        "name": self.pictures[image].name,
-                    }
-                    found.append((abs(state - probability), mistake))
-        found.sort(key=lambda pair: -pair[0])
-        return {"mistakes": [mistake for _, mistake in found[:MOST_MISTAKES]], "compared": compared}
-
     def add(self, data: bytes) -> int:
         """Keep an image that a person added; its number.
 
@@ -289,19 +258,3 @@ class Workspace:
                 states[change.label] = change.state
         for states in by_image.values():
             self.tree.implied(states)
-
-
-def tops(probabilities: np.ndarray[Any, Any], thresholds: np.ndarray[Any, Any], count: int) -> list[tuple[int, float]]:
-    """The predicted labels of an image, the most probable first.
-
-    Args:
-        probabilities: (L,), NaN where the image was not looked at.
-        thresholds: (L,).
-        count: how many at most.
-
-    >>> tops(np.array([0.2, 0.9, 0.6]), np.array([0.5, 0.5, 0.5]), 2)
-    [(1, 0.9), (2, 0.6)]
-    """
-    predicted = np.flatnonzero(probabilities >= thresholds)
-    order = predicted[np.argsort(-probabilities[predicted], kind="stable")][:count]
-    return [(int(label), round(float(probabilities[label]), 4)) for label in order]
