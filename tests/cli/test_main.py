@@ -66,7 +66,9 @@ def test_inference_does_not_import_recipes() -> None:
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "similar", "explain", "report", "tune", "data"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "predict", "serve", "similar", "explain", "report", "tune", "data"]
+)
 def test_help_is_readable_at_80_columns_and_has_no_types_of_python(
     command: str, tagformer: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 
@@ -61,14 +62,18 @@ def address_of(listening: socket.socket) -> str:
 
 
 def run_until_interrupted(app: FastAPI, listening: socket.socket) -> None:
-    """Answer requests until Ctrl-C, after which open requests are finished."""
+    """Answer requests until Ctrl-C, after which open requests are finished.
+
+    What is wrong with requests is answered, and not logged: a client could fill the disk with it.
+    """
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
         http="h11",
         ws="none",
         lifespan="on",
         log_config=None,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         proxy_headers=False,
         server_header=False,
