@@ -7,7 +7,7 @@ import { acceptPictures, ImageView } from "./image_view.js";
 import { command, showKeys, showView, start as startKeys } from "./keys.js";
 import { LabelsView } from "./labels_view.js";
 import { MistakesView } from "./mistakes_view.js";
-import { session } from "./session.js";
+import { ownName, session } from "./session.js";
 import { TrainView } from "./train_view.js";
 
 const VIEWS = ["image", "grid", "mistakes", "labels", "train"];
@@ -24,8 +24,8 @@ async function show(name, image = null) {
     else link.removeAttribute("aria-current");
   }
   if (location.hash.slice(1) !== view) history.replaceState(null, "", `#${view}`);
-  await (view === "image" ? views.image.open(image) : views[view].load());
   if (view === "grid") byId("tiles").focus({ preventScroll: true });
+  await (view === "image" ? views.image.open(image) : views[view].load());
 }
 
 const openImage = (image) => show("image", image);
@@ -120,7 +120,7 @@ async function begin() {
   });
   session.addEventListener("progress", showProgress);
   await session.load();
-  byId("person").value = session.person;
+  byId("person").value = ownName(session.person);
   byId("model-name").textContent = session.model.name;
   byId("data-name").textContent = session.data.name;
   document.title = `${session.model.name} · Tagformer`;

@@ -68,6 +68,7 @@ export class GridView {
     for (const id of ["all-yes", "all-no", "all-unknown"]) byId(id).disabled = this.label === null;
     byId("filter-state").disabled = this.label === null;
     this.#cells.clear();
+    this.box.focus({ preventScroll: true }); // the next key is an answer
     return this.load();
   }
 
@@ -88,6 +89,7 @@ export class GridView {
     byId("range").hidden = this.label === null;
     byId("least-shown").textContent = `${byId("least").value} %`;
     byId("most-shown").textContent = `${byId("most").value} %`;
+    await session.settled;
     const reply = await showingProblems(() => fetchOrder(query));
     if (!reply) return;
     this.images = reply.images;

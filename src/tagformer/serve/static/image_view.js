@@ -19,6 +19,7 @@ export class ImageView {
   passed = []; // those that were shown before
   image = null;
   #heat = false;
+  #stale = false;
 
   constructor() {
     this.picture = new Picture(byId("picture"));
@@ -65,6 +66,7 @@ export class ImageView {
       if (this.image && this.image.key !== image) this.passed.push(this.image.key);
       return this.show(image);
     }
+    if (this.#stale) return this.show(this.image.key);
     return this.image ? this.#draw() : this.next();
   }
 
@@ -97,7 +99,9 @@ export class ImageView {
 
   async show(image) {
     this.wanted = image;
+    this.#stale = false;
     this.picture.show(image, "");
+    await session.settled;
     const ahead = await details.get(image);
     details.delete(image);
     const content = ahead || (await showingProblems(() => fetchNewest(image)));
@@ -154,6 +158,7 @@ export class ImageView {
 
   #onAnswers({ changes, focus }) {
     details.clear();
+    if (!focus && changes.some(([image]) => image === this.image?.key)) this.#stale = true; // answered in another view
     if (!focus || focus.key !== this.image?.key) return;
     const changed = changes.length === 1 && changes[0][0] === focus.key ? changes[0][1] : null;
     const moved = this.list.moved(focus.probabilities, changed);

@@ -31,11 +31,13 @@ function pressed(event) {
   return parts.join("+");
 }
 
-const isTyping = (target) => target.closest("input:not([type=checkbox]):not([type=range]), select, textarea, dialog");
+const isTyping = (target, key) =>
+  target.closest("input:not([type=checkbox]):not([type=range]), textarea, dialog") ||
+  (target.closest("select, input") && !key.startsWith("Control"));
 
 function onKey(event) {
-  if (event.defaultPrevented || event.isComposing || isTyping(event.target)) return;
   const key = pressed(event);
+  if (event.defaultPrevented || event.isComposing || isTyping(event.target, key)) return;
   // Space and Enter belong to the button that has the focus.
   if ([" ", "Enter"].includes(key) && event.target.closest("button, a, summary, [role=option]")) return;
   for (const [name, { view, run }] of commands) {

@@ -37,7 +37,7 @@ export class LabelList {
     if (!keepCurrent || !shown.some((label) => label.index === this.current)) this.current = asked ?? ranked[0]?.index ?? null;
     const rows = new Map(shown.map((label) => [label.index, this.#row(label, asked)]));
     this.#rows = rows;
-    const heading = (text) => element("li", { class: "heading", role: "presentation" }, text);
+    const heading = (text) => element("li", { class: "heading" }, text);
     this.list.replaceChildren(
       ...(answered.length ? [heading("Answered"), ...answered.map((l) => rows.get(l.index))] : []),
       ...(ranked.length ? [heading("The model's ranking"), ...ranked.map((l) => rows.get(l.index))] : []),

@@ -3,7 +3,7 @@
 import { get, showingProblems } from "./api.js";
 import { byId, element, percent } from "./dom.js";
 import { command } from "./keys.js";
-import { NO, session, UNKNOWN, YES } from "./session.js";
+import { NO, ownName, session, UNKNOWN, YES } from "./session.js";
 
 export class MistakesView {
   found = [];
@@ -22,6 +22,7 @@ export class MistakesView {
   }
 
   async load() {
+    await session.settled;
     const reply = await showingProblems(() => get(`mistakes?person=${encodeURIComponent(session.person)}`));
     if (!reply) return;
     this.found = reply.mistakes;
@@ -43,7 +44,7 @@ export class MistakesView {
         element("div", {},
           element("p", { class: "claim" }, element("b", {}, label.name), ": answered ", element("b", { class: answered }, answered),
             `, the model says ${percent(mistake.probability)}`),
-          element("p", { class: "faint" }, `${mistake.name} · ${mistake.person || "without a name"}`),
+          element("p", { class: "faint" }, `${mistake.name} · ${ownName(mistake.person) || "a guest"}`),
           element("p", { class: "buttons" },
             element("button", { class: "small primary", onclick: () => this.fix(place) }, mistake.state === YES ? "Change to no" : "Change to yes"),
             element("button", { class: "small", onclick: () => this.keep(place) }, "Keep"),

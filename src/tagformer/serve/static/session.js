@@ -6,13 +6,25 @@ import { say } from "./dom.js";
 export const YES = 1, NO = 0, UNKNOWN = -1;
 export const STATE_NAMES = { [YES]: "yes", [NO]: "no", [UNKNOWN]: "unknown" };
 
+const GUEST = "guest ";
+
+/** A name for who gives none, so that two of them do not get the same image. */
+function guest() {
+  const name = GUEST + requestId().slice(0, 8);
+  localStorage.setItem("person", name);
+  return name;
+}
+
+/** A person's name, or nothing for a guest. */
+export const ownName = (person) => (person.startsWith(GUEST) ? "" : person);
+
 class Session extends EventTarget {
   model = null;
   labels = [];
   progress = { done: 0, total: 0, scored: 0, answers: 0 };
   undoable = false;
   redoable = false;
-  person = localStorage.getItem("person") || "";
+  person = localStorage.getItem("person") || guest();
 
   async load() {
     const state = await get(`state?person=${encodeURIComponent(this.person)}`);
@@ -30,7 +42,7 @@ class Session extends EventTarget {
   }
 
   signIn(person) {
-    this.person = person.trim();
+    this.person = person.trim() || guest();
     localStorage.setItem("person", this.person);
     return this.load();
   }
@@ -68,12 +80,17 @@ class Session extends EventTarget {
     });
   }
 
+  /** Resolved once everything that was sent is answered: what is asked for then has all of it. */
+  settled = Promise.resolve();
+
   #sending(path, content) {
-    return showingProblems(async () => {
+    const sent = showingProblems(async () => {
       const reply = await post(path, content);
       this.take(reply);
       return reply;
     });
+    this.settled = Promise.allSettled([this.settled, sent]);
+    return sent;
   }
 
   #announce(changes, reply, done = "Saved") {
