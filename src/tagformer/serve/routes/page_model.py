@@ -1,4 +1,4 @@
-"""What the page asks about the model: thresholds of labels, and training again."""
+"""What the page asks about the model and its tags: thresholds of labels, training again, export."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from tagformer.answers.writing import export
 from tagformer.runs.run import Run
 from tagformer.serve.http.responses import Json
 from tagformer.serve.services import Services
+from tagformer.serve.workspace.exporting import tagged_images
 from tagformer.serve.workspace.thresholds import label_table, set_threshold
 
 
@@ -41,6 +43,12 @@ def router(services: Services) -> APIRouter:
     @routes.post("/thresholds")
     def thresholds(content: Threshold) -> Response:
         return Json({"version": set_threshold(workspace, Run.load(loop.run), content.label, content.threshold)})
+
+    @routes.get("/export")
+    def export_tags(format: str, images: str = "answered", predicted: bool = False) -> Response:
+        made = export(format, workspace.names, tagged_images(workspace, images, predicted))
+        headers = {"Content-Disposition": f'attachment; filename="{made.name}"', "X-Left-Out": str(len(made.left_out))}
+        return Response(made.data, media_type=made.media_type, headers=headers)
 
     @routes.get("/train")
     def training() -> Response:
