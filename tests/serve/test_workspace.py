@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -305,3 +306,21 @@ def test_the_page_asks_for_nothing_from_outside(page: TestClient) -> None:
         assert "http://" not in text.replace("http://www.w3.org", ""), file
         assert "https://" not in text, file
     assert page.get("/static/..%2fapp.py").status_code == 404
+
+
+def test_an_export_has_the_answers_and_what_is_predicted(page: TestClient, files: list[Path]) -> None:
+    looked_at(page)
+    answer(page, (1, 0, 1), (1, 1, 0), (3, 2, 1))
+    post(page, "submit", person="ann", image=4)
+    lines = [json.loads(line) for line in page.get("/page/export", params={"format": "jsonl"}).text.splitlines()]
+    assert lines == [
+        {"path": str(files[1].resolve()), "present": ["cat"], "absent": ["dog"]},
+        {"path": str(files[3].resolve()), "present": ["sky"], "absent": []},
+    ]
+    reply = page.get("/page/export", params={"format": "jsonl", "images": "done", "predicted": "true"})
+    predicted = {tag.name for tag in new_tagger().predict(files[4])[0].tags}
+    assert predicted
+    (line,) = [json.loads(line) for line in reply.text.splitlines()]
+    assert set(line["present"]) == predicted
+    assert reply.headers["content-disposition"] == 'attachment; filename="tags.jsonl"'
+    assert page.get("/page/export", params={"format": "exe"}).status_code == 422

@@ -1,0 +1,180 @@
+"""Training again on the answers: what is written, compared, taken into use, and what happens where it fails."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fastapi.testclient import TestClient
+
+from tagformer import Tagger
+from tagformer.answers import AnswerStore
+from tagformer.data import load_dataset
+from tagformer.labels import LabelSpace
+from tagformer.metrics import average_precision
+from tagformer.runs import Run
+from tagformer.serve import ServeSettings, create_app
+from tagformer.serve.engine import Engine
+from tagformer.serve.workspace.comparing import answer_rows, compare_taggers
+from tagformer.serve.workspace.loop import APART, Loop, run_in_use
+from tagformer.serve.workspace.pictures import Pictures, of_sources
+from tagformer.serve.workspace.workspace import Workspace
+
+SPEC = "scenes?images=96&faint=0"
+Start = Callable[[Path], tuple[TestClient, Loop]]
+
+
+@pytest.fixture
+def run(small_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Serve a run on the test images of its own data."""
+    clients: list[TestClient] = []
+
+    def serve(run: Path) -> tuple[TestClient, Loop]:
+        dataset, loops = load_dataset(SPEC, "test"), []
+
+        def page(engine: Engine) -> Loop:
+            pictures = Pictures(of_sources(dataset.images, dataset.ids), tmp_path / "added")
+            workspace = Workspace(engine, pictures, AnswerStore(tmp_path / "answers.sqlite"), "scenes")
+            loops.append(Loop(workspace, run, tmp_path / "training"))
+            return loops[0]
+
+        app = create_app(ServeSettings(name="small", batch_delay=0.0), Tagger.load(run), page=page)
+        client = TestClient(app, base_url="http://localhost:8000")
+        client.__enter__()
+        clients.append(client)
+        return client, loops[0]
+
+    yield serve
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def answer_all(loop: Loop) -> None:
+    """Answer some labels of all images by their own labels."""
+    dataset = load_dataset(SPEC, "test")
+    cells = [(row, label, int(dataset.labels[row, label])) for row in range(len(dataset)) for label in range(6)]
+    loop.workspace.answer("ann", cells, "all of them")
+
+
+def finished(client: TestClient, seconds: float) -> dict[str, Any]:
+    """The state of the training once it is over."""
+    until = time.monotonic() + seconds
+    while (state := client.get("/page/train").json())["status"] == "running":
+        assert time.monotonic() < until, state
+        time.sleep(0.3)
+    return dict(state)
+
+
+def test_too_few_answers_are_one_sentence(start: Start, run: Path) -> None:
+    client, loop = start(run)
+    loop.workspace.answer("ann", [(0, 0, 1)], "the only one")
+    state = client.get("/page/train").json()
+    assert (state["can_start"], state["why"]) == (False, "Answer labels on at least 10 images first; there are 1.")
+    reply = client.post("/page/train", json={"minutes": 1})
+    assert reply.status_code == 422
+    assert "at least 10 images" in reply.json()["error"]
+
+
+def test_a_training_that_fails_says_why_and_the_model_stays(start: Start, run: Path) -> None:
+    client, loop = start(run)
+    answer_all(loop)
+    version = loop.workspace.engine.model.version
+    (run / "model.safetensors").unlink()
+    assert client.post("/page/train", json={"minutes": 0.5}).status_code == 200
+    state = finished(client, 100)
+    assert state["status"] == "failed"
+    assert "has no weights" in state["error"]
+    assert "Traceback" not in state["error"]
+    assert client.post("/page/train/take").status_code == 422
+    assert loop.workspace.engine.model.version == version
+
+
+def test_what_is_trained_on(start: Start, run: Path, tmp_path: Path) -> None:
+    """The answers, three-state, apart from a fifth by the ids; stopped at once."""
+    client, loop = start(run)
+    answer_all(loop)
+    client.post("/page/train", json={"minutes": 0.5})
+    client.post("/page/train/stop")
+    assert finished(client, 60)["status"] == "stopped"
+    own, data = load_dataset(SPEC, "test"), tmp_path / "training" / "1" / "data"
+    rows = {}
+    for split in ("train", "val"):
+        written = load_dataset(f"csv:{data}", split)
+        assert written.label_space == Run.load(run).label_space
+        rows[split] = written.labels
+    assert len(rows["train"]) + len(rows["val"]) == len(own)
+    assert 0 < len(rows["val"]) < 2 * len(own) / APART
+    everything = torch.cat([rows["train"], rows["val"]])
+    assert (everything[:, 6:] == -1).all(), "what nobody answered is unknown"
+    assert sorted(map(tuple, everything[:, :6].tolist())) == sorted(map(tuple, own.labels[:, :6].tolist()))
+    with (data / "train.csv").open() as stream:
+        assert all(Path(row["path"]).is_file() for row in csv.DictReader(stream)), "drawings are written as files"
+
+
+def test_two_models_are_compared_on_answers_of_both_kinds(small_run: Path) -> None:
+    dataset = load_dataset(SPEC, "test")
+    before, after = Tagger.load(small_run), Tagger.load(small_run)
+    with torch.no_grad():
+        for parameter in after.model.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    labels = dataset.labels.clone()
+    labels[:, 3] = 1  # no image without it
+    labels[:, 4] = -1
+    found = compare_taggers(before, after, dataset.images, labels)
+    counted = [c for c in range(labels.shape[1]) if {0, 1} <= set(labels[:, c].tolist())]
+    assert found.labels == len(counted)
+    for tagger, interval in ((before, found.before), (after, found.after)):
+        probabilities = torch.stack([p.probabilities for p in tagger.predict([i.render() for i in dataset.images])])  # type: ignore[union-attr]
+        precisions = average_precision(probabilities, labels)[counted]
+        assert interval.value == pytest.approx(precisions.mean().item(), abs=1e-4)
+        assert interval.low <= interval.value <= interval.high
+    assert found.difference.value == pytest.approx(found.after.value - found.before.value)
+    only_yes = compare_taggers(before, after, dataset.images[:3], torch.ones(3, 14, dtype=torch.int8))
+    assert (only_yes.labels, only_yes.to_dict()["before"]) == (0, None)
+    assert "cannot be compared" in only_yes.sentence
+
+
+def test_answers_as_rows() -> None:
+    rows = answer_rows([{"b": 1}, {"a": 0, "gone": 1}], LabelSpace(("a", "b")))
+    assert rows.tolist() == [[-1, 1], [0, -1]]
+
+
+def test_the_model_in_use(tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+    assert run_in_use(tmp_path / "first", folder) == tmp_path / "first"
+    folder.mkdir()
+    (folder / "in_use.json").write_text(json.dumps({"run": str(tmp_path / "second")}))
+    assert run_in_use(tmp_path / "first", folder) == tmp_path / "second"
+
+
+@pytest.mark.slow
+def test_train_again_compare_and_take(start: Start, run: Path, tmp_path: Path) -> None:
+    client, loop = start(run)
+    answer_all(loop)
+    version = loop.workspace.engine.model.version
+    before = client.get("/page/images/0").json()["probabilities"]
+    client.post("/page/train", json={"minutes": 0.5})
+    state = finished(client, 200)
+    assert state["status"] == "compared", state
+    assert state["comparison"]["difference"] is not None
+    assert client.post("/page/train/take").status_code == 200
+    engine = loop.workspace.engine
+    assert engine.model.version != version
+    new = Tagger.load(run_in_use(run, tmp_path / "training"))
+    states = {new.label_space.names[int(c)]: s for c, s in loop.workspace.known(0).items()}
+    expected = new.predict(loop.workspace.pictures[0].source.render(), states)[0].probabilities  # type: ignore[union-attr]
+    after = client.get("/page/images/0").json()["probabilities"]
+    assert after[6:] == pytest.approx(expected[6:].tolist(), abs=1e-3)
+    assert after != before
