@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench env clean
+.PHONY: demo serve test lint bench env clean
 
 env:
 	@PYTHON=$(PYTHON) bash scripts/setup_env.sh
 
 demo: env
 	@bash examples/demo.sh
+
+serve: env
+	@[ -f runs/demo/model.safetensors ] || bash examples/demo.sh
+	@$(BIN)/tagformer serve runs/demo --open
 
 test: env
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90

@@ -25,6 +25,7 @@ fi
 cat <<END
 
 Try next:
+  make serve                                                 a page: answer a label, and see the others move
   .venv/bin/tagformer predict $RUN $RUN/pictures
   .venv/bin/tagformer predict $RUN $RUN/pictures/test-00001.png --known disc=yes,ring=no
   .venv/bin/tagformer data csv:my.csv                        your own images: a CSV with the columns path and tags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ def serve(
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="A name by which clients call the server, besides localhost.")
     ] = None,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     feedback: Feedback = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images encoded at a time, at most.")] = 16,
     batch_delay_ms: Annotated[
@@ -105,6 +107,8 @@ def serve(
         version = app.state.services.engine.model.version
         echo(f"{len(data.images):,} images ({data.title}); answers in {store.path}")
         echo(f"{settings.name}, version {version}: {address_of(listening)} (Ctrl-C ends it)")
+        if open_browser:
+            webbrowser.open(address_of(listening))  # it waits until the server answers
         run_until_interrupted(app, listening)
 
 
