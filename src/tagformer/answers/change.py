@@ -13,6 +13,10 @@ class Change:
         image: its id.
         label: its name.
         state: 1 present, 0 absent, -1 unknown again.
+
+    >>> from tagformer.answers import Change
+    >>> Change("a.jpg", "dog", 1).state
+    1
     """
 
     image: str
@@ -30,6 +34,10 @@ class Entry:
         version: of the model whose predictions the person saw.
         label: its name.
         before, after: states, 1, 0 or -1.
+
+    >>> from tagformer.answers import Entry
+    >>> Entry("ann", "2026-01-31T12:00:00.000+00:00", "v1", "dog", before=-1, after=1).person
+    'ann'
     """
 
     person: str

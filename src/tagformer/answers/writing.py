@@ -55,6 +55,10 @@ class Exported:
         media_type: of its content.
         data: its content.
         left_out: names that the format cannot hold, one sentence each.
+
+    >>> from tagformer.answers import Exported
+    >>> Exported("tags.csv", "text/csv", b"path").left_out
+    ()
     """
 
     name: str
@@ -69,6 +73,7 @@ def export(format_name: str, labels: Sequence[str], images: Iterable[TaggedImage
     Raises:
         TagformerError: another format.
 
+    >>> from tagformer.answers import TaggedImage, export
     >>> export("csv", ["cat", "dog"], [TaggedImage("a.jpg", {"dog": 1})]).data.decode()
     'path,cat,dog\\na.jpg,,1\\n'
     """
@@ -162,7 +167,7 @@ def _xmp(labels: Sequence[str], images: Sequence[TaggedImage]) -> Exported:
 
 
 def _zipped(images: Sequence[TaggedImage], text: Callable[[TaggedImage], bytes], name: Callable[[str], str]) -> bytes:
-    """A zip with one file per image; two that would have the same name are told apart by a folder."""
+    """A zip with one file per image; where two would have the same name, one lies in a folder."""
     buffer = io.BytesIO()
     taken: set[str] = set()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
