@@ -66,6 +66,7 @@ class DataSettings(Section):
     spec: str | None = None  # format:path, as in --data
     # Drawn from the train split where the data has train and test, but no val split; 0: all images are trained on.
     val_fraction: float = Field(0.1, ge=0, lt=1)
+    tree: str | None = None  # a CSV child,parent: what a label implies of others is trained on, too
     batch_size: int = Field(32, ge=1)
     sampling: Literal["uniform", "class_aware"] = "uniform"  # class_aware: every label equally often
     workers: int = Field(2, ge=0)

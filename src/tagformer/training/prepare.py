@@ -17,6 +17,7 @@ from tagformer.data.statistics import format_warnings, label_warnings, warning_l
 from tagformer.errors import TagformerError
 from tagformer.features.remember import Bars, no_bar
 from tagformer.files import check_output_folder, disk_errors
+from tagformer.labels.tree import LabelTree
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.data_digest import DataDigest
 from tagformer.runs.lock import LOCK
@@ -90,6 +91,11 @@ def prepare(recipe: Recipe, folder: Path, resume: bool, reporter: Reporter) -> P
         raise TagformerError("no data: name it with --data FORMAT:PATH, for example --data csv:my.csv.")
     on_bad_image = data.on_bad_image if recipe.uses_image else "keep"
     train, val = load_training_data(data.spec, data.val_fraction, recipe.training.seed, on_bad_image)
+    if data.tree is not None:
+        tree = LabelTree.from_csv(Path(data.tree).expanduser(), train.label_space)
+        closed = tree.close(train.labels)
+        reporter.message(f"{int((closed != train.labels).sum()):,} states of labels follow from {data.tree}.")
+        train, val = train.replace(labels=closed), val.replace(labels=tree.close(val.labels))
     reporter.message(f"{len(train)} images to train on, {len(val)} to validate, {len(train.label_space)} labels.")
     for warning in _warnings(data.spec, train, val, recipe.uses_image):
         reporter.message(warning_line(warning))
