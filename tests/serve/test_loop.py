@@ -17,10 +17,11 @@ from fastapi.testclient import TestClient
 from tagformer import Tagger
 from tagformer.answers import AnswerStore
 from tagformer.data import load_dataset
+from tagformer.errors import TagformerError
 from tagformer.labels import LabelSpace
 from tagformer.metrics import average_precision
 from tagformer.runs import Run
-from tagformer.serve import ServeSettings, create_app
+from tagformer.serve import AnnotationEvent, ServeSettings, create_app
 from tagformer.serve.engine import Engine
 from tagformer.serve.workspace.comparing import answer_rows, compare_taggers
 from tagformer.serve.workspace.loop import APART, Loop, run_in_use
@@ -144,6 +145,18 @@ def test_two_models_are_compared_on_answers_of_both_kinds(small_run: Path) -> No
     only_yes = compare_taggers(before, after, dataset.images[:3], torch.ones(3, 14, dtype=torch.int8))
     assert (only_yes.labels, only_yes.to_dict()["before"]) == (0, None)
     assert "cannot be compared" in only_yes.sentence
+
+
+def test_annotations_of_label_studio_become_answers(start: Start, run: Path) -> None:
+    _, loop = start(run)
+    first = loop.workspace.pictures[0].name
+    for action, image in (("CREATED", f"/data/upload/1/{first}"), ("CREATED", "/data/other.png"), ("CREATED", None)):
+        loop.annotation_changed(AnnotationEvent(f"ANNOTATION_{action}", "3", "7", image, {"disc": 1, "gone": 1}))
+    assert loop.workspace.store.all_states() == {loop.workspace.pictures[0].id: {"disc": 1}}
+    assert loop.workspace.store.history(loop.workspace.pictures[0].id)[0].person == "Label Studio 3"
+    assert loop.passed_over == 2
+    with pytest.raises(TagformerError, match="at least 10 images"):
+        loop.start_training("3")
 
 
 def test_answers_as_rows() -> None:
