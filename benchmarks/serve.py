@@ -63,7 +63,7 @@ class Client:
 @contextmanager
 def server(run: Path, *options: str) -> Iterator[str]:
     """The address of a server that runs within the block."""
-    command = [sys.executable, "-c", START, "serve", str(run), "--port", "0", *options]
+    command = [sys.executable, "-c", START, "serve", str(run), "--no-page", "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ})
     try:
         assert process.stdout is not None

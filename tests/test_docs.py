@@ -48,7 +48,9 @@ def check_command(arguments: list[str]) -> None:
             arguments = ["describe", *arguments]
         assert arguments[0] in command.commands, f"there is no command '{arguments[0]}'"
         command, arguments = command.commands[arguments[0]], arguments[1:]
-    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
+        "--help"
+    }
     options = {argument for argument in arguments if re.match(r"--?[a-z]", argument)}
     assert options <= known, f"unknown options of '{command.name}': {', '.join(options - known)}"
 

@@ -82,7 +82,8 @@ def test_addresses_are_those_of_a_browser() -> None:
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_it_answers_until_it_is_ended(small_run: Path, end: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "token.txt").write_text(TOKEN)
-    command = [sys.executable, "-c", START, "serve", str(small_run), "--port", "0", "--token-file", "token.txt"]
+    options = ["--no-page", "--port", "0", "--token-file", "token.txt"]
+    command = [sys.executable, "-c", START, "serve", str(small_run), *options]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

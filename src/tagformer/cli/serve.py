@@ -12,7 +12,7 @@ from tagformer.cli.terminal.console import Feedback, RunFolder, echo
 from tagformer.errors import TagformerError
 
 if TYPE_CHECKING:
-    from tagformer.serve.engine import Engine
+    from tagformer.serve.workspace.opening import PageData
 
 MOST_LINES = 5  # on images that are left out
 LONGEST_TOKEN = 4096  # bytes of a file with a token
@@ -33,6 +33,7 @@ def serve(
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="A name by which clients call the server, besides localhost.")
     ] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Without the page there is the API alone.")] = True,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     feedback: Feedback = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images encoded at a time, at most.")] = 16,
@@ -74,42 +75,37 @@ def serve(
     from tagformer.serve.listening import address_of, listen, run_until_interrupted
 
     with listen(host, port) as listening:  # before the model is read, which takes longer
-        from tagformer.answers.store import AnswerStore
-        from tagformer.runs.run import Run
         from tagformer.serve.app import create_app
-        from tagformer.serve.workspace.loop import FOLDER as TRAINING
-        from tagformer.serve.workspace.loop import Loop, run_in_use
-        from tagformer.serve.workspace.opening import ADDED, ANSWERS, label_tree, page_data
-        from tagformer.serve.workspace.pictures import Pictures
-        from tagformer.serve.workspace.workspace import Workspace
+        from tagformer.serve.workspace.loop import run_in_use
+        from tagformer.serve.workspace.opening import TRAINING, page_of
         from tagformer.tagging.tagger import Tagger
 
         folder = answers or run
-        used = run_in_use(run, folder / TRAINING)
+        used = run_in_use(run, folder / TRAINING) if page else run
         if used != run:
             echo(f"The model that was trained on the answers is in use: {used}")
-        data = page_data(images, Run.load(run))
-        for line in data.left_out[:MOST_LINES]:
-            echo(line)
-        if len(data.left_out) > MOST_LINES:
-            echo(f"... and {len(data.left_out) - MOST_LINES} more that are left out.")
-        store = AnswerStore(folder / ANSWERS)
         tagger = Tagger.load(used, feedback=feedback)
-        labels = label_tree(tree, tagger.label_space)
-
-        def page(engine: Engine) -> Loop:
-            workspace = Workspace(engine, Pictures(data.images, folder / ADDED), store, data.title, labels)
-            if data.labels is not None:
-                workspace.truth[: len(data.labels)] = data.labels
-            return Loop(workspace, used, folder / TRAINING)
-
-        app = create_app(settings, tagger, page=page)
+        parts = page_of(_page_data(images, run), folder, used, tagger.label_space, tree) if page else None
+        app = create_app(settings, tagger, page=parts)
         version = app.state.services.engine.model.version
-        echo(f"{len(data.images):,} images ({data.title}); answers in {store.path}")
         echo(f"{settings.name}, version {version}: {address_of(listening)} (Ctrl-C ends it)")
         if open_browser:
             webbrowser.open(address_of(listening))  # it waits until the server answers
         run_until_interrupted(app, listening)
+
+
+def _page_data(images: str | None, run: Path) -> PageData:
+    """The images of the page; what is left out is printed."""
+    from tagformer.runs.run import Run
+    from tagformer.serve.workspace.opening import page_data
+
+    data = page_data(images, Run.load(run))
+    for line in data.left_out[:MOST_LINES]:
+        echo(line)
+    if len(data.left_out) > MOST_LINES:
+        echo(f"... and {len(data.left_out) - MOST_LINES} more that are left out.")
+    echo(f"{len(data.images):,} images for the page: {data.title}")
+    return data
 
 
 def read_token(file: Path) -> str:

@@ -34,7 +34,7 @@ FRAME = " \n╭╮╰╯│─"  # around some messages
 LINES = 400  # of the training's output that are kept
 SLOWER = 0.3  # of the learning rate of the first training
 STOPPING = 20.0  # seconds for a training to write its checkpoint
-FOLDER, IN_USE = "training", "in_use.json"
+IN_USE = "in_use.json"
 log = logging.getLogger(__name__)
 
 

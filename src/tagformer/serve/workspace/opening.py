@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tagformer.answers.store import AnswerStore
 from tagformer.data.image_files import PassedOver, walk_images
 from tagformer.data.load import load_dataset
 from tagformer.data.registry import Spec
@@ -15,9 +17,12 @@ from tagformer.errors import TagformerError
 from tagformer.labels.space import LabelSpace
 from tagformer.labels.tree import LabelTree
 from tagformer.runs.run import Run
-from tagformer.serve.workspace.pictures import PageImage, of_sources
+from tagformer.serve.engine import Engine
+from tagformer.serve.workspace.loop import Loop
+from tagformer.serve.workspace.pictures import PageImage, Pictures, of_sources
+from tagformer.serve.workspace.workspace import Workspace
 
-ADDED, ANSWERS = "added", "answers.sqlite"  # in the folder of the answers
+ADDED, ANSWERS, TRAINING = "added", "answers.sqlite", "training"  # in the folder of the answers
 
 
 @dataclass(frozen=True)
@@ -78,3 +83,29 @@ def label_tree(file: Path | None, label_space: LabelSpace) -> LabelTree | None:
     """
     tree = LabelTree.from_csv(file, label_space) if file is not None else LabelTree.from_names(label_space)
     return tree or None
+
+
+def page_of(
+    data: PageData, folder: Path, run: Path, label_space: LabelSpace, tree: Path | None
+) -> Callable[[Engine], Loop]:
+    """What makes the page's parts once there is an engine; the answers are opened at once.
+
+    Args:
+        data: the images.
+        folder: of the answers.
+        run: that is in use.
+        label_space: of its labels.
+        tree: a CSV of the tree of labels.
+
+    Raises:
+        TagformerError: the answers or the tree cannot be read.
+    """
+    labels, store = label_tree(tree, label_space), AnswerStore(folder / ANSWERS)
+
+    def page(engine: Engine) -> Loop:
+        workspace = Workspace(engine, Pictures(data.images, folder / ADDED), store, data.title, labels)
+        if data.labels is not None:
+            workspace.truth[: len(data.labels)] = data.labels
+        return Loop(workspace, run, folder / TRAINING)
+
+    return page
