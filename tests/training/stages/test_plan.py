@@ -48,7 +48,7 @@ def test_the_epochs_that_fit() -> None:
     assert Plan.of(10, SPEED, 1000, LABELS, recipe(views=1)).features == pytest.approx(20)
 
 
-@pytest.mark.parametrize(("minutes", "epochs"), [(60, 20), (30, 12), (10, 4), (1, 4)])
+@pytest.mark.parametrize(("minutes", "epochs"), [(60, 20), (30, 12), (15, 4)])
 def test_the_encoder_gets_at_most_three_tenths_of_the_time_but_four_epochs(minutes: float, epochs: int) -> None:
     """An epoch of it takes 2 * 32 steps of 32 images, 41 s; it has at least 300 steps and at most 1,000."""
     plan = Plan.of(minutes, replace(SPEED, look=0.01, evidence=0.02), 1000, LABELS, recipe())
@@ -57,6 +57,16 @@ def test_the_encoder_gets_at_most_three_tenths_of_the_time_but_four_epochs(minut
     assert epochs in (4, 20) or plan.evidence <= 0.3 * 60 * 0.96 * minutes < plan.evidence + 41
     many = Plan.of(600, SPEED, 100_000, LABELS, recipe())
     assert many.evidence == pytest.approx(2 * 32 * 0.0005 * 1000)
+
+
+@pytest.mark.parametrize("minutes", [14, 1])
+def test_no_time_for_the_encoder(minutes: float) -> None:
+    """Its four epochs would take 384 s, and 45 % of 96 % of 14 minutes are 363 s."""
+    plan = Plan.of(minutes, replace(SPEED, look=0.01, evidence=0.02), 1000, LABELS, recipe())
+    assert not plan.encoder
+    assert plan.evidence == 0
+    assert "co-occurrence in place of the encoder" in str(plan)
+    assert Plan.of(15, replace(SPEED, look=0.01, evidence=0.02), 1000, LABELS, recipe()).encoder
 
 
 def test_what_the_recipe_has_is_the_most() -> None:

@@ -34,6 +34,7 @@ from tagformer.training.time_plan import LEAST_SHARE, SPARE, Epochs
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
 EVIDENCE_SHARE = 0.3  # of the time at most
 LEAST_EVIDENCE_EPOCHS = 4
+MOST_EVIDENCE_SHARE = 0.45  # of the time; where fewer epochs do not help, co-occurrence takes the encoder's place
 HEADS_SHARE = 0.2  # of the time at most, as long as there is more than one candidate
 TRIAL_STEPS = 20  # of the encoder
 HEAD_STEPS = 6
@@ -161,6 +162,8 @@ class Plan:
         heads: seconds for the heads and the choice of their settings.
         evidence_epochs: of the encoder.
         evidence: seconds for them.
+        encoder: whether the encoder has its layers; without them labels depend on each other by co-occurrence alone,
+            which takes next to no time.
         training, scoring: seconds to train the whole network on all images once, and to score it.
         most_epochs: of the network, if there is time; 0: it is not to be trained.
 
@@ -184,6 +187,7 @@ class Plan:
     training: float
     scoring: float
     most_epochs: int
+    encoder: bool = True
 
     @classmethod
     def of(
@@ -212,6 +216,8 @@ class Plan:
         epochs = stages.evidence_epochs
         while epochs > LEAST_EVIDENCE_EPOCHS and _evidence(epochs, images, speed) > EVIDENCE_SHARE * seconds:
             epochs -= 1
+        evidence = _evidence(epochs, images, speed) if epochs else 0.0
+        encoder = evidence <= MOST_EVIDENCE_SHARE * seconds
         held_out = images / stages.folds
         return cls(
             minutes,
@@ -221,10 +227,11 @@ class Plan:
             candidates.decays,
             heads,
             epochs,
-            _evidence(epochs, images, speed) if epochs else 0.0,
+            evidence if encoder else 0.0,
             training=(images - held_out) * speed.step,
             scoring=held_out * speed.look,
             most_epochs=recipe.training.epochs if stages.finetune else 0,
+            encoder=encoder,
         )
 
     def network(self, seconds: float) -> Epochs | None:
@@ -241,7 +248,9 @@ class Plan:
             f"features of {self.views} view{'s' if self.views > 1 else ''}, {duration(self.features)}",
             f"heads{'' if max(self.weights) else ' on the mean of the map'}, {duration(self.heads)}",
         ]
-        if self.evidence_epochs:
+        if not self.encoder:
+            parts.append("co-occurrence in place of the encoder")
+        elif self.evidence_epochs:
             parts.append(f"evidence {self.evidence_epochs} epochs, {duration(self.evidence)}")
         if self.most_epochs:
             left = 60 * self.minutes * (1 - SPARE) - self.features - self.heads - self.evidence

@@ -125,6 +125,8 @@ class StagedTraining(StagedRun):
             plan = self._plan(self.settings.minutes, missing)
             self.settings.evidence_epochs, self.recipe.data.remembered_views = plan.evidence_epochs, plan.views
             self.settings.weights, self.settings.decays = plan.weights, plan.decays
+            if not plan.encoder:
+                self.recipe.model.options["layers"] = 0
             self.reporter.message(str(plan))
 
     def _plan(self, minutes: float, missing: Sequence[int] = (), network_only: bool = False) -> Plan:
