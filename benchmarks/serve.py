@@ -152,6 +152,7 @@ def throughput(address: str, images: list[bytes], clients: int, seconds: float) 
         results = list(pool.map(client, range(clients)))
     statuses = sum((one for one, _ in results), Counter[int]())
     times = [taken for _, ones in results for taken in ones]
+    observer = Client(address)  # the server closes a connection that is not used for some seconds
     page = observer.get("/metrics")
     encoded, batches = (
         float(re.search(rf"^tagformer_encoded_batch_size_{name} (\S+)", page, re.MULTILINE)[1])  # type: ignore[index]
