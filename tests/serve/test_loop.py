@@ -24,8 +24,9 @@ from tagformer.runs import Run
 from tagformer.serve import AnnotationEvent, ServeSettings, create_app
 from tagformer.serve.engine import Engine
 from tagformer.serve.workspace.comparing import answer_rows, compare_taggers
-from tagformer.serve.workspace.loop import APART, Loop, run_in_use
+from tagformer.serve.workspace.loop import Loop, run_in_use
 from tagformer.serve.workspace.pictures import Pictures, of_sources
+from tagformer.serve.workspace.retraining import APART, own_rows
 from tagformer.serve.workspace.workspace import Workspace
 
 SPEC = "scenes?images=96&faint=0"
@@ -122,6 +123,35 @@ def test_what_is_trained_on(start: Start, run: Path, tmp_path: Path) -> None:
     assert sorted(map(tuple, everything[:, :6].tolist())) == sorted(map(tuple, own.labels[:, :6].tolist()))
     with (data / "train.csv").open() as stream:
         assert all(Path(row["path"]).is_file() for row in csv.DictReader(stream)), "drawings are written as files"
+
+
+def test_the_run_s_own_images_are_trained_on_too(run: Path, tmp_path: Path) -> None:
+    loaded = Run.load(run)
+    names = loaded.label_space.names
+    assert own_rows(loaded, set(), 10) == (
+        {},
+        "Trained on the answers and on 0 of the images that the run was trained on.",
+    )
+    lines = ["path," + ",".join(names)]
+    for number in range(20):
+        (tmp_path / f"{number}.jpg").write_bytes(b"not looked at")
+        lines.append(f"{number}.jpg,1,0" + "," * (len(names) - 2))
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.csv").write_text("\n".join(lines if split == "train" else lines[:1]) + "\n")
+    for split, number in (("val", 20), ("test", 21)):
+        (tmp_path / f"{number}.jpg").write_bytes(b"not looked at")
+        (tmp_path / f"{split}.csv").write_text(f"{lines[0]}\n{number}.jpg,1,0" + "," * (len(names) - 2) + "\n")
+    loaded.recipe.data.spec = f"csv:{tmp_path}"
+    paths = [str((tmp_path / f"{number}.jpg").resolve()) for number in range(20)]
+    rows, sentence = own_rows(loaded, set(paths[:4]), 10)
+    assert len(rows) == 8
+    assert set(rows) <= set(paths[4:])
+    assert all(states == {names[0]: 1, names[1]: 0} for states in rows.values())
+    assert "8 of the images" in sentence
+    loaded.recipe.data.spec = f"csv:{tmp_path / 'gone'}"
+    rows, sentence = own_rows(loaded, set(), 10)
+    assert rows == {}
+    assert sentence.startswith("Trained on the answers alone, as the data of the run cannot be read: ")
 
 
 def test_two_models_are_compared_on_answers_of_both_kinds(small_run: Path) -> None:

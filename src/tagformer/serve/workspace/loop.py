@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import secrets
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tagformer.errors import TagformerError
-from tagformer.files import read_json, write_json, write_text
-from tagformer.recipes.recipe import Recipe
+from tagformer.files import atomic_write, read_json, write_json
 from tagformer.runs.run import RECIPE, Run
 from tagformer.serve.hooks import AnnotationEvent
 from tagformer.serve.workspace.comparing import Verdict, answer_rows, compare_taggers
-from tagformer.serve.workspace.pictures import LARGEST, PageImage
+from tagformer.serve.workspace.pictures import LARGEST
+from tagformer.serve.workspace.retraining import Answered, kept_apart, own_rows, retraining_recipe, write_data
 from tagformer.serve.workspace.workspace import Workspace
 from tagformer.tagging.tagger import Tagger
 
 MINUTES = 2.0  # of a training that nobody gave a time
 LEAST = 10  # answered images
-APART = 5  # every fifth answered image is kept apart for the comparison
+MOST_OWN = 4  # of the run's own training images are trained on for each answered one
 FRAME = " \n╭╮╰╯│─"  # around some messages
 LINES = 400  # of the training's output that are kept
-SLOWER = 0.3  # of the learning rate of the first training
 STOPPING = 20.0  # seconds for a training to write its checkpoint
 IN_USE = "in_use.json"
 log = logging.getLogger(__name__)
@@ -62,7 +58,7 @@ class Training:
     began: float = field(default_factory=time.monotonic)
     error: str = ""
     verdict: Verdict | None = None
-    images: list[tuple[PageImage, dict[str, int]]] = field(default_factory=list)
+    images: list[Answered] = field(default_factory=list)
 
 
 class Loop:
@@ -174,7 +170,7 @@ class Loop:
         if cells and event.action != "ANNOTATION_DELETED":
             self.workspace.answer(f"Label Studio {event.project}", cells, secrets.token_hex(16))
 
-    def _answered(self) -> list[tuple[PageImage, dict[str, int]]]:
+    def _answered(self) -> list[Answered]:
         """The answered images, with answers on labels of the model."""
         names = self.workspace.names
         pictures = self.workspace.pictures
@@ -189,37 +185,29 @@ class Loop:
 
     def _write_data(self, training: Training) -> None:
         """Write the answers as training data, and a recipe that goes on from the model in use."""
-        answered = self._answered()
-        # By the id, so that an image that was kept apart once is never trained on later.
-        apart = [pair for pair in answered if zlib.crc32(pair[0].id.encode()) % APART == 0]
-        others = [pair for pair in answered if zlib.crc32(pair[0].id.encode()) % APART]
-        if not apart:
-            apart, others = others[:1], others[1:]
+        apart, others = kept_apart(self._answered())
         training.images = apart
         data = training.folder / "data"
-        for split, pairs in (("train", others), ("val", apart)):
-            write_text(data / f"{split}.csv", self._table(pairs, data))
         run = Run.load(self.run)
-        write_json(data / "labels.json", {**run.label_space.to_dict(), "exhaustive": False})
-        recipe = retraining_recipe(run.recipe, data, self.run)
-        recipe.save(training.folder / RECIPE)
+        rows = {"train": self._rows(others, data), "val": self._rows(apart, data)}
+        own, sentence = own_rows(run, {path for of_split in rows.values() for path in of_split}, MOST_OWN * len(others))
+        training.lines.append(sentence)
+        write_data(data, run.label_space, {**rows, "train": {**own, **rows["train"]}})
+        retraining_recipe(run.recipe, data, self.run).save(training.folder / RECIPE)
 
-    def _table(self, pairs: Sequence[tuple[PageImage, dict[str, int]]], data: Path) -> str:
-        """A CSV of answers, one column per label; empty cells are unknown. Images that are no files are written."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["path", *self.workspace.names])
+    def _rows(self, pairs: Sequence[Answered], data: Path) -> dict[str, Mapping[str, int]]:
+        """The answers on each image by its path; images that are no files are written."""
+        rows: dict[str, Mapping[str, int]] = {}
         for image, known in pairs:
             path = image.source
             if not isinstance(path, Path):
                 number = self.workspace.pictures.number(image.id)
                 assert number is not None
                 path = data / "images" / f"{number}.jpg"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self.workspace.pictures.jpeg(number, LARGEST))
-            states = [str(known[name]) if name in known else "" for name in self.workspace.names]
-            table.writerow([str(path.resolve()), *states])
-        return text.getvalue()
+                with atomic_write(path) as temporary:
+                    temporary.write_bytes(self.workspace.pictures.jpeg(number, LARGEST))
+            rows[str(path.resolve())] = known
+        return rows
 
     def _work(self, training: Training) -> None:
         """Train and compare; whatever goes wrong is shown on the page."""
@@ -257,23 +245,6 @@ class Loop:
         if code and training.status == "running":
             last = training.lines[-1] if training.lines else f"exit code {code}"
             raise TagformerError(f"the training ended early: {last}")
-
-
-def retraining_recipe(recipe: Recipe, data: Path, run: Path) -> Recipe:
-    """A recipe that goes on from a run, on other data: all at once, with a lower learning rate.
-
-    Args:
-        recipe: of the run.
-        data: a folder with train.csv and val.csv.
-        run: the folder of the run.
-    """
-    values = recipe.model_dump(mode="json")
-    values["stages"] = None
-    values["data"].update({"spec": f"csv:{data.resolve()}", "remembered_views": 0, "batch_size": 8})
-    values["model"].update({"init": str(run.resolve()), "init_heads": True, "start_from_frequencies": False})
-    values["optimizer"]["lr"] = recipe.optimizer.lr * SLOWER
-    values["training"]["keep"] = "best"
-    return Recipe.checked(values, "the recipe of the training")
 
 
 def run_in_use(run: Path, folder: Path) -> Path:
