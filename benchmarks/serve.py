@@ -37,6 +37,7 @@ from tagformer.images.file_types import EXTENSIONS
 from tagformer.images.reading import load_image
 
 MEGABYTE = 1 << 20
+WARM_UP = 8.0  # seconds
 START = "from tagformer.cli import main; main()"
 
 
@@ -129,13 +130,9 @@ def clicks(address: str, images: list[bytes], rounds: int) -> None:
     )
 
 
-def throughput(address: str, images: list[bytes], clients: int, seconds: float) -> None:
-    """Images per second by so many clients, times and memory."""
-    observer = Client(address)
-    for image in images[:4]:
-        observer.post("/v1/tag", image)
-    before, end = resident(observer), time.perf_counter() + seconds
-    together = threading.Barrier(clients)
+def load(address: str, images: list[bytes], clients: int, seconds: float) -> tuple[Counter[int], list[float]]:
+    """Send images by so many clients for a time: how often each status came, and the seconds of each answer."""
+    end, together = time.perf_counter() + seconds, threading.Barrier(clients)
 
     def client(number: int) -> tuple[Counter[int], list[float]]:
         connection, statuses, times = Client(address), Counter[int](), []
@@ -150,16 +147,22 @@ def throughput(address: str, images: list[bytes], clients: int, seconds: float) 
 
     with ThreadPoolExecutor(clients) as pool:
         results = list(pool.map(client, range(clients)))
-    statuses = sum((one for one, _ in results), Counter[int]())
-    times = [taken for _, ones in results for taken in ones]
-    observer = Client(address)  # the server closes a connection that is not used for some seconds
-    page = observer.get("/metrics")
+    return sum((one for one, _ in results), Counter[int]()), [taken for _, ones in results for taken in ones]
+
+
+def throughput(address: str, images: list[bytes], clients: int, seconds: float) -> None:
+    """Images per second by so many clients, times, and memory after a warm-up and at the end."""
+    load(address, images, clients, WARM_UP)
+    before = resident(Client(address))
+    statuses, times = load(address, images, clients, seconds)
+    page = Client(address).get("/metrics")  # a connection that is not used for some seconds is closed
     encoded, batches = (
         float(re.search(rf"^tagformer_encoded_batch_size_{name} (\S+)", page, re.MULTILINE)[1])  # type: ignore[index]
         for name in ("sum", "count")
     )
+    after = resident(Client(address))
     print(f"  {statuses[200] / seconds:7.1f} images/s   {figures(times)}   {encoded / batches:.1f} images per batch")
-    print(f"  statuses {dict(statuses)}, memory {before:.0f} MB before and {resident(observer):.0f} MB after")
+    print(f"  statuses {dict(statuses)}, memory {before:.0f} MB, then {after:.0f} MB ({after / before:.2f} times)")
 
 
 def main() -> None:
