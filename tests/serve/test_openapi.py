@@ -18,7 +18,7 @@ from tests.serve.conftest import Server
 from tests.serve.pictures import encoded, scenes
 
 QUICK = settings(
-    max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=6, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 
 

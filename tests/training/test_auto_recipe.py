@@ -26,7 +26,9 @@ def test_a_backbone_without_weights_learns_as_fast_as_the_rest() -> None:
     assert (recipe.optimizer.lr, recipe.optimizer.backbone_lr_factor) == (1e-3, 1.0)
 
 
-@pytest.mark.parametrize(("backbone", "sizes"), [("resnet18", (64, 96)), ("vit_tiny_patch16_224", ()), ("tiny", ())])
+@pytest.mark.parametrize(
+    ("backbone", "sizes"), [("resnet18", (64, 96)), ("vit_tiny_patch16_224", ()), ("tiny", ()), ("mltr_s", ())]
+)
 def test_a_larger_size_is_tried_with_pretrained_weights_for_any_size(backbone: str, sizes: tuple[int, ...]) -> None:
     """The drawings have 64 pixels a side; a vision transformer of timm has a fixed size."""
     stages = plan_recipe(load_dataset("scenes?images=24", "train"), backbone=backbone).stages

@@ -109,7 +109,8 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: s
     }
     if model == "evidence":
         larger = 32 * round(1.3 * size / 32)  # also where the images are smaller: pretrained networks see more then
-        tries = pretrained and not timm.get_pretrained_cfg_value(network, "fixed_input_size")
+        tries = pretrained and timm.is_model(network)
+        tries = tries and not timm.get_pretrained_cfg_value(network, "fixed_input_size")
         values["stages"] = {"sizes": [size, larger] if tries else []}
         values["data"]["val_fraction"] = 0  # the folds of the stages take the place of a drawn split
         values["optimizer"].update({"lr": 1e-4, "backbone_lr_factor": 1.0})

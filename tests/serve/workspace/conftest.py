@@ -35,13 +35,15 @@ def open_page(files: list[Path], tmp_path: Path) -> Iterator[Callable[..., TestC
     """Start a server with the page; its answers stay in one folder, whatever is started after another."""
     clients: list[TestClient] = []
 
-    def start(model: str = "ctran", tree: LabelTree | None = None) -> TestClient:
+    def start(model: str = "ctran", tree: LabelTree | None = None, **settings: object) -> TestClient:
         def page(engine: Engine) -> Loop:
             pictures = Pictures(of_sources(files, [file.name for file in files]), tmp_path / "added")
             store = AnswerStore(tmp_path / "answers.sqlite")
             return Loop(Workspace(engine, pictures, store, "photos", tree), tmp_path / "run", tmp_path / "training")
 
-        app = create_app(ServeSettings(name="small", batch_delay=0.0), new_tagger(model), page=page)
+        app = create_app(
+            ServeSettings(**{"name": "small", "batch_delay": 0.0, **settings}), new_tagger(model), page=page
+        )
         client = TestClient(app, base_url="http://localhost:8000")
         client.__enter__()
         clients.append(client)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,9 @@ def test_an_export_has_the_answers_and_what_is_predicted(page: TestClient, files
     assert set(line["present"]) == predicted
     assert reply.headers["content-disposition"] == 'attachment; filename="tags.jsonl"'
     assert page.get("/page/export", params={"format": "exe"}).status_code == 422
+
+
+def test_a_short_queue_does_not_keep_it_from_looking(open_page: Callable[..., TestClient]) -> None:
+    page = open_page(queue=2, most_images=1)
+    looked_at(page)
+    assert len(get(page, "images", sort="uncertain")["images"]) == COUNT

@@ -19,7 +19,7 @@ from tagformer.serve.engine import Engine
 from tagformer.serve.work import Answered, Tagged
 from tagformer.serve.workspace.pictures import Pictures
 
-AT_ONCE = 16  # images that wait to be encoded, so that requests find room in the queue
+AT_ONCE = 16  # images that wait to be encoded, at most
 PAUSE = 0.2  # seconds, where the queue is full
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Looking:
         self._embeddings: dict[int, Tensor] = {}
         self._wake = threading.Event()
         self._stopping = False
+        self._at_once = max(1, min(AT_ONCE, engine.settings.queue // 2))  # so that requests find room in the queue
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.restart()
@@ -114,8 +115,8 @@ class Looking:
         return [numbers[place] for place in order if numbers[place] != number][:count]
 
     def _embed(self, numbers: list[int]) -> None:
-        for start in range(0, len(numbers), AT_ONCE):
-            part = [number for number in numbers[start : start + AT_ONCE] if number not in self._embeddings]
+        for start in range(0, len(numbers), self._at_once):
+            part = [number for number in numbers[start : start + self._at_once] if number not in self._embeddings]
             for number, tagged in self._tag(part):
                 for asked in self._waiting_for_room(partial(self._ask, tagged.image.id)):
                     self._embeddings[number] = asked.result(self.engine.settings.timeout).value
@@ -125,7 +126,7 @@ class Looking:
 
     def _run(self) -> None:
         while not self._stopping:
-            waiting = [number for number in range(len(self.pictures)) if number not in self._done][:AT_ONCE]
+            waiting = [number for number in range(len(self.pictures)) if number not in self._done][: self._at_once]
             if not waiting:
                 self._wake.wait()
                 self._wake.clear()
