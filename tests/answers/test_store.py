@@ -89,6 +89,20 @@ def test_a_request_that_is_sent_twice_is_saved_once(store: AnswerStore) -> None:
     assert len(store.history("a.jpg")) == 2
 
 
+@pytest.mark.parametrize(("person", "state"), [("ben", 1), ("ann", 0)])
+def test_a_request_of_other_answers_is_refused(store: AnswerStore, person: str, state: int) -> None:
+    record(store, "ann", ("a.jpg", "dog", 1), request="r")
+    with pytest.raises(TagformerError, match="the request 'r' was sent before, with other answers: use a new id"):
+        record(store, person, ("a.jpg", "dog", state), request="r")
+    assert store.states("a.jpg") == {"dog": 1}
+
+
+def test_a_name_that_is_no_text_is_one_sentence(store: AnswerStore) -> None:
+    with pytest.raises(TagformerError, match=r"the name 'caf\\udce9\.jpg' is no UTF-8 text.*: rename it"):
+        record(store, "ann", ("a.jpg", "dog", 1), (b"caf\xe9.jpg".decode(errors="surrogateescape"), "dog", 1))
+    assert store.all_states() == {}
+
+
 def test_a_state_that_does_not_exist_saves_nothing(store: AnswerStore) -> None:
     with pytest.raises(TagformerError, match=r"cat of a\.jpg has the state 2: use 1, 0 or -1"):
         record(store, "ann", ("a.jpg", "dog", 1), ("a.jpg", "cat", 2))
@@ -132,6 +146,73 @@ def test_undo_leaves_what_another_person_answered_later(store: AnswerStore) -> N
     record(store, "ben", ("a.jpg", "cat", 1))
     assert store.undo("ann") == [], "ben has confirmed it"
     assert store.states("a.jpg") == {"cat": 1, "dog": 0}
+
+
+def walk(store: AnswerStore, *steps: tuple[str, int | str]) -> dict[str, int]:
+    """Answers of people on one cell, "undo" and "redo"; the states after them."""
+    for person, what in steps:
+        if isinstance(what, int):
+            record(store, person, ("a.jpg", "dog", what))
+        else:
+            (store.undo if what == "undo" else store.redo)(person)
+    return store.states("a.jpg")
+
+
+def test_undo_of_two_steps_around_another_persons_answer(store: AnswerStore) -> None:
+    steps = (("ann", 1), ("ben", 1), ("ann", 0), ("ann", "undo"), ("ann", "undo"))
+    assert walk(store, *steps) == {"dog": 1}, "ben's answer stays"
+    assert store.last_answers() == {("a.jpg", "dog"): ("ben", 1)}
+    assert walk(store, ("ann", "redo")) == {"dog": 1}, "ben answered later"
+    assert walk(store, ("ann", "redo")) == {"dog": 0}
+
+
+def test_redo_leaves_another_persons_unknown(store: AnswerStore) -> None:
+    assert walk(store, ("ann", 1), ("ben", -1), ("ann", "undo"), ("ann", "redo")) == {}
+
+
+def test_an_answer_that_was_taken_back_does_not_return(store: AnswerStore) -> None:
+    assert walk(store, ("ann", 1), ("ben", 0), ("ann", "undo")) == {"dog": 0}
+    assert walk(store, ("ben", "undo")) == {}
+    assert walk(store, ("ann", "redo")) == {"dog": 1}
+    assert walk(store, ("ben", "redo")) == {"dog": 0}
+    assert walk(store, ("ben", "undo"), ("ann", "undo")) == {}
+
+
+def test_a_confirmation_that_was_taken_back_does_not_count(store: AnswerStore) -> None:
+    walk(store, ("ann", 1), ("ben", 1))
+    assert store.last_answers() == {("a.jpg", "dog"): ("ben", 2)}
+    walk(store, ("ben", "undo"))
+    assert store.last_answers() == {("a.jpg", "dog"): ("ann", 1)}
+
+
+def test_the_last_answer_that_counts_is_the_state(store: AnswerStore) -> None:
+    """Three people answer two cells, undo and redo at random: a list of their steps is the reference."""
+    draws = random.Random(3)
+    steps: list[tuple[str, str, int]] = []  # person, label, state
+    taken_back: dict[str, list[int]] = {"ann": [], "ben": [], "cem": []}
+    lost: dict[str, set[int]] = {}  # taken back, and a new answer came
+    for _ in range(600):
+        person = draws.choice(["ann", "ben", "cem"])
+        mine, gone = [n for n, step in enumerate(steps) if step[0] == person], taken_back[person]
+        action = draws.choice(["answer", "undo", "redo"])
+        if action == "answer":
+            steps.append((person, draws.choice(["dog", "cat"]), draws.choice([1, 0, -1])))
+            record(store, person, ("a.jpg", *steps[-1][1:]))
+            lost.setdefault(person, set()).update(gone)
+            gone.clear()
+        elif action == "undo" and (left := [n for n in mine if n not in gone and n not in lost.get(person, set())]):
+            gone.append(left[-1])
+            assert store.undo(person) is not None
+        elif action == "undo":
+            assert store.undo(person) is None
+        elif gone:
+            gone.pop()
+            assert store.redo(person) is not None
+        else:
+            assert store.redo(person) is None
+        out = {n for numbers in (*taken_back.values(), *lost.values()) for n in numbers}
+        states = {label: state for n, (_, label, state) in enumerate(steps) if n not in out}
+        assert store.states("a.jpg") == {label: state for label, state in states.items() if state != -1}
 
 
 def test_a_new_answer_ends_what_could_be_done_again(store: AnswerStore) -> None:
@@ -241,3 +322,24 @@ def test_a_disk_that_is_full_is_one_sentence(file: Path, store: AnswerStore) -> 
     store._connection.execute("PRAGMA max_page_count = 100000")
     record(store, "ann", ("b.jpg", "dog", 1))
     assert store.states("b.jpg") == {"dog": 1}
+
+
+def test_a_file_in_use_is_one_sentence(file: Path, store: AnswerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tagformer.answers.answer_file.WAIT", 0.05)
+    with sqlite3.connect(file, isolation_level=None) as other, AnswerStore(file) as impatient:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(TagformerError, match="is in use by another program .*: close it, and try again"):
+            record(impatient, "ann", ("a.jpg", "dog", 1))
+        other.execute("ROLLBACK")
+        record(impatient, "ann", ("a.jpg", "dog", 1))
+    other.close()
+    assert store.states("a.jpg") == {"dog": 1}
+
+
+def test_a_closed_file_is_one_sentence(file: Path) -> None:
+    store = AnswerStore(file)
+    store.close()
+    with pytest.raises(TagformerError, match="was closed"):
+        record(store, "ann", ("a.jpg", "dog", 1))
+    with pytest.raises(TagformerError, match="was closed"):
+        store.states("a.jpg")

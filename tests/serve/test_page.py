@@ -238,6 +238,7 @@ def test_keys_can_be_changed(open_page: OpenPage) -> None:
     press(page, "j")
     expect(page.locator('[data-name="yes"]')).to_have_text("J")
     press(page, "Escape", "y")
+    expect(page.locator("#keys-dialog")).to_be_hidden()
     expect(page.locator("#labels .is-yes")).to_have_count(0)
     press(page, "j")
     expect(page.locator("#labels .is-yes")).to_have_count(1)

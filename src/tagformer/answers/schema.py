@@ -12,7 +12,7 @@ SCHEMA = (
         step INTEGER NOT NULL REFERENCES steps, image TEXT NOT NULL, label TEXT NOT NULL,
         before INTEGER NOT NULL, after INTEGER NOT NULL CHECK (after IN (-1, 0, 1)))""",
     "CREATE INDEX IF NOT EXISTS answers_of_step ON answers (step)",
-    "CREATE INDEX IF NOT EXISTS answers_of_image ON answers (image)",
+    "CREATE INDEX IF NOT EXISTS answers_of_cell ON answers (image, label)",
     "CREATE INDEX IF NOT EXISTS steps_of_person ON steps (person, kind, step)",
     """CREATE TABLE IF NOT EXISTS states (
         image TEXT NOT NULL, label TEXT NOT NULL, state INTEGER NOT NULL, step INTEGER NOT NULL REFERENCES steps,

@@ -1,31 +1,26 @@
-"""What people answered: a file that many may write at once, and in which nothing that was acknowledged is lost."""
+"""What people answered, who takes which answer back, and who works on which image."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
 
+from tagformer.answers.answer_file import AnswerFile
 from tagformer.answers.change import Change, Entry
-from tagformer.answers.schema import APPLICATION, SCHEMA, VERSION
-from tagformer.errors import CannotWriteError, TagformerError
-from tagformer.files import cannot_write
+from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 
-WAIT = 20.0  # seconds for the turn to write
 STATES = (PRESENT, ABSENT, UNKNOWN)
-Row = tuple[Any, ...]
+COUNTED = "FROM answers JOIN steps USING (step) WHERE kind = 'answer' AND step NOT IN (SELECT step FROM taken_back)"  # answers that were not taken back
 
 
-class AnswerStore:
-    """Answers in an SQLite file; safe for several threads and processes.
+class AnswerStore(AnswerFile):
+    """Answers of many people; safe for several threads and processes.
 
-    A step is what one call of `record` saves; `undo` takes whole steps back, without end and across restarts.
+    A step is what one call of `record` saves. The state of a cell, one label of one image, is its last answer whose step
+    is not taken back. `undo` takes whole steps back, without end and across restarts; another person's stay.
 
     Args:
         path: of the file; it is made where it does not exist.
@@ -44,45 +39,6 @@ class AnswerStore:
     ({'cat': 0, 'dog': 1}, [('dog', -1), ('cat', -1)], {})
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None, check_same_thread=False)
-            self._prepare()
-        except sqlite3.DatabaseError as error:
-            raise self._error(error) from error
-        except OSError as error:
-            raise cannot_write(path, error) from error
-
-    def _prepare(self) -> None:
-        execute = self._connection.execute
-        tables = execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        application = execute("PRAGMA application_id").fetchone()[0]
-        version = execute("PRAGMA user_version").fetchone()[0]
-        if tables and application != APPLICATION:
-            raise TagformerError(f"{self.path} is no file of answers: choose another folder.")
-        if version > VERSION:
-            raise TagformerError(f"{self.path} was written by a newer version of Tagformer: install that one.")
-        execute("PRAGMA journal_mode=WAL")
-        execute("PRAGMA synchronous=FULL")
-        execute("PRAGMA foreign_keys=ON")
-        with self._writing() as cursor:
-            for statement in SCHEMA:
-                cursor.execute(statement)
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> AnswerStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def record(self, person: str, version: str, changes: Sequence[Change], request: str) -> int:
         """Save answers as one step, and give its number; they are on the disk when this returns.
 
@@ -90,20 +46,24 @@ class AnswerStore:
             person: who answered.
             version: of the model whose predictions the person saw.
             changes: each cell at most once counts, the last one; those that change nothing are kept as confirmations.
-            request: an id of the caller's; a step with the same id is not saved again.
+            request: an id of the caller's; a step that is sent again with the same id is not saved again.
 
         Raises:
-            TagformerError: a state that is none of 1, 0 and -1.
+            TagformerError: a state that is none of 1, 0 and -1, a name that is no UTF-8, or the request of other answers.
             CannotWriteError: the disk is full or read-only.
         """
         wrong = [change for change in changes if change.state not in STATES]
         if wrong:
             first = wrong[0]
             raise TagformerError(f"{first.label} of {first.image} has the state {first.state}: use 1, 0 or -1.")
+        _check_names([person, *(name for change in changes for name in (change.image, change.label))])
         cells = {(change.image, change.label): change.state for change in changes}
         with self._writing() as cursor:
-            there = cursor.execute("SELECT step FROM steps WHERE request = ?", (request,)).fetchone()
+            there = cursor.execute("SELECT step, person FROM steps WHERE request = ?", (request,)).fetchone()
             if there:
+                rows = cursor.execute("SELECT image, label, after FROM answers WHERE step = ?", (there[0],))
+                if there[1] != person or {(image, label): after for image, label, after in rows} != cells:
+                    raise TagformerError(f"the request {request!r} was sent before, with other answers: use a new id.")
                 return int(there[0])
             cursor.execute("DELETE FROM undone WHERE person = ?", (person,))
             return self._save(cursor, person, version, cells, request, "answer")
@@ -111,7 +71,7 @@ class AnswerStore:
     def undo(self, person: str) -> list[Change] | None:
         """Take back the last step of a person that was not taken back yet, and give the changes; None if none is left.
 
-        Cells that another step has changed since are left as they are.
+        A cell that somebody answered later keeps that answer, so there may be no change.
         """
         with self._writing() as cursor:
             row = cursor.execute(
@@ -122,10 +82,9 @@ class AnswerStore:
             if row[0] is None:
                 return None
             step = int(row[0])
-            changes = self._reverse(cursor, step, person, "undo")
             cursor.execute("INSERT INTO taken_back VALUES (?)", (step,))
             cursor.execute("INSERT INTO undone (person, step) VALUES (?, ?)", (person, step))
-            return changes
+            return self._follow(cursor, step, person, "undo")
 
     def redo(self, person: str) -> list[Change] | None:
         """Do again what a person took back last, and give the changes; None where nothing is left."""
@@ -138,7 +97,7 @@ class AnswerStore:
             number, step = row
             cursor.execute("DELETE FROM undone WHERE number = ?", (number,))
             cursor.execute("DELETE FROM taken_back WHERE step = ?", (step,))
-            return self._reverse(cursor, step, person, "redo")
+            return self._follow(cursor, step, person, "redo")
 
     def can_undo(self, person: str) -> tuple[bool, bool]:
         """Whether a person has a step to take back, and one to do again."""
@@ -171,15 +130,16 @@ class AnswerStore:
         return [Entry(*row) for row in rows]
 
     def last_answers(self) -> dict[tuple[str, str], tuple[str, int]]:
-        """Who answered a cell last, and how often the same in a row: (image, label) -> (person, times)."""
-        last: dict[tuple[str, str], tuple[str, int]] = {}
-        rows = self._read(
-            "SELECT image, label, person, before, after FROM answers JOIN steps USING (step) ORDER BY answers.rowid"
-        )
-        for image, label, person, before, after in rows:
-            times = last.get((image, label), ("", 0))[1] if before == after else 0
-            last[image, label] = (person, times + 1)
-        return last
+        """Who answered a cell last, and how often the same in a row: (image, label) -> (person, times).
+
+        Answers that were taken back do not count.
+        """
+        last: dict[tuple[str, str], tuple[str, int, int]] = {}
+        rows = self._read(f"SELECT image, label, person, after {COUNTED} ORDER BY answers.rowid")
+        for image, label, person, state in rows:
+            _, before, times = last.get((image, label), ("", None, 0))
+            last[image, label] = (person, state, times + 1 if before == state else 1)
+        return {cell: (person, times) for cell, (person, _, times) in last.items()}
 
     def submit(self, image: str, person: str, done: bool = True) -> None:
         """An image is done, or not any more."""
@@ -233,53 +193,33 @@ class AnswerStore:
             cursor.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?, ?)", (image, label, state, step))
         return step
 
-    def _reverse(self, cursor: sqlite3.Cursor, step: int, person: str, kind: str) -> list[Change]:
-        """Set the cells of a step to what they were before it (undo) or after it (redo), unless others changed them."""
-        rows = cursor.execute(
-            "SELECT image, label, before, after, states.state, states.step FROM answers "
-            "JOIN states USING (image, label) WHERE answers.step = ?",
-            (step,),
-        ).fetchall()
-        version = cursor.execute("SELECT version FROM steps WHERE step = ?", (step,)).fetchone()[0]
-        person_of = "SELECT person FROM steps WHERE step = ?"
+    def _follow(self, cursor: sqlite3.Cursor, step: int, person: str, kind: str) -> list[Change]:
+        """Bring the cells of a step to their last answers that count, now that it is taken back or done again."""
         changes = []
-        for image, label, before, after, state, last in rows:
-            goal, expected = (before, after) if kind == "undo" else (after, before)
-            by = cursor.execute(person_of, (last,)).fetchone()[0]
-            if by == person and state == expected and goal != state:
+        for image, label, state in cursor.execute(
+            "SELECT image, label, state FROM states JOIN answers USING (image, label) WHERE answers.step = ?", (step,)
+        ).fetchall():
+            last = cursor.execute(
+                f"SELECT after {COUNTED} AND image = ? AND label = ? ORDER BY answers.rowid DESC LIMIT 1",
+                (image, label),
+            ).fetchone()
+            goal = UNKNOWN if last is None else last[0]
+            if goal != state:
                 changes.append(Change(image, label, goal))
         if changes:
+            version = cursor.execute("SELECT version FROM steps WHERE step = ?", (step,)).fetchone()[0]
             self._save(cursor, person, version, {(c.image, c.label): c.state for c in changes}, None, kind)
         return changes
 
-    def _read(self, query: str, *values: Any) -> list[Row]:
-        with self._lock:
-            try:
-                return self._connection.execute(query, values).fetchall()
-            except sqlite3.Error as error:
-                raise self._error(error) from error
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Cursor]:
-        """A transaction that nobody else writes in; on the disk when it ends."""
-        with self._lock:
-            cursor = self._connection.cursor()
-            try:
-                cursor.execute("BEGIN IMMEDIATE")
-                try:
-                    yield cursor
-                    cursor.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        cursor.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise self._error(error) from error
-
-    def _error(self, error: sqlite3.Error) -> TagformerError:
-        if "not a database" in str(error) or "malformed" in str(error):
-            return TagformerError(f"{self.path} is no file of answers ({error}): choose another folder.")
-        return CannotWriteError(self.path, str(error), "free some space or choose another folder")
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise TagformerError(
+                f"the name {name!r} is no UTF-8 text, so no answer can be saved: rename it."
+            ) from error
 
 
 def _now() -> str:

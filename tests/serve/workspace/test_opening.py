@@ -59,3 +59,13 @@ def test_trees(tmp_path: Path) -> None:
     of_file = label_tree(tmp_path / "tree.csv", space)
     assert of_file is not None
     assert of_file.implied({"sea": 1}) == {"animal": 1}
+
+
+def test_a_name_that_is_no_text_is_left_out(tmp_path: Path, small_run: Path) -> None:
+    """Answers are kept by names; SQLite and JSON hold text only."""
+    picture = encoded(scenes(1)[0])
+    (tmp_path / "good.png").write_bytes(picture)
+    (tmp_path / b"caf\xe9.png".decode(errors="surrogateescape")).write_bytes(picture)
+    data = page_data(str(tmp_path), Run.load(small_run))
+    assert [image.name for image in data.images] == ["good.png"]
+    assert data.left_out == (r"'caf\udce9.png': the name is no UTF-8 text; rename it.",)

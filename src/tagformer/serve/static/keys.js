@@ -31,15 +31,16 @@ function pressed(event) {
   return parts.join("+");
 }
 
+// A dialog that was just closed may have the focus until the next frame is painted.
 const isTyping = (target, key) =>
-  target.closest("input:not([type=checkbox]):not([type=range]), textarea, dialog") ||
+  target.closest("input:not([type=checkbox]):not([type=range]), textarea, dialog[open]") ||
   (target.closest("select, input") && !key.startsWith("Control"));
 
 function onKey(event) {
   const key = pressed(event);
   if (event.defaultPrevented || event.isComposing || isTyping(event.target, key)) return;
   // Space and Enter belong to the button that has the focus.
-  if ([" ", "Enter"].includes(key) && event.target.closest("button, a, summary, [role=option]")) return;
+  if ([" ", "Enter"].includes(key) && event.target.closest("button, a, summary, [role=option]")?.checkVisibility()) return;
   for (const [name, { view, run }] of commands) {
     if (keyOf(name) === key && (!view || view === active)) {
       event.preventDefault();

@@ -1,7 +1,7 @@
 // What the page knows: the model, the labels, the queue and the progress, and every change of an answer.
 
 import { get, post, requestId, showingProblems } from "./api.js";
-import { say } from "./dom.js";
+import { say, toast } from "./dom.js";
 
 export const YES = 1, NO = 0, UNKNOWN = -1;
 export const STATE_NAMES = { [YES]: "yes", [NO]: "no", [UNKNOWN]: "unknown" };
@@ -63,7 +63,8 @@ class Session extends EventTarget {
   async undo(focus, redo = false) {
     const reply = await this.#sending(redo ? "redo" : "undo", { person: this.person, focus });
     if (!reply) return null;
-    if (!reply.changes.length) say(redo ? "Nothing to do again" : "Nothing to undo");
+    if (!reply.changes) toast(redo ? "There is nothing to do again." : "There is nothing to undo.");
+    else if (!reply.changes.length) toast(`${redo ? "Done again" : "Undone"}. Nothing changes, for another person answered later.`);
     else this.#announce(reply.changes, reply, redo ? "Done again" : "Undone");
     return reply;
   }

@@ -59,6 +59,8 @@ def page_data(images: str | None, run: Run) -> PageData:
         if not names:
             raise TagformerError(f"folder {folder} has no images: name another one with --images.")
         left_out = (f"{folder}: passed over: {passed_over}",) if passed_over else ()
+        names, strange = _text_names(names)
+        left_out += strange
         return PageData(of_sources([folder / name for name in names], names), folder.resolve().name, left_out)
     spec = images or run.recipe.data.spec
     if spec is None:
@@ -73,6 +75,18 @@ def page_data(images: str | None, run: Run) -> PageData:
     sources = of_sources(dataset.images, dataset.ids)
     labels = dataset.align_to(run.label_space).labels.numpy()
     return PageData(sources, f"{dataset.name}, {split}", tuple(dataset.left_out), labels)
+
+
+def _text_names(names: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The names that are text, under which answers can be kept, and one sentence for each of the others."""
+    texts, strange = [], []
+    for name in names:
+        try:
+            name.encode()
+            texts.append(name)
+        except UnicodeEncodeError:
+            strange.append(f"{name!r}: the name is no UTF-8 text; rename it.")
+    return texts, tuple(strange)
 
 
 def label_tree(file: Path | None, label_space: LabelSpace) -> LabelTree | None:

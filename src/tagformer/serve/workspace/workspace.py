@@ -170,9 +170,14 @@ class Workspace:
         self.looking.added()
         return number
 
-    def undo(self, person: str, redo: bool = False) -> list[Cell]:
-        """Take back a person's last step, or do it again; the changes, as image, label and state."""
-        changes = (self.store.redo if redo else self.store.undo)(person) or []
+    def undo(self, person: str, redo: bool = False) -> list[Cell] | None:
+        """Take back a person's last step, or do it again; the changes, as image, label and state.
+
+        There is no change where another person answered later, and None where there is no step.
+        """
+        changes = (self.store.redo if redo else self.store.undo)(person)
+        if changes is None:
+            return None
         cells = []
         for change in changes:
             number, label = self.pictures.number(change.image), self._labels().get(change.label)
