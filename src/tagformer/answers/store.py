@@ -19,8 +19,8 @@ COUNTED = "FROM answers JOIN steps USING (step) WHERE kind = 'answer' AND step N
 class AnswerStore(AnswerFile):
     """Answers of many people; safe for several threads and processes.
 
-    A step is what one call of `record` saves. The state of a cell, one label of one image, is its last answer whose step
-    is not taken back. `undo` takes whole steps back, without end and across restarts; another person's stay.
+    A step is what one call of `record` saves; `undo` takes whole steps back, without end and across restarts. The state
+    of a cell, one label of one image, is its last answer that was not taken back.
 
     Args:
         path: of the file; it is made where it does not exist.
@@ -49,7 +49,7 @@ class AnswerStore(AnswerFile):
             request: an id of the caller's; a step that is sent again with the same id is not saved again.
 
         Raises:
-            TagformerError: a state that is none of 1, 0 and -1, a name that is no UTF-8, or the request of other answers.
+            TagformerError: a state that is none of 1, 0 and -1, a name that is no text, or the request of other answers.
             CannotWriteError: the disk is full or read-only.
         """
         wrong = [change for change in changes if change.state not in STATES]
@@ -218,7 +218,7 @@ def _check_names(names: Sequence[str]) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise TagformerError(
-                f"the name {name!r} is no UTF-8 text, so no answer can be saved: rename it."
+                f"the name {name!r} is no UTF-8 text: rename it."
             ) from error
 
 

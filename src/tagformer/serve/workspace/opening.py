@@ -58,9 +58,9 @@ def page_data(images: str | None, run: Run) -> PageData:
         names = sorted(walk_images(folder, "", passed_over, follow_links=False))
         if not names:
             raise TagformerError(f"folder {folder} has no images: name another one with --images.")
-        left_out = (f"{folder}: passed over: {passed_over}",) if passed_over else ()
-        names, strange = _text_names(names)
-        left_out += strange
+        names, left_out = _text_names(names)
+        if passed_over:
+            left_out = (f"{folder}: passed over: {passed_over}", *left_out)
         return PageData(of_sources([folder / name for name in names], names), folder.resolve().name, left_out)
     spec = images or run.recipe.data.spec
     if spec is None:
