@@ -13,7 +13,8 @@ from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 
 STATES = (PRESENT, ABSENT, UNKNOWN)
-COUNTED = "FROM answers JOIN steps USING (step) WHERE kind = 'answer' AND step NOT IN (SELECT step FROM taken_back)"  # answers that were not taken back
+# Answers that were not taken back.
+COUNTED = "FROM answers JOIN steps USING (step) WHERE kind = 'answer' AND step NOT IN (SELECT step FROM taken_back)"
 
 
 class AnswerStore(AnswerFile):
@@ -49,7 +50,7 @@ class AnswerStore(AnswerFile):
             request: an id of the caller's; a step that is sent again with the same id is not saved again.
 
         Raises:
-            TagformerError: a state that is none of 1, 0 and -1, a name that is no text, or the request of other answers.
+            TagformerError: a state that is none of 1, 0 and -1, a name that is no text, or a request of other answers.
             CannotWriteError: the disk is full or read-only.
         """
         wrong = [change for change in changes if change.state not in STATES]
@@ -217,9 +218,7 @@ def _check_names(names: Sequence[str]) -> None:
         try:
             name.encode()
         except UnicodeEncodeError as error:
-            raise TagformerError(
-                f"the name {name!r} is no UTF-8 text: rename it."
-            ) from error
+            raise TagformerError(f"the name {name!r} is no UTF-8 text: rename it.") from error
 
 
 def _now() -> str:

@@ -36,7 +36,7 @@ class Evidence(CSRA):
     - Label classifiers: logit_i = g_i z_i + w_i . l'_i + b_i + the co-occurrence of i with the known labels. The
       weights w_i are zero at first, so that an untrained encoder changes nothing.
     - Co-occurrence: a weight per pair of labels for a known present and for a known absent label, learned from its
-      start log(P(i | j present) / P(i)) and log(P(i | j absent) / P(i)) (`start_from_cooccurrence`).
+      start log(P(i | j present) / P(i)) and log(P(i | j absent) / P(i)) (`start_from_cooccurrence`) before the encoder.
 
     Args:
         weight, ensemble: of CSRA: lambda, the weight of the maximum beside the mean, and the number of its heads.
@@ -136,6 +136,13 @@ class Evidence(CSRA):
             annotated = condition.T @ (present + absent)
             conditional = (both + PRIOR_IMAGES * frequency) / (annotated + PRIOR_IMAGES)
             effect.copy_(strength * torch.log(conditional / frequency).fill_diagonal_(0))
+
+    @torch.no_grad()
+    def weaken_correction(self, share: float) -> None:
+        """Keep this share of the trained encoder's correction; 0 leaves the evidence and the co-occurrence."""
+        self.gain.copy_(1 + share * (self.gain - 1))
+        for value in (self.correction_weight, self.correction_bias):
+            value.mul_(share)
 
     @torch.no_grad()
     def standardise_evidence(self, evidence_logits: Tensor) -> None:

@@ -103,9 +103,9 @@ def _train_further(training: StagedTraining, reporter: Reporter) -> None:
             "is the head alone. With more images, or another training.seed, there may be one."
         )
         return
-    if training.settings.evidence_epochs:
-        training.train_evidence()
-        training.calibrate()
+    training.train_cooccurrence()
+    training.train_encoder()
+    training.calibrate()
     training.plan_network()
     if training.settings.finetune:
         training.train_network()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tagformer.recipes import Recipe
-from tagformer.training.stages import choice, staged
+from tagformer.training.stages import choice, staged, staged_heads
+from tagformer.training.stages.cooccurrence import CooccurrenceTraining
 from tagformer.training.stages.evidence import EvidenceTraining
 from tagformer.training.stages.heads import HeadTraining
 
@@ -23,7 +24,7 @@ STAGED = {
     },
     "optimizer": {"lr": 1e-4},
     "training": {"epochs": 2, "keep": "last"},
-    "stages": {"folds": 5, "weights": [0.5], "decays": [0.05]},
+    "stages": {"folds": 5, "weights": [0.5], "decays": [0.05], "encoder_images": 0},
 }
 
 
@@ -32,8 +33,9 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads and encoders take few steps."""
     heads = functools.partial(HeadTraining, min_steps=40)
     encoder = functools.partial(EvidenceTraining, min_steps=20, max_steps=20)
-    monkeypatch.setattr(staged, "HeadTraining", heads)
+    monkeypatch.setattr(staged_heads, "HeadTraining", heads)
     monkeypatch.setattr(choice, "LEAST_STEPS", 40)
+    monkeypatch.setattr(staged, "CooccurrenceTraining", functools.partial(CooccurrenceTraining, steps=20))
     monkeypatch.setattr(staged, "EvidenceTraining", encoder)
 
 

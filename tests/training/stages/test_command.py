@@ -37,7 +37,7 @@ def test_without_a_recipe_training_is_in_stages(model: tuple[str, ...], tmp_path
     assert re.search(r"mAP \d+\.\d on the test split; label frequencies alone give \d+\.\d", printed)
     assert "the validation images, by which the best epoch was chosen" not in printed
     record = Record.load(out)
-    assert {"linear", "head", "evidence", "network"} <= {stage.name for stage in record.stages}
+    assert {"linear", "head", "co-occurrence", "network"} <= {stage.name for stage in record.stages}
     assert Run.load(out).recipe.stages is not None
     trained = json.loads((out / "metrics.json").read_text())
     code, _, error = tagformer("evaluate", out, "--tuned", "--out", tmp_path / "tuned.json")

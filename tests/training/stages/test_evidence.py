@@ -7,8 +7,9 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from tagformer.models.evidence import Evidence
-from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
+from tagformer.training.stages.evidence import EvidenceTraining, aligned, fit_evidence
 from tests.helpers import assert_same_weights
+from tests.models.evidence_models import trained
 from tests.small_models import small
 from tests.training.stages.features_in_memory import noise, random_labels
 
@@ -128,18 +129,38 @@ def test_the_number_of_steps_and_the_progress() -> None:
     assert done == list(range(1, 9))
 
 
-def test_the_co_occurrence_is_the_start() -> None:
-    """With a learning rate of nearly zero it stays where it started."""
-    labels = random_labels(60, 3)
-    model, started = evidence(3), evidence(3)
-    still = EvidenceTraining(min_steps=2, epochs=1, lr=1e-12, cooccurrence=0.3)
-    fit_evidence(model, noise(1, 60, 3), labels, still)
-    started.start_from_cooccurrence(labels, 0.3)
-    for left, right in ((model.present_effect, started.present_effect), (model.absent_effect, started.absent_effect)):
-        assert left is not None
-        assert right is not None
-        assert right.abs().max() > 0.01
-        torch.testing.assert_close(left, right, rtol=0, atol=1e-6)
+def test_the_co_occurrence_begins_where_it_is() -> None:
+    """With a learning rate of nearly zero it stays there."""
+    labels, model = random_labels(60, 3), evidence(3)
+    model.start_from_cooccurrence(labels, 0.3)
+    assert model.present_effect is not None
+    before = model.present_effect.detach().clone()
+    assert before.abs().max() > 0.01
+    fit_evidence(model, noise(1, 60, 3), labels, EvidenceTraining(min_steps=2, epochs=1, lr=1e-12))
+    torch.testing.assert_close(model.present_effect, before, rtol=0, atol=1e-6)
     without = evidence(3, cooccurrence=False)
     fit_evidence(without, noise(1, 60, 3), labels, SHORT)
     assert without.present_effect is None
+
+
+def test_aligned_evidence_says_nothing_about_the_fold() -> None:
+    """A rare label: the head that has not seen its three positives gives their fold lower logits."""
+    z, folds = noise(2, 40, 3), torch.arange(40) % 4
+    z[:, folds == 1, 2] -= 5
+    even = aligned(z, folds)
+    for fold in range(4):
+        torch.testing.assert_close(even[:, folds == fold].mean(1), z.mean(1))
+    within = [each[:, folds == 1] - each[:, folds == 1].mean(1, keepdim=True) for each in (even, z)]
+    torch.testing.assert_close(*within)
+
+
+@torch.no_grad()
+def test_the_correction_is_weakened() -> None:
+    """Logits are between the evidence with co-occurrence and those of the whole correction, in proportion."""
+    model = trained(evidence(3))
+    z, known = noise(5, 3), torch.tensor([[1, -1, -1]], dtype=torch.int8)
+    whole, none = model.decode(z, known).logits, z + model.cooccurrence(known)
+    assert (whole - none).abs().max() > 0.1
+    for share, left in ((0.5, 0.5), (0.5, 0.25), (4.0, 1.0), (0.0, 0.0)):
+        model.weaken_correction(share)
+        torch.testing.assert_close(model.decode(z, known).logits, none + left * (whole - none))

@@ -11,11 +11,12 @@ from tagformer.data import load_dataset
 from tagformer.models import create_model
 from tagformer.models.evidence import Evidence
 from tagformer.recipes import Recipe
-from tagformer.training.stages.plan import Plan, Speed, measure_speed
+from tagformer.training.stages.plan import Plan
+from tagformer.training.stages.speed import Speed, measure_speed
 from tagformer.training.time_plan import Epochs
 from tests.helpers import assert_same_weights
 
-SPEED = Speed(look=0.02, step=0.1, evidence=0.0005, head=0.001, mean_head=0.0001)
+SPEED = Speed(look=0.02, step=0.1, evidence=0.0005, cooccurrence=0.00002, head=0.001, mean_head=0.0001)
 LABELS = 20
 
 
@@ -36,14 +37,18 @@ def test_the_epochs_that_fit() -> None:
     assert plan.features == pytest.approx(2 * 1000 * 0.02)
     assert plan.evidence_epochs == 20
     assert plan.evidence == pytest.approx(2 * 20 * 32 * 32 * 0.0005)  # 20.48 s
+    # Co-occurrence: 1,000 steps of 32 images for each of three candidates, and twice for the chosen one.
+    assert plan.cooccurrence == pytest.approx(5 * 1000 * 32 * 0.00002)  # 3.2 s
+    assert plan.deviations == recipe().stages.deviations
     # Heads: 300 steps of 32 images. Before, nine candidates for 150 steps, with two of the six heads: each has not seen
     # 400 of the images, and 600 are enough.
     assert plan.heads == pytest.approx(300 * 32 * 0.001 * (1 + 9 * 0.5 * 2 / 6))
     assert (plan.weights, plan.decays) == (recipe().stages.weights, recipe().stages.decays)
     assert (plan.training, plan.scoring) == pytest.approx((800 * 0.1, 200 * 0.02))  # a fifth is only scored: 84 s
+    # 488 s are left: 5.8 epochs.
     assert str(plan) == (
-        "Plan for 10 minutes: features of 2 views, 40 seconds; heads, 24 seconds; evidence 20 epochs, 20 seconds; "
-        "whole network 6 epochs of 97 % of the images, 8 minutes."  # 491.5 s are left: 5.9 epochs
+        "Plan for 10 minutes: features of 2 views, 40 seconds; heads, 24 seconds; co-occurrence, 3 seconds; "
+        "evidence 20 epochs, 20 seconds; whole network 6 epochs of 97 % of the images, 8 minutes."
     )
     assert Plan.of(10, SPEED, 1000, LABELS, recipe(views=1)).features == pytest.approx(20)
 
@@ -65,8 +70,24 @@ def test_no_time_for_the_encoder(minutes: float) -> None:
     plan = Plan.of(minutes, replace(SPEED, look=0.01, evidence=0.02), 1000, LABELS, recipe())
     assert not plan.encoder
     assert plan.evidence == 0
-    assert "co-occurrence in place of the encoder" in str(plan)
+    assert "evidence" not in str(plan)
     assert Plan.of(15, replace(SPEED, look=0.01, evidence=0.02), 1000, LABELS, recipe()).encoder
+
+
+def test_few_images_have_no_encoder() -> None:
+    assert Plan.of(10, SPEED, 500, LABELS, recipe()).encoder
+    plan = Plan.of(10, SPEED, 499, LABELS, recipe())
+    assert (plan.encoder, plan.evidence) == (False, 0)
+    assert Plan.of(10, SPEED, 499, LABELS, recipe(encoder_images=400)).encoder
+
+
+@pytest.mark.parametrize(("minutes", "count"), [(18, 3), (17, 1), (4.2, 1), (4.1, 0)])
+def test_many_labels_leave_less_time_for_the_co_occurrence(minutes: float, count: int) -> None:
+    """1,000 steps take 20 s. Five times that is a tenth of 17.4 minutes, three times a quarter of 4.2."""
+    plan = Plan.of(minutes, replace(SPEED, cooccurrence=0.02 / 32), 1000, LABELS, recipe())
+    assert plan.deviations == {3: (0.3, 1.0, 4.0), 1: (1.0,), 0: ()}[count]
+    assert plan.cooccurrence == pytest.approx({3: 100, 1: 60, 0: 0}[count])
+    assert ("co-occurrence" in str(plan)) == bool(count)
 
 
 def test_what_the_recipe_has_is_the_most() -> None:
@@ -134,7 +155,7 @@ def test_a_network_that_is_not_to_be_trained_is_not_planned() -> None:
 def test_the_planned_time_is_within_the_given_time() -> None:
     for minutes in (2, 5, 10, 25, 60):
         plan = Plan.of(minutes, SPEED, 3000, LABELS, recipe())
-        left = 60 * minutes - plan.features - plan.heads - plan.evidence
+        left = 60 * minutes - plan.features - plan.heads - plan.cooccurrence - plan.evidence
         network = plan.network(left)
         assert network is None or network.seconds(plan.training, plan.scoring) <= left
 
@@ -146,7 +167,7 @@ def test_the_measured_speed_leaves_the_model_and_the_draws_as_they_were() -> Non
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
     speed = measure_speed(model, dataset, settings)
-    assert min(speed.look, speed.step, speed.evidence, speed.head, speed.mean_head) > 0
+    assert min(speed.look, speed.step, speed.evidence, speed.cooccurrence, speed.head, speed.mean_head) > 0
     assert_same_weights(model.state_dict(), before)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(module.training for module in model.modules())

@@ -21,17 +21,18 @@ from tagformer.recipes import Recipe
 from tagformer.runs import Run
 from tagformer.training import Reporter, fit
 from tagformer.training.callbacks import History
-from tagformer.training.stages import staged
+from tagformer.training.stages import staged, staged_heads
 from tagformer.training.stages.heldout import HeldOut
 from tagformer.training.stages.record import Record, Stage
 from tests.helpers import CommandLine, assert_same_weights
 
 Recipes = Callable[..., Recipe]
-RISING = {"head": 0.2, "evidence": 0.3, "network": 0.4}
+RISING = {"head": 0.2, "co-occurrence": 0.25, "evidence": 0.3, "network": 0.4}
 
 
 @pytest.fixture(autouse=True)
 def every_stage_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staged, "choose_deviation", lambda *args: 1.0)
     of_logits, of_model = HeldOut.of_logits, HeldOut.of_model
 
     def scored(stage: Stage) -> Stage:
@@ -73,16 +74,17 @@ def stops_within(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
 
         monkeypatch.setattr(Record, "add", stopping)
     elif place == "head":
-        monkeypatch.setattr(staged, "out_of_fold", stop)
-    elif place == "evidence":
-        fit_evidence = staged.fit_evidence
+        monkeypatch.setattr(staged_heads, "out_of_fold", stop)
+    elif place in ("co-occurrence", "evidence"):
+        name = {"co-occurrence": "fit_cooccurrence", "evidence": "fit_evidence"}[place]
+        fit_part = getattr(staged, name)
 
         def in_the_second_fit(model: Any, evidence_logits: Any, labels: Any, *others: Any) -> None:
-            fit_evidence(model, evidence_logits, labels, *others)
+            fit_part(model, evidence_logits, labels, *others)
             if len(labels) == 60:
                 stop()
 
-        monkeypatch.setattr(staged, "fit_evidence", in_the_second_fit)
+        monkeypatch.setattr(staged, name, in_the_second_fit)
     else:
 
         def in_the_second_epoch(history: History, trainer: Any, module: Any) -> None:
@@ -97,10 +99,12 @@ def stops_within(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     [
         ("head", []),
         ("record of head", []),
-        ("evidence", ["head"]),
-        ("record of evidence", ["head"]),
-        ("network", ["head", "evidence"]),
-        ("record of network", ["head", "evidence"]),
+        ("co-occurrence", ["head"]),
+        ("record of co-occurrence", ["head"]),
+        ("evidence", ["head", "co-occurrence"]),
+        ("record of evidence", ["head", "co-occurrence"]),
+        ("network", ["head", "co-occurrence", "evidence"]),
+        ("record of network", ["head", "co-occurrence", "evidence"]),
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_end(
@@ -116,7 +120,11 @@ def test_a_stopped_run_goes_on_to_the_same_end(
         assert Run.load(out).model()(torch.zeros(1, 3, 32, 32)).logits.shape == (1, 14)
         assert not (Run.load(out).thresholds == 0.5).all()
         if "head" in done:
-            monkeypatch.setattr(staged, "fit_heads", lambda *args, **options: pytest.fail("the head was trained again"))
+            monkeypatch.setattr(
+                staged_heads, "fit_heads", lambda *args, **options: pytest.fail("the head was trained again")
+            )
+        if "co-occurrence" in done:
+            monkeypatch.setattr(staged, "fit_cooccurrence", lambda *args: pytest.fail("it was trained again"))
         if "evidence" in done:
             monkeypatch.setattr(staged, "fit_evidence", lambda *args: pytest.fail("the encoder was trained again"))
     recipe = Run.load(out).recipe if done else staged_recipe()
@@ -160,14 +168,16 @@ def test_a_run_that_goes_on_keeps_its_plan(
     code, _, error = tagformer("train", "--resume", "--out", out, "--minutes", 1)
     assert code == 2
     assert "leave --minutes out" in error
-    monkeypatch.setattr(staged, "measure_speed", lambda *args: pytest.fail("the plan was made again"))
+    monkeypatch.setattr(staged_heads, "measure_speed", lambda *args: pytest.fail("the plan was made again"))
     fit(Run.load(out).recipe, out, resume=True)
     assert "network" in Record.load(out)
 
 
 def test_sigterm_ends_with_a_sentence_on_how_to_go_on(staged_recipe: Recipes, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    staged_recipe("training.epochs=4000", "stages.evidence_epochs=0").save(tmp_path / "recipe.yaml")
+    staged_recipe("training.epochs=4000", "stages.evidence_epochs=0", "stages.deviations=[]").save(
+        tmp_path / "recipe.yaml"
+    )
     command = [sys.executable, "-m", "tagformer", "train", "--recipe", str(tmp_path / "recipe.yaml"), "--out", str(out)]
     with subprocess.Popen(
         command, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -191,11 +201,11 @@ def test_sigterm_within_the_first_stages(
         pytest.fail("the training went on")
 
     before = signal.getsignal(signal.SIGTERM)
-    for place in ("fit_heads", "fit_evidence"):
+    for module, place in ((staged_heads, "fit_heads"), (staged, "fit_cooccurrence"), (staged, "fit_evidence")):
         with monkeypatch.context() as stopping:
-            stopping.setattr(staged, place, terminated)
+            stopping.setattr(module, place, terminated)
             with pytest.raises(TrainingInterruptedError, match="stopped; the stages that are done are kept"):
-                fit(staged_recipe(), tmp_path / "run", resume=place == "fit_evidence")
+                fit(staged_recipe(), tmp_path / "run", resume=place != "fit_heads")
         assert signal.getsignal(signal.SIGTERM) is before
     fit(Run.load(tmp_path / "run").recipe, tmp_path / "run", resume=True)
     assert_same_run(whole, tmp_path / "run")

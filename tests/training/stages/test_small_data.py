@@ -17,7 +17,7 @@ from tagformer.features.store import FeatureStore
 from tagformer.recipes import Recipe
 from tagformer.runs import Run
 from tagformer.training import Fitted, Reporter, fit
-from tagformer.training.stages import room, staged
+from tagformer.training.stages import room, staged, staged_heads
 from tagformer.training.stages.record import Record
 from tests.helpers import CommandLine
 
@@ -177,13 +177,13 @@ def test_features_without_room_lie_in_the_run_until_the_head_is_trained(
 ) -> None:
     own = tmp_path / "run" / "stages" / "features"
     sizes: list[int] = []
-    fit_heads = staged.fit_heads
+    fit_heads = staged_heads.fit_heads
 
     def looking(*arguments: object, **options: object) -> object:
         sizes.append(sum(file.stat().st_size for file in own.rglob("*") if file.is_file()))
         return fit_heads(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(staged, "fit_heads", looking)
+    monkeypatch.setattr(staged_heads, "fit_heads", looking)
     _, lines = train(staged_recipe("stages.sizes=[32, 48]"), tmp_path / "run", cache_gb=cache_gb)
     assert sizes[0] > 100_000
     assert not own.exists()
@@ -203,7 +203,7 @@ def test_features_without_room_are_removed_when_training_stops(
 
     for place in ("fit_heads", "draw_folds"):
         with monkeypatch.context() as stopping:
-            stopping.setattr(staged, place, stop)
+            stopping.setattr(staged_heads, place, stop)
             with pytest.raises(TagformerError, match="stopped"):
                 fit(staged_recipe(), tmp_path / "run", resume=place == "draw_folds", cache_gb=0)
         assert not (tmp_path / "run" / "stages" / "features").exists()

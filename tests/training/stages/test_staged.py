@@ -18,11 +18,13 @@ from tagformer.models.evidence import Evidence
 from tagformer.recipes import Recipe, load_recipe
 from tagformer.runs import Run
 from tagformer.training import Reporter, fit
+from tagformer.training.stages import staged
 from tagformer.training.stages.heldout import HeldOut
 from tagformer.training.stages.record import Record, Stage
 from tests.helpers import CommandLine, assert_same_weights
 
 Recipes = Callable[..., Recipe]
+HEAD_ALONE = ("stages.evidence_epochs=0", "stages.deviations=[]", "stages.finetune=false")
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -42,7 +44,7 @@ def score_as(monkeypatch: pytest.MonkeyPatch, scores: dict[str, float]) -> None:
 
 
 def test_the_head_alone_is_the_mean_of_the_heads(staged_recipe: Recipes, tmp_path: Path) -> None:
-    fit(staged_recipe("stages.evidence_epochs=0", "stages.finetune=false"), tmp_path / "run")
+    fit(staged_recipe(*HEAD_ALONE), tmp_path / "run")
     run = Run.load(tmp_path / "run")
     model, saved = run.model(), load_file(tmp_path / "run" / "stages" / "heads.safetensors")
     assert saved["weight"].shape == (6, 14, 128), "a head for each fold, and one more without the held-out fold"
@@ -64,15 +66,17 @@ def test_the_head_alone_is_the_mean_of_the_heads(staged_recipe: Recipes, tmp_pat
     assert not (run.thresholds == 0.5).all(), "thresholds are chosen on out-of-fold logits"
 
 
-@pytest.mark.parametrize("stages", [(), ("stages.evidence_epochs=0", "stages.finetune=false")])
+@pytest.mark.parametrize("stages", [(), HEAD_ALONE])
 def test_commands_use_a_run_in_stages(
     staged_recipe: Recipes, tmp_path: Path, tagformer: CommandLine, monkeypatch: pytest.MonkeyPatch, stages: tuple[str]
 ) -> None:
-    score_as(monkeypatch, {"linear": 0.1, "head": 0.2, "evidence": 0.3, "network": 0.4})
+    score_as(monkeypatch, {"linear": 0.1, "head": 0.2, "co-occurrence": 0.2, "evidence": 0.3, "network": 0.4})
     out = tmp_path / "run"
     fit(staged_recipe(*stages), out)
     kept = [stage.name for stage in Record.load(out).stages if stage.kept]
-    assert kept == (["head"] if stages else ["head", "evidence", "network"])
+    assert [name for name in kept if name != "co-occurrence"] == (
+        ["head"] if stages else ["head", "evidence", "network"]
+    )
     picture = tmp_path / "picture.png"
     pixels = open_picture(load_dataset("scenes?images=60", "test").images[0]).pixels()
     Image.fromarray(pixels.permute(1, 2, 0).numpy().copy()).save(picture)
@@ -99,7 +103,7 @@ def test_the_same_seed_gives_the_same_weights(staged_recipe: Recipes, tmp_path: 
 
 
 def test_a_run_s_recipe_repeats_it(staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    score_as(monkeypatch, {"head": 0.2, "evidence": 0.3, "network": 0.4})
+    score_as(monkeypatch, {"head": 0.2, "co-occurrence": 0.2, "evidence": 0.3, "network": 0.4})
     fit(staged_recipe("stages.minutes=0.5"), tmp_path / "one")
     recipe = load_recipe(tmp_path / "one" / "recipe.yaml")
     assert recipe.stages is not None
@@ -108,32 +112,44 @@ def test_a_run_s_recipe_repeats_it(staged_recipe: Recipes, tmp_path: Path, monke
     assert_same_weights(weights(tmp_path / "one"), weights(tmp_path / "two"))
 
 
+def choose_prior(monkeypatch: pytest.MonkeyPatch, deviation: float | None) -> None:
+    """Let this deviation be the best one of the co-occurrence's prior."""
+    monkeypatch.setattr(staged, "choose_deviation", lambda *args: deviation)
+
+
 def test_a_stage_that_is_not_better_leaves_the_model_as_it_was(
     staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit(staged_recipe("stages.evidence_epochs=0", "stages.finetune=false"), tmp_path / "head")
-    score_as(monkeypatch, {"head": 0.5, "evidence": 0.5, "co-occurrence": 0.5, "network": 0.5, "network alone": 0.9})
+    choose_prior(monkeypatch, None)
+    fit(staged_recipe(*HEAD_ALONE), tmp_path / "head")
+    score_as(monkeypatch, {"head": 0.5, "evidence": 0.5, "network": 0.5, "network alone": 0.9})
     fit(staged_recipe(), tmp_path / "run")
     record = Record.load(tmp_path / "run")
     assert {stage.name: stage.kept for stage in record.stages} == {
         "head": True,
-        "evidence": False,
         "co-occurrence": False,
+        "evidence": False,
         "network alone": False,
         "network": False,
     }
-    assert_same_weights(weights(tmp_path / "head"), weights(tmp_path / "run"))
+    head, run = (weights(tmp_path / name) for name in ("head", "run"))
+    assert_same_weights(head, run)
+    assert not run["present_effect"].any()
     runs = [Run.load(tmp_path / name) for name in ("head", "run")]
     assert torch.equal(runs[0].thresholds, runs[1].thresholds)
     assert runs[0].temperature == runs[1].temperature
     assert runs[0].recipe.model == runs[1].recipe.model
+    assert runs[0].recipe.model.options["layers"] == 0, "an encoder that does nothing costs time"
 
 
-def test_cooccurrence_takes_the_place_of_an_encoder_that_is_not_better(
-    staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("few", [(), ("stages.encoder_images=61",)])
+def test_cooccurrence_stays_where_an_encoder_is_not_better(
+    staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: tuple[str, ...]
 ) -> None:
-    score_as(monkeypatch, {"head": 0.3, "evidence": 0.2, "co-occurrence": 0.4})
-    fit(staged_recipe("stages.finetune=false"), tmp_path / "run")
+    choose_prior(monkeypatch, 2.0)
+    score_as(monkeypatch, {"head": 0.3, "co-occurrence": 0.2, "evidence": 0.2})
+    fit(staged_recipe("stages.finetune=false", *few), tmp_path / "run")
+    assert ("evidence" in Record.load(tmp_path / "run")) == (not few), "with few images it is not tried"
     run = Run.load(tmp_path / "run")
     assert run.recipe.model.options["layers"] == 0
     model, evidence_logits = run.model(), torch.zeros(1, 14)
@@ -142,19 +158,33 @@ def test_cooccurrence_takes_the_place_of_an_encoder_that_is_not_better(
     assert isinstance(model, Evidence)
     assert model.present_effect is not None
     with torch.no_grad():
-        change = model.decode(evidence_logits, known).logits - model.decode(evidence_logits).logits
-    others = torch.arange(14) != 3
-    torch.testing.assert_close(change[0, others], model.present_effect[3, others], rtol=1e-4, atol=1e-4)
-    assert change.abs().max() > 0.05
+        assert torch.equal(model.decode(evidence_logits).logits, evidence_logits)
+        change = model.decode(evidence_logits, known).logits
+    torch.testing.assert_close(change[0], model.present_effect[3].detach())
+    assert change.abs().max() > 0.03
     score_as(monkeypatch, {"evidence": 0.4})
     fit(load_recipe(tmp_path / "run" / "recipe.yaml"), tmp_path / "again")
     assert_same_weights(weights(tmp_path / "run"), weights(tmp_path / "again"))
 
 
+def test_the_network_with_co_occurrence_alone(
+    staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is scored with the co-occurrence that has not seen the held-out images, and kept with that of all."""
+    choose_prior(monkeypatch, 2.0)
+    score_as(monkeypatch, {"evidence": 0.1, "co-occurrence": 0.3, "network": 0.4})
+    fit(staged_recipe(), tmp_path / "run")
+    saved = load_file(tmp_path / "run" / "stages" / "cooccurrence.safetensors")
+    run, unseen = weights(tmp_path / "run"), load_file(tmp_path / "run" / "stages" / "encoder.safetensors")
+    assert torch.equal(run["present_effect"], saved["present_effect"])
+    assert torch.equal(unseen["present_effect"], saved["unseen.present_effect"])
+    assert not torch.equal(run["present_effect"], unseen["present_effect"])
+
+
 def test_the_network_of_the_last_stage_with_the_encoder_before_it(
     staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score_as(monkeypatch, {"head": 0.2, "evidence": 0.3})
+    score_as(monkeypatch, {"head": 0.2, "co-occurrence": 0.2, "evidence": 0.3})
     fit(staged_recipe("stages.finetune=false"), tmp_path / "before")
     score_as(monkeypatch, {"network": 0.4})
     fit(staged_recipe(), tmp_path / "run")

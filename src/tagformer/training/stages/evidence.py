@@ -27,7 +27,6 @@ class EvidenceTraining:
         lr: highest learning rate of AdamW with one cycle.
         weight_decay: of the weights with two dimensions, except embeddings and co-occurrence.
         min_unknown: of label mask training: at least this share of an image's labels is unknown.
-        cooccurrence: strength of the co-occurrence at the start.
         min_steps, max_steps: the least and the greatest number of steps.
         seed: of every draw.
 
@@ -40,7 +39,6 @@ class EvidenceTraining:
     lr: float = 2e-3
     weight_decay: float = 0.05
     min_unknown: float = 0.5
-    cooccurrence: float = 0.1
     min_steps: int = 300
     max_steps: int = 1000
     seed: int = 0
@@ -59,7 +57,8 @@ def fit_evidence(
 ) -> None:
     """Train the encoder of a model on out-of-fold evidence; its classifier and its backbone stay as they are.
 
-    Each step draws one view of each image and which labels are known (label mask training, C-Tran, section 3.3).
+    The co-occurrence is trained on, from what it is. Each step draws one view of each image and which labels are known
+    (label mask training, C-Tran, section 3.3).
 
     Args:
         model: changed in place.
@@ -77,7 +76,6 @@ def fit_evidence(
     True
     """
     count = len(labels)
-    model.start_from_cooccurrence(labels, training.cooccurrence)
     model.standardise_evidence(evidence_logits.flatten(0, 1))
     named = dict(model.encoder_parameters())
     parameters = list(named.values())
@@ -108,6 +106,25 @@ def fit_evidence(
         for average, parameter in zip(averaged, parameters, strict=True):
             parameter.copy_(average)
     model.eval()
+
+
+def aligned(evidence_logits: Tensor, folds: Tensor) -> Tensor:
+    """Out-of-fold logits whose mean over each fold is the mean over all images, for each view and label.
+
+    A head that has not seen a fold with two of the three positives of a label gives its images lower logits than the
+    others: out-of-fold logits of rare labels are lower for positives. An encoder would learn that from them.
+
+    Args:
+        evidence_logits: (V, N, L) of V views of N images.
+        folds: int64 (N,).
+
+    >>> aligned(torch.tensor([[[1.0], [3.0], [-5.0], [-3.0]]]), torch.tensor([0, 0, 1, 1])).flatten().tolist()
+    [-2.0, 0.0, -2.0, 0.0]
+    """
+    moved = evidence_logits + evidence_logits.mean(1, keepdim=True)
+    for fold in folds.unique():
+        moved[:, folds == fold] -= evidence_logits[:, folds == fold].mean(1, keepdim=True)
+    return moved
 
 
 def _groups(named: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, object]]:

@@ -18,6 +18,8 @@ STAGES = "stages"  # the folder
 HEADS = "heads.safetensors"  # the heads and their out-of-fold logits
 BAD_IMAGES = "bad_images.json"  # those that the heads were not trained on
 ENCODER = "encoder.safetensors"  # the encoder that has not seen the held-out images
+COOCCURRENCE = "cooccurrence.safetensors"  # before an encoder: that of all images, and of those not held out
+UNSEEN = "unseen."  # begins the names of the latter
 
 
 class StageFiles:
@@ -61,9 +63,23 @@ class StageFiles:
         buffers = {name: value for name, value in model.named_buffers() if name.startswith("evidence_")}
         self._write(ENCODER, {**dict(model.encoder_parameters()), **buffers})
 
-    def remove_encoder(self) -> None:
-        """Remove that encoder, since it is not used."""
-        (self.folder / ENCODER).unlink(missing_ok=True)
+    def write_cooccurrence(self, model: Evidence, unseen: Evidence) -> None:
+        """Write the co-occurrence of a model, and of one that has not seen the held-out images."""
+        self._write(
+            COOCCURRENCE, {**_effects(model), **{UNSEEN + key: value for key, value in _effects(unseen).items()}}
+        )
+
+    def cooccurrence(self, unseen: bool) -> dict[str, Tensor]:
+        """The co-occurrence by the names of its weights; empty where none was trained.
+
+        Args:
+            unseen: that of the images that are not held out; else that of all.
+        """
+        if not (self.folder / COOCCURRENCE).is_file():
+            return {}
+        saved = self._read(COOCCURRENCE)
+        wanted = {name: value for name, value in saved.items() if name.startswith(UNSEEN) == unseen}
+        return {name.removeprefix(UNSEEN): value for name, value in wanted.items()}
 
     def encoder_state(self) -> dict[str, Tensor]:
         """The weights of that encoder by name; empty where none was trained."""
@@ -80,3 +96,7 @@ class StageFiles:
             raise TagformerError(
                 f"{self.folder / name} is missing or damaged ({error}): train into another --out."
             ) from error
+
+
+def _effects(model: Evidence) -> dict[str, Tensor]:
+    return {name: value for name, value in model.named_parameters() if name.endswith("_effect")}

@@ -2,152 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-import math
-import os
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-import torch
-from torch import Tensor
-
-from tagformer.data.dataset import MultiLabelDataset
-from tagformer.data.loader.loader import ImageItems
-from tagformer.features.remembered import RememberedFeatures
-from tagformer.features.segment import Segment
-from tagformer.images.transforms import training_transform
-from tagformer.models.evidence import Evidence
 from tagformer.recipes.recipe import Recipe
 from tagformer.recipes.settings import StageSettings
-from tagformer.runs.run import default_device
-from tagformer.training.auto_recipe import random_images, seconds_per_image
 from tagformer.training.progress import duration
 from tagformer.training.stages.choice import Trial
-from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
-from tagformer.training.stages.folds import heads_seen
-from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads
+from tagformer.training.stages.cooccurrence import CooccurrenceTraining
+from tagformer.training.stages.evidence import EvidenceTraining
+from tagformer.training.stages.heads import HeadTraining
+from tagformer.training.stages.speed import Speed
 from tagformer.training.time_plan import LEAST_SHARE, SPARE, Epochs
 
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
 EVIDENCE_SHARE = 0.3  # of the time at most
 LEAST_EVIDENCE_EPOCHS = 4
-MOST_EVIDENCE_SHARE = 0.45  # of the time; where fewer epochs do not help, co-occurrence takes the encoder's place
+MOST_EVIDENCE_SHARE = 0.45  # of the time; where fewer epochs do not help, there is no encoder
+COOCCURRENCE_SHARES = (0.1, 0.25)  # of the time at most, with all candidates, and with one; else there is none
 HEADS_SHARE = 0.2  # of the time at most, as long as there is more than one candidate
-TRIAL_STEPS = 20  # of the encoder
-HEAD_STEPS = 6
-LEAST_STEP = 2  # times as long as to compute the features, is a step of the whole network at least
-LOOK_BATCH = 32  # images, as where features are remembered
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Seconds per image on this machine.
-
-    Attributes:
-        look: to read it and to compute its features, once.
-        step: to read it and to train the whole network on it, once.
-        evidence: to train the encoder on its evidence, once.
-        head: to train the heads of all folds on its features, once, with the maximum over the positions, if the recipe
-            has it.
-        mean_head: the same with the mean alone.
-
-    >>> Speed(look=0.02, step=0.1, evidence=0.0005, head=0.002, mean_head=0.0002).step
-    0.1
-    """
-
-    look: float
-    step: float
-    evidence: float = 0.0
-    head: float = 0.0
-    mean_head: float = 0.0
-
-
-def measure_speed(
-    model: Evidence, dataset: MultiLabelDataset, recipe: Recipe, seconds: float = math.inf, network_only: bool = False
-) -> Speed:
-    """Measure a batch of each kind of work.
-
-    Args:
-        model: of the run.
-        dataset: the training images.
-        recipe: with the image size and the batch size.
-        seconds: the time for everything. Where it is too short to train the whole network, a step of that is not
-            measured, and is infinite.
-        network_only: heads and encoder are trained already; their speed is not measured, and is 0.
-
-    >>> import tagformer
-    >>> from tagformer.training.auto_recipe import plan_recipe
-    >>> dataset = tagformer.load_dataset("scenes?images=8")
-    >>> model = tagformer.create_model("evidence", dataset.label_space, "tiny")
-    >>> measure_speed(model, dataset, plan_recipe(dataset, backbone="tiny")).step > 0
-    True
-    """
-    image, batch = recipe.image, recipe.data.batch_size
-    items = ImageItems(dataset, training_transform(image.size, image.resize, crop_scale=image.crop_scale), seed=0)
-    device = default_device()
-    model.backbone.to(device).eval()
-    pictures = random_images(LOOK_BATCH, image.size, device)
-    with torch.inference_mode():
-        last_map = model.backbone(pictures)[-1].cpu()
-        look = _shortest(lambda: model.backbone(pictures)[-1].sum().item()) / LOOK_BATCH
-    count = min(batch, len(items))
-    items[0]  # the first one also imports what reads it
-    began = time.monotonic()
-    for index in range(count):
-        items[index]
-    reading = (time.monotonic() - began) / count / (os.cpu_count() or 1)
-    least = LEAST_SHARE * len(dataset) * LEAST_STEP * (look + reading)
-    step = seconds_per_image(model, items, recipe) if least < seconds else math.inf
-    if network_only:
-        return Speed(look + reading, step)
-    assert recipe.stages is not None
-    count, folds, most = len(model.label_space), recipe.stages.folds, max(recipe.stages.weights)
-    heads = [_head_seconds(last_map, count, folds, weight) for weight in (most, 0.0)]
-    return Speed(look + reading, step, _evidence_seconds(model), *heads)
-
-
-def _head_seconds(last_map: Tensor, labels: int, folds: int, weight: float) -> float:
-    """Seconds to train the heads of all folds on the map of one image, with this weight of the maximum."""
-    times: list[float] = []
-    ids = [str(row) for row in range(HeadTraining().batch_size)]
-    last_map = last_map[:1].expand(len(ids), *last_map.shape[1:])
-    channels, height, width = last_map[0].shape
-    segment = Segment(tuple(ids), (last_map.half().contiguous(),), 0)
-    features = RememberedFeatures(["plain"], ids, [[segment]], [(channels, height, width)], {})
-    fit_heads(
-        features,
-        torch.zeros(len(ids), labels, dtype=torch.int8),
-        torch.arange(len(ids)) % folds,
-        [HeadSetting(weight, decay=0.0)],
-        HeadTraining(epochs=1, min_steps=HEAD_STEPS),
-        heads_seen(folds),
-        lambda step: times.append(time.monotonic()),
-    )
-    return min(end - start for start, end in pairwise(times)) / len(ids)
-
-
-def _evidence_seconds(model: Evidence) -> float:
-    """Seconds to train the encoder on the evidence of one image: the median of some steps, after some others."""
-    trial, count = copy.deepcopy(model), len(model.label_space)
-    options = EvidenceTraining(min_steps=TRIAL_STEPS, max_steps=TRIAL_STEPS)
-    times: list[float] = []
-    labels = torch.zeros(2 * options.batch_size, count, dtype=torch.int8)
-    fit_evidence(trial, labels.float().unsqueeze(0), labels, options, lambda step: times.append(time.monotonic()))
-    seconds = [end - start for start, end in pairwise(times[TRIAL_STEPS // 2 - 1 :])]
-    return statistics.median(seconds) / options.batch_size
-
-
-def _shortest(work: Callable[[], float]) -> float:
-    """The shortest time of three runs, in seconds."""
-    seconds = []
-    for _ in range(3):
-        began = time.monotonic()
-        work()
-        seconds.append(time.monotonic() - began)
-    return min(seconds)
 
 
 @dataclass(frozen=True)
@@ -162,8 +35,9 @@ class Plan:
         heads: seconds for the heads and the choice of their settings.
         evidence_epochs: of the encoder.
         evidence: seconds for them.
-        encoder: whether the encoder has its layers; without them labels depend on each other by co-occurrence alone,
-            which takes next to no time.
+        encoder: whether there is one; else labels depend on each other by co-occurrence alone.
+        deviations: candidates of the co-occurrence's prior.
+        cooccurrence: seconds for them.
         training, scoring: seconds to train the whole network on all images once, and to score it.
         most_epochs: of the network, if there is time; 0: it is not to be trained.
 
@@ -188,6 +62,8 @@ class Plan:
     scoring: float
     most_epochs: int
     encoder: bool = True
+    deviations: tuple[float, ...] = ()
+    cooccurrence: float = 0.0
 
     @classmethod
     def of(
@@ -216,8 +92,14 @@ class Plan:
         epochs = stages.evidence_epochs
         while epochs > LEAST_EVIDENCE_EPOCHS and _evidence(epochs, images, speed) > EVIDENCE_SHARE * seconds:
             epochs -= 1
-        evidence = _evidence(epochs, images, speed) if epochs else 0.0
-        encoder = evidence <= MOST_EVIDENCE_SHARE * seconds
+        evidence = _evidence(epochs, images, speed) if epochs and images >= stages.encoder_images else 0.0
+        encoder = 0 < evidence <= MOST_EVIDENCE_SHARE * seconds
+        for deviations, share in zip((stages.deviations, stages.deviations[1:2]), COOCCURRENCE_SHARES, strict=True):
+            cooccurrence = _cooccurrence(deviations, speed)
+            if cooccurrence <= share * seconds:
+                break
+        else:
+            deviations, cooccurrence = (), 0.0
         held_out = images / stages.folds
         return cls(
             minutes,
@@ -232,6 +114,8 @@ class Plan:
             scoring=held_out * speed.look,
             most_epochs=recipe.training.epochs if stages.finetune else 0,
             encoder=encoder,
+            deviations=deviations,
+            cooccurrence=cooccurrence,
         )
 
     def network(self, seconds: float) -> Epochs | None:
@@ -248,12 +132,12 @@ class Plan:
             f"features of {self.views} view{'s' if self.views > 1 else ''}, {duration(self.features)}",
             f"heads{'' if max(self.weights) else ' on the mean of the map'}, {duration(self.heads)}",
         ]
-        if not self.encoder:
-            parts.append("co-occurrence in place of the encoder")
-        elif self.evidence_epochs:
+        if self.deviations:
+            parts.append(f"co-occurrence, {duration(self.cooccurrence)}")
+        if self.encoder and self.evidence_epochs:
             parts.append(f"evidence {self.evidence_epochs} epochs, {duration(self.evidence)}")
         if self.most_epochs:
-            left = 60 * self.minutes * (1 - SPARE) - self.features - self.heads - self.evidence
+            left = 60 * self.minutes * (1 - SPARE) - self.features - self.heads - self.cooccurrence - self.evidence
             network = self.network(left)
             planned = network and f"whole network {network}, {duration(network.seconds(self.training, self.scoring))}"
             parts.append(planned or "no time to train the whole network")
@@ -279,3 +163,11 @@ def _evidence(epochs: int, images: int, speed: Speed) -> float:
     """Seconds of the encoder's training: without the held-out images, and on all."""
     training = EvidenceTraining(epochs=epochs)
     return 2 * training.batch_size * training.steps(images) * speed.evidence
+
+
+def _cooccurrence(deviations: Sequence[float], speed: Speed) -> float:
+    """Seconds of the co-occurrence's training: each candidate, then without the held-out images, and on all."""
+    if not deviations:
+        return 0.0
+    training = CooccurrenceTraining()
+    return (len(deviations) + 2) * training.steps * training.batch_size * speed.cooccurrence

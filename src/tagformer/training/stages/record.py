@@ -18,7 +18,7 @@ class Stage:
     """A stage's figures on the held-out images.
 
     Attributes:
-        name: ``linear``, ``head``, ``evidence``, ``network``.
+        name: ``linear``, ``head``, ``co-occurrence``, ``evidence``, ``network alone``, ``network``.
         mAP: with nothing known.
         curve: mAP of a fixed quarter of the labels with 0, 25, 50 and 75 % of the labels known; empty where known
             labels change nothing.
@@ -78,6 +78,11 @@ class Record:
 
     def __contains__(self, name: str) -> bool:
         return any(stage.name == name for stage in self.stages)
+
+    @property
+    def last_kept(self) -> Stage:
+        """The last stage that the run's model has."""
+        return [stage for stage in self.stages if stage.kept][-1]
 
     @property
     def backbone_is_untrained(self) -> bool:

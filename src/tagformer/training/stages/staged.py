@@ -4,135 +4,129 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from tagformer.features.remember import missing_features, remember_features
-from tagformer.features.remembered import RememberedFeatures
-from tagformer.features.store import FeatureStore
-from tagformer.features.views import view_names
-from tagformer.labels.space import without_extra
 from tagformer.metrics.calibration import fit_temperature
 from tagformer.models.evidence import Evidence
 from tagformer.runs.run import RECIPE, Run, default_device
-from tagformer.training.prepare import Prepared, Reporter
 from tagformer.training.stages.calibration import choose_thresholds
-from tagformer.training.stages.choice import Trial, candidates, choose
-from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
+from tagformer.training.stages.cooccurrence import TRIED, CooccurrenceTraining, choose_deviation, fit_cooccurrence
+from tagformer.training.stages.evidence import EvidenceTraining, aligned, fit_evidence
 from tagformer.training.stages.finetune import finetune, moved_alike
-from tagformer.training.stages.folds import draw_folds, heads_seen
-from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads, out_of_fold
-from tagformer.training.stages.heldout import (
-    HeldOut,
-    cross_validated,
-    decoded,
-    label_weights,
-    precisions_within_folds,
-    some_labels,
-)
-from tagformer.training.stages.model import StagedRun
-from tagformer.training.stages.plan import Plan, measure_speed
-from tagformer.training.stages.record import Record, Stage
-from tagformer.training.stages.room import FeatureRoom
-from tagformer.training.stages.size import choose_size
+from tagformer.training.stages.heldout import decoded
+from tagformer.training.stages.record import Stage
+from tagformer.training.stages.staged_heads import HELD_OUT, StagedHeads
 from tagformer.training.time_plan import SPARE, set_epochs
 
 SCALES = (1.0, 0.85, 0.7, 0.6, 0.5)  # of the evidence of a network that was trained further
-HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
+SHARES = (1.0, 0.5, 0.25)  # of the correction of a trained encoder
 
 
-class StagedTraining(StagedRun):
-    """The stages of one run, in the order in which they are called.
+class StagedTraining(StagedHeads):
+    """The stages of one run, in the order in which they are called; see `StagedHeads`."""
 
-    Args:
-        prepared: the settings and the data.
-        reporter: where to report progress.
-        cache_gb: the room for remembered features, see `fit`.
+    def train_cooccurrence(self) -> None:
+        """The second stage: by how much known labels move the others. With nothing known it changes nothing.
 
-    Attributes:
-        record: the figures of the stages that are done.
-        room: where features are remembered; remove it when the heads are trained.
-    """
-
-    def __init__(self, prepared: Prepared, reporter: Reporter, cache_gb: float) -> None:
-        self.began = time.monotonic()
-        super().__init__(prepared, reporter)
-        self.reporter, self.labels = reporter, prepared.train.labels
-        self.targets = without_extra(self.labels, prepared.train.label_space)  # of all figures and thresholds
-        self.record = Record.load(prepared.folder)
-        self.began -= sum(stage.seconds for stage in self.record.stages)
-        self.room = FeatureRoom(prepared.folder, cache_gb, reporter.message)
-        try:
-            self._begin()
-        except BaseException:
-            self.room.remove()
-            raise
-
-    def _begin(self) -> None:
-        """Load the model of the stages that are done, or compute the features for the first one, and draw the folds."""
-        if "head" in self.record:
-            self.load()
-            self.rows, self.bad_images = self.files.images()
-        else:
-            if self.settings.sizes:
-                self._choose_size()
-                self.recipe.save(self.prepared.folder / RECIPE)
-            self._make_plan()
-            self.features = self.room.use(self._remember)
-            self.rows, self.bad_images = torch.tensor(self.features.rows), self.features.bad_images
-        train = self.prepared.train
-        self.folds = torch.full((len(train),), -1)
-        self.folds[self.rows] = draw_folds(train.subset(self.rows.tolist()), self.settings.folds, self.seed)
-        if (folds := int(self.folds.max()) + 1) < self.settings.folds:
-            self.reporter.message(f"There are only {folds} different images: they are {folds} folds.")
-            self.settings.folds = folds
-        self.held_out = HeldOut(train, self.rows[self.folds[self.rows] == HELD_OUT])
-
-    @property
-    def seen(self) -> Tensor:
-        """Which folds each head sees, bool (heads, folds)."""
-        return heads_seen(self.settings.folds, HELD_OUT)
-
-    @property
-    def can_compare(self) -> bool:
-        """Whether a held-out image has a label, so that it can be said which stages are better."""
-        return not math.isnan(self.record["head"].score)
-
-    def _choose_size(self) -> None:
-        recipe = self.recipe
-        size, figures = self.room.use(
-            lambda store: choose_size(
-                self.model.backbone,
-                self.prepared.train,
-                lambda pixels: recipe.image.model_copy(update={"size": pixels}).preprocessing(self.model.backbone),
-                self.settings.sizes,
-                FeatureStore(store.folder, store.limit_gb),
-                workers=recipe.data.workers,
-                on_bad_image=recipe.data.on_bad_image,
-                bars=self.reporter.bar,
-            )
+        A stage that is in the record is not repeated; that holds for all.
+        """
+        settings, options = self.settings, self.recipe.model.options
+        if "co-occurrence" in self.record or not settings.deviations or self.model.present_effect is None:
+            return
+        began, model = time.monotonic(), self.with_new_encoder(options)
+        training = CooccurrenceTraining(
+            min_unknown=self.recipe.known.min_unknown, strength=settings.cooccurrence, seed=self.seed
         )
-        tried = ", ".join(f"{pixels} pixels {100 * figure:.1f}" for pixels, figure in figures.items())
-        self.reporter.message(f"Image size {size}: mAP by cross-validation on a sample: {tried}.")
-        recipe.image.size, self.settings.sizes = size, ()
+        folds, labels, logits = self.folds[self.rows], self.labels[self.rows], self._evidence_logits
+        others, tried = folds != HELD_OUT, len(settings.deviations) * training.steps
+        with self.reporter.bar("Training on co-occurrence", tried + 2 * training.steps) as bar:
+            apart = folds % TRIED == HELD_OUT
+            deviation = choose_deviation(model, logits, labels, apart, settings.deviations, training, bar)
+            if deviation is not None:
+                fit_cooccurrence(
+                    model, logits[:, others], labels[others], deviation, training, lambda step: bar(tried + step)
+                )
+            stage = self.held_out.of_model("co-occurrence", model, logits[0, ~others])
+            stage.kept = deviation is not None
+            if deviation is not None:
+                self.model = self.with_new_encoder(options)
+                done = tried + training.steps
+                fit_cooccurrence(self.model, logits, labels, deviation, training, lambda step: bar(done + step))
+                self.files.write_cooccurrence(self.model, model)
+                self.files.write_encoder(model)
+        stage.seconds = time.monotonic() - began
+        self.save()
+        self.record.add(stage)
 
-    def _make_plan(self) -> None:
-        """Plan the first stages for the recipe's minutes, where it has some."""
-        if self.settings.minutes is not None:
-            missing = self.room.use(self._missing)
-            plan = self._plan(self.settings.minutes, missing)
-            self.settings.evidence_epochs, self.recipe.data.remembered_views = plan.evidence_epochs, plan.views
-            self.settings.weights, self.settings.decays = plan.weights, plan.decays
-            if not plan.encoder:
-                self.recipe.model.options["layers"] = 0
-            self.reporter.message(str(plan))
+    def train_encoder(self) -> None:
+        """The third stage: C-Tran's encoder on out-of-fold evidence, in which labels that are not known act, too.
 
-    def _plan(self, minutes: float, missing: Sequence[int] = (), network_only: bool = False) -> Plan:
-        train, left = self.prepared.train, 60 * minutes - (time.monotonic() - self.began)
-        speed = measure_speed(self.model, train, self.recipe, left, network_only)
-        return Plan.of(minutes, speed, len(train), len(train.label_space), self.recipe, missing)
+        With few images it learns what holds for them alone, and it is not even tried.
+        """
+        settings, options = self.settings, self.recipe.model.options
+        if "evidence" in self.record or not len(self.model.encoder):
+            return
+        if not settings.evidence_epochs or len(self.rows) < settings.encoder_images:
+            self._leave_encoder()
+            self.save()
+            return
+        began = time.monotonic()
+        training = EvidenceTraining(
+            epochs=settings.evidence_epochs,
+            lr=settings.evidence_lr,
+            min_unknown=self.recipe.known.min_unknown,
+            seed=self.seed,
+        )
+        folds, labels, logits = self.folds[self.rows], self.labels[self.rows], self._evidence_logits
+        others, even = folds != HELD_OUT, aligned(logits, folds)
+        first, second = training.steps(int(others.sum())), training.steps(len(labels))
+        with self.reporter.bar("Training on evidence", first + second) as bar:
+            model = self._with_cooccurrence(options, unseen=True)
+            fit_evidence(model, even[:, others], labels[others], training, bar)
+            share, stage = self._best_share(model, logits[0, ~others])
+            stage.kept = stage.score > self.record.last_kept.score
+            if stage.kept:
+                self.files.write_encoder(model)
+                self.model = self._with_cooccurrence(options)
+                fit_evidence(self.model, even, labels, training, lambda step: bar(first + step))
+                self.model.weaken_correction(share)
+        if not stage.kept:
+            self._leave_encoder()
+        stage.seconds = time.monotonic() - began
+        self.save()
+        self.record.add(stage)
+
+    @property
+    def _evidence_logits(self) -> Tensor:
+        """The out-of-fold logits (V, R, L) of the images that could be read."""
+        return self.files.evidence_logits()[:, self.rows]
+
+    def _with_cooccurrence(self, options: dict[str, object], unseen: bool = False) -> Evidence:
+        """The model with a new encoder, and with the co-occurrence, of all images or of those not held out."""
+        model = self.with_new_encoder(options)
+        model.load_state_dict({**model.state_dict(), **self.files.cooccurrence(unseen)})
+        return model
+
+    def _leave_encoder(self) -> None:
+        """Go on without an encoder: labels depend on each other by co-occurrence alone."""
+        self.recipe.model.options["layers"] = 0
+        self.model = self._with_cooccurrence(self.recipe.model.options)
+        if "co-occurrence" in self.record:
+            self.files.write_encoder(self._with_cooccurrence(self.recipe.model.options, unseen=True))
+
+    def _best_share(self, model: Evidence, evidence_logits: Tensor) -> tuple[float, Stage]:
+        """The share of a trained encoder's correction that is best on the held-out images, and its figures.
+
+        The model then has this share of it.
+        """
+        stages, before = {}, 1.0
+        for share in SHARES:
+            model.weaken_correction(share / before)
+            stages[share], before = self.held_out.of_model("evidence", model, evidence_logits), share
+        best = max(SHARES, key=lambda share: stages[share].score)
+        model.weaken_correction(best / before)
+        return best, stages[best]
 
     def plan_network(self) -> None:
         """Set the epochs of the last stage to what fits into the time that is left.
@@ -156,109 +150,6 @@ class StagedTraining(StagedRun):
         self.settings.minutes = None
         self.recipe.save(self.prepared.folder / RECIPE)
 
-    @property
-    def _views(self) -> tuple[str, ...]:
-        return view_names(max(1, self.recipe.data.remembered_views), mirror=self.recipe.image.flip > 0)
-
-    def _missing(self, store: FeatureStore) -> list[int]:
-        return missing_features(self.model.backbone, self.prepared.train, self.preprocessing, self._views, store)
-
-    def _remember(self, store: FeatureStore) -> RememberedFeatures:
-        data = self.recipe.data
-        return remember_features(
-            self.model.backbone,
-            self.prepared.train,
-            self.preprocessing,
-            self._views,
-            store,
-            workers=data.workers,
-            on_bad_image=data.on_bad_image,
-            device=default_device(),
-            bars=self.reporter.bar,
-        )
-
-    def train_heads(self) -> None:
-        """The first stage: heads on remembered features, with the setting that is best on a part of the folds."""
-        began, settings = time.monotonic(), self.settings
-        grid = candidates(settings)
-        chosen = self._choose_setting(grid) if len(grid) > 1 else grid[0]
-        steps = HeadTraining(settings.head_epochs, lr=settings.head_lr, seed=self.seed)
-        with self.reporter.bar("Training the head", steps.steps(len(self.rows))) as bar:
-            heads = fit_heads(self.features, self.labels, self.folds, [chosen], steps, self.seen, bar)
-        views = [out_of_fold(heads, self.features, view)[0] for view in range(min(2, len(self.features.views)))]
-        self.use_heads(heads)
-        self.files.write_heads(heads, torch.stack(views), self.rows, self.bad_images)
-        seconds = time.monotonic() - began
-        self.record.add(self.held_out.of_logits("head", views[0][self.held_out.rows], seconds=seconds))
-        figure = cross_validated(views[0][self.rows], self.targets[self.rows], self.folds[self.rows])
-        self.reporter.message(
-            f"Head: mAP {100 * figure:.1f} by cross-validation over {settings.folds} folds, with a weight of the "
-            f"maximum of {chosen.weight:g} and weight decay {chosen.decay:g}."
-        )
-
-    def _choose_setting(self, grid: Sequence[HeadSetting]) -> HeadSetting:
-        """The setting that is best in a trial of all of them."""
-        trial = Trial.of(self.settings, len(self.rows), self.seed)
-        seen = self.seen[: trial.heads]
-        columns = some_labels(self.targets[self.rows], trial.labels, self.seed)
-        labels = self.targets[:, columns]
-        with self.reporter.bar("Choosing the head", trial.training.steps(len(self.rows))) as bar:
-            heads = fit_heads(self.features, labels, self.folds, grid, trial.training, seen, bar)
-        logits = out_of_fold(heads, self.features)
-        rows = self.rows[~seen[:, self.folds[self.rows]].all(0)]
-        precisions = torch.stack([precisions_within_folds(z[rows], labels[rows], self.folds[rows]) for z in logits])
-        linear = [number for number, setting in enumerate(grid) if not setting.weight]
-        if linear:
-            best = max(linear, key=lambda number: precisions[number].nanmean())
-            of_best = logits[best][self.held_out.rows]
-            self.record.add(self.held_out.of_logits("linear", of_best, columns, kept=False))
-        return grid[choose(precisions, label_weights(labels[rows]))]
-
-    def train_evidence(self) -> None:
-        """The second stage: C-Tran's encoder on out-of-fold evidence; where it is not kept, co-occurrence alone.
-
-        On few images an encoder may be worse than the heads where nothing is known, and known labels matter all the
-        same. Stages that are in the record are not repeated.
-        """
-        options = self.recipe.model.options
-        if "evidence" not in self.record:
-            self._train_evidence("evidence", options)
-        if not self.record["evidence"].kept and len(self.model.encoder) and "co-occurrence" not in self.record:
-            self._train_evidence("co-occurrence", {**options, "layers": 0})
-
-    def _train_evidence(self, name: str, options: dict[str, object]) -> None:
-        """Train without the held-out images and score on them; if it is better, train from the start on all images."""
-        began, before = time.monotonic(), self.model
-        training = EvidenceTraining(
-            epochs=self.settings.evidence_epochs,
-            lr=self.settings.evidence_lr,
-            min_unknown=self.recipe.known.min_unknown,
-            cooccurrence=self.settings.cooccurrence,
-            seed=self.seed,
-        )
-        logits, labels = self.files.evidence_logits(), self.labels
-        others = self.rows[self.folds[self.rows] != HELD_OUT]
-        first, second = training.steps(len(others)), training.steps(len(self.rows))
-        with self.reporter.bar(f"Training on {name}", first + second) as bar:
-            self.model = self.with_new_encoder(options)
-            fit_evidence(self.model, logits[:, others], labels[others], training, bar)
-            self.files.write_encoder(self.model)
-            stage = self.held_out.of_model(name, self.model, logits[0, self.held_out.rows])
-            stage.kept = stage.score > self.record["head"].score
-            if stage.kept:
-                self.model = self.with_new_encoder(options)
-                fit_evidence(
-                    self.model, logits[:, self.rows], labels[self.rows], training, lambda step: bar(first + step)
-                )
-        stage.seconds = time.monotonic() - began
-        if stage.kept:
-            self.recipe.model.options = options
-        else:
-            self.model = before
-            self.files.remove_encoder()
-        self.save()
-        self.record.add(stage)
-
     def train_network(self) -> None:
         """The last stage: the whole network, from heads that have not seen the held-out images.
 
@@ -277,7 +168,7 @@ class StagedTraining(StagedRun):
         self.record.add(self.held_out.of_logits("network alone", evidence_logits, kept=False))
         scale, stage = self._best_scale(model, evidence_logits)
         stage.seconds = time.monotonic() - began
-        stage.kept = stage.score > max(other.score for other in self.record.stages if other.kept)
+        stage.kept = stage.score > self.record.last_kept.score
         if stage.kept:
             self.use_network(moved_alike(every, some, state), scale)
             run = Run.load(self.prepared.folder)  # the thresholds are of calibrated probabilities, so they stay

@@ -1,0 +1,175 @@
+"""Training the co-occurrence of C-Tran on evidence: by how much a known label moves each other label's logit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tagformer.labels.masking import label_mask_training, without_known
+from tagformer.labels.space import UNKNOWN
+from tagformer.losses import binary_cross_entropy
+from tagformer.models.evidence import Evidence
+from tagformer.training.stages.averaging import WARMUP, update_averages
+
+TRIED = 4  # one image of so many is kept apart where deviations are compared
+DRAWS, DRAWN_UNKNOWN = 4, 0.25  # draws of known labels for that, and the least share of unknown labels in them
+
+
+@dataclass(frozen=True)
+class CooccurrenceTraining:
+    """How the co-occurrence is trained.
+
+    Attributes:
+        steps: of AdamW with one cycle.
+        batch_size: images per step.
+        lr: highest learning rate.
+        min_unknown: of label mask training: at least this share of an image's labels is unknown.
+        strength: of the start, the log-ratios of the counts.
+        seed: of every draw.
+
+    >>> CooccurrenceTraining().steps
+    1000
+    """
+
+    steps: int = 1000
+    batch_size: int = 32
+    lr: float = 5e-3
+    min_unknown: float = 0.5
+    strength: float = 0.1
+    seed: int = 0
+
+
+def fit_cooccurrence(
+    model: Evidence,
+    evidence_logits: Tensor,
+    labels: Tensor,
+    deviation: float,
+    training: CooccurrenceTraining,
+    progress: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train the co-occurrence weights of a model on out-of-fold evidence; all else stays as it is.
+
+    This is a logistic regression of each label on its evidence, whose weight is one, and on the states of the known
+    labels. Its weights have a Gaussian prior around 0, so that what a few images show of two rare labels counts little.
+    With nothing known the logits are the evidence.
+
+    Args:
+        model: changed in place; it has co-occurrence weights.
+        evidence_logits: out-of-fold logits (V, N, L) of V views of N images.
+        labels: int8 (N, L) in {1, 0, -1}.
+        deviation: of the prior.
+        training: the steps.
+        progress: called with the number of steps done.
+
+    >>> from tagformer.models import create_model
+    >>> model = create_model("evidence", ["beach", "sea"], "tiny", width=8, layers=0)
+    >>> labels = torch.tensor([[1, 1], [0, 0]] * 50, dtype=torch.int8)  # the two are always together
+    >>> fit_cooccurrence(model, torch.zeros(1, 100, 2), labels, 1.0, CooccurrenceTraining(steps=60))
+    >>> with_beach, without = torch.tensor([[1, -1]], dtype=torch.int8), torch.tensor([[0, -1]], dtype=torch.int8)
+    >>> bool(model.cooccurrence(with_beach)[0, 1] > 0 > model.cooccurrence(without)[0, 1])
+    True
+    """
+    model.start_from_cooccurrence(labels, training.strength)
+    parameters = _effects(model)
+    averaged = [parameter.detach().clone() for parameter in parameters]
+    annotated = max(1, int((labels != UNKNOWN).sum()))
+    optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=0.0, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, training.lr, total_steps=training.steps + 1, pct_start=WARMUP
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        order = torch.empty(0, dtype=torch.int64)
+        for step in range(training.steps):
+            if not len(order):
+                order = torch.randperm(len(labels))
+            batch, order = order[: training.batch_size], order[training.batch_size :]
+            view = torch.randint(len(evidence_logits), (len(batch),))
+            loss = _loss(model, evidence_logits[view, batch], labels[batch], training.min_unknown)
+            prior = sum((effect.square().sum() for effect in parameters), torch.zeros(()))
+            optimizer.zero_grad()
+            (loss + prior / (2 * deviation**2 * annotated)).backward()
+            optimizer.step()
+            schedule.step()
+            update_averages(averaged, parameters, step)
+            progress(step + 1)
+    with torch.no_grad():
+        for average, parameter in zip(averaged, parameters, strict=True):
+            parameter.copy_(average)
+
+
+def choose_deviation(
+    model: Evidence,
+    evidence_logits: Tensor,
+    labels: Tensor,
+    apart: Tensor,
+    deviations: Sequence[float],
+    training: CooccurrenceTraining,
+    progress: Callable[[int], None] = lambda step: None,
+) -> float | None:
+    """The deviation of the prior with the least loss on images kept apart; None where no co-occurrence has less.
+
+    The loss is the mean over all unknown labels of all images: on some dozen images it says more than a mAP.
+
+    Args:
+        model: its co-occurrence weights are changed, and are 0 at the end.
+        evidence_logits, labels: as of `fit_cooccurrence`.
+        apart: bool (N,), the images to compare with.
+        deviations: candidates.
+        training: the steps.
+        progress: called with the number of steps done, of all candidates.
+
+    >>> from tagformer.models import create_model
+    >>> model = create_model("evidence", ["beach", "sea"], "tiny", width=8, layers=0)
+    >>> labels = torch.tensor([[1, 1], [0, 0]] * 50, dtype=torch.int8)
+    >>> apart = torch.arange(100) % 4 == 0
+    >>> options = CooccurrenceTraining(steps=60)
+    >>> choose_deviation(model, torch.zeros(1, 100, 2), labels, apart, (0.01, 3.0), options)
+    3.0
+    """
+    _forget(model)
+    best, least = None, _loss_apart(model, evidence_logits[0, apart], labels[apart], training.seed)
+    for number, deviation in enumerate(deviations):
+        done = number * training.steps
+        fit_cooccurrence(
+            model,
+            evidence_logits[:, ~apart],
+            labels[~apart],
+            deviation,
+            training,
+            lambda step, done=done: progress(done + step),  # type: ignore[misc]
+        )
+        loss = _loss_apart(model, evidence_logits[0, apart], labels[apart], training.seed)
+        if loss < least:
+            best, least = deviation, loss
+    _forget(model)
+    return best
+
+
+def _forget(model: Evidence) -> None:
+    with torch.no_grad():
+        for effect in _effects(model):
+            effect.zero_()
+
+
+def _effects(model: Evidence) -> list[torch.nn.Parameter]:
+    assert model.present_effect is not None
+    assert model.absent_effect is not None
+    return [model.present_effect, model.absent_effect]
+
+
+def _loss(model: Evidence, evidence_logits: Tensor, labels: Tensor, min_unknown: float) -> Tensor:
+    """The mean binary cross-entropy over the unknown labels, with drawn known ones."""
+    known = label_mask_training(labels, min_unknown)
+    logits = evidence_logits + model.cooccurrence(known)
+    return binary_cross_entropy(logits, without_known(labels, known), reduction="mean")
+
+
+@torch.no_grad()
+def _loss_apart(model: Evidence, evidence_logits: Tensor, labels: Tensor, seed: int) -> float:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return sum(_loss(model, evidence_logits, labels, DRAWN_UNKNOWN).item() for _ in range(DRAWS))
