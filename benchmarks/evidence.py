@@ -30,7 +30,9 @@ from tagformer.labels import LabelSpace
 from tagformer.labels.masking import draw_known, draw_order
 from tagformer.labels.space import PRESENT, UNKNOWN
 from tagformer.models import Evidence, ModelOutput
-from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
+from tagformer.recipes.settings import StageSettings
+from tagformer.training.stages.cooccurrence import TRIED, CooccurrenceTraining, choose_deviation, fit_cooccurrence
+from tagformer.training.stages.evidence import EvidenceTraining, aligned, fit_evidence
 from tagformer.training.stages.folds import draw_folds
 from tagformer.training.stages.heads import Heads, HeadSetting, HeadTraining, fit_heads, out_of_fold
 from tagformer.training.stages.heldout import decoded, known_curve, mean_average_precision
@@ -38,15 +40,15 @@ from tagformer.training.stages.heldout import decoded, known_curve, mean_average
 NETWORK, FEW = "tf_efficientnet_lite2", 10
 ROWS: dict[str, dict[str, Any]] = {
     "default": {},
+    "half of the correction": {"share": 0.5},
     "evidence of heads that have seen the image": {"in_fold": True},
-    "no co-occurrence": {"cooccurrence": False},
-    "co-occurrence 0.3": {"strength": 0.3},
+    "evidence with the mean of its fold": {"align": False},
+    "co-occurrence alone": {"layers": 0},
+    "the encoder alone": {"cooccurrence": False},
     "evidence hidden in 0 % of the samples": {"evidence_dropout": 0.0},
     "evidence hidden in 30 % of the samples": {"evidence_dropout": 0.3},
     "at least 25 % of the labels unknown": {"min_unknown": 0.25},
-    "no encoder, co-occurrence alone": {"layers": 0},
     "image tokens beside the evidence": {"image": True},
-    "co-occurrence 0.03": {"strength": 0.03},
     "40 epochs": {"epochs": 40},
     "learning rate 0.001": {"lr": 1e-3},
     "4 folds": {"folds": 4},
@@ -108,7 +110,8 @@ def row(
     folds: int = 8,
     in_fold: bool = False,
     image: bool = False,
-    strength: float = 0.1,
+    align: bool = True,
+    share: float = 1.0,
     min_unknown: float = 0.5,
     weight: float = 0.5,
     epochs: int = 20,
@@ -117,13 +120,8 @@ def row(
 ) -> dict[str, Any]:
     """The figures of one row."""
     (train, test), (train_features, test_features) = data, features
-    heads = fit_heads(
-        train_features,
-        train.labels,
-        draw_folds(train, folds, seed),
-        [HeadSetting(weight, 0.05)],
-        HeadTraining(seed=seed),
-    )
+    fold_of = draw_folds(train, folds, seed)
+    heads = fit_heads(train_features, train.labels, fold_of, [HeadSetting(weight, 0.05)], HeadTraining(seed=seed))
     torch.manual_seed(seed)
     model = (EvidenceWithImage if image else Evidence)(train.label_space, backbone, ensemble=folds, **options)
     model.start_from_frequencies(train.frequencies)
@@ -135,10 +133,20 @@ def row(
     new = of_heads(test_features, heads)
     head = mean(new, test.labels, test)
     began = time.monotonic()
+    if model.present_effect is not None:
+        training = CooccurrenceTraining(min_unknown=min_unknown, seed=seed)
+        apart = fold_of % TRIED == 0
+        deviations = StageSettings().deviations
+        if deviation := choose_deviation(model, logits, train.labels, apart, deviations, training):
+            fit_cooccurrence(model, logits, train.labels, deviation, training)
+    if align:
+        logits = aligned(logits, fold_of)
     if image:
         logits = torch.cat([logits, torch.stack([pooled(train_features, heads, view) for view in each])], dim=2)
         new = torch.cat([new, pooled(test_features, heads)], dim=1)
-    fit_evidence(model, logits, train.labels, EvidenceTraining(epochs, 32, lr, 0.05, min_unknown, strength, seed=seed))
+    if len(model.encoder):
+        fit_evidence(model, logits, train.labels, EvidenceTraining(epochs, 32, lr, 0.05, min_unknown, seed=seed))
+        model.weaken_correction(share)
     curve = [mean(z, y, test) for z, y in known_curve(model, new, test.labels, test.ids)]
     nothing = mean(decoded(model, new), test.labels, test)
     known, scored = draw_known(test.labels, draw_order(test.ids, test.label_space), 0.25, "fixed")

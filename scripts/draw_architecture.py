@@ -14,11 +14,12 @@ GREY, IMAGE, LABEL, LOGIT = "#5b6673", "#1f6fb2", "#b8500a", "#2e7d32"
 
 FLOORS = [  # from the top; a room imports from its own floor's left and from the floors below
     [("cli", "one file per command: parse, call, print")],
+    [("report", "pages, charts, sheets"), ("serve", "the API, the page, Label Studio")],
     [
         ("evaluation", "models, runs, comparisons"),
         ("tagging", "Tagger, questions, heat maps"),
-        ("training", "prepare, build, train"),
-        ("report", "pages, charts, sheets"),
+        ("answers", "what people answered; tags as files"),
+        ("training", "prepare, build, train; in stages"),
     ],
     [
         ("features", "a frozen network's maps, remembered"),

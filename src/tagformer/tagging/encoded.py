@@ -63,7 +63,7 @@ class EncodedTagger:
         known = self.label_space.known(states or {})
         if (known != UNKNOWN).any() and not self.model.uses_known:
             raise TagformerError(
-                f"the model '{self._model_name}' does not use known labels: leave --known out, use --feedback, or "
+                f"the model '{self._model_name}' does not use known labels: give none, use --feedback, or "
                 "train 'ctran'."
             )
         return known
