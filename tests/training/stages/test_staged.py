@@ -231,3 +231,14 @@ def test_no_time_for_the_network(staged_recipe: Recipes, tmp_path: Path) -> None
     assert "network" not in record
     assert not (tmp_path / "run" / "stages" / "finetune").exists()
     assert isinstance(run.model(), CSRA)
+
+
+def test_without_encoder_layers_each_label_has_a_gain_and_an_offset(
+    staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_as(monkeypatch, {"head": 0.2, "co-occurrence": 0.2, "evidence": 0.3})
+    fit(staged_recipe("model.options.layers=0", "stages.finetune=false"), tmp_path / "run")
+    run = weights(tmp_path / "run")
+    assert not any(name.startswith("encoder.") for name in run)
+    assert (run["gain"] != 1).any()
+    assert run["correction_bias"].any()

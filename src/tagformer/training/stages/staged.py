@@ -62,10 +62,11 @@ class StagedTraining(StagedHeads):
     def train_encoder(self) -> None:
         """The third stage: C-Tran's encoder on out-of-fold evidence, in which labels that are not known act, too.
 
-        With few images it learns what holds for them alone, and it is not even tried.
+        With few images it learns what holds for them alone, and it is not even tried. Without layers only what each
+        label has for itself is trained, the gain and the offset of its evidence.
         """
         settings, options = self.settings, self.recipe.model.options
-        if "evidence" in self.record or not len(self.model.encoder):
+        if "evidence" in self.record:
             return
         if not settings.evidence_epochs or len(self.rows) < settings.encoder_images:
             self._leave_encoder()
@@ -110,7 +111,7 @@ class StagedTraining(StagedHeads):
 
     def _leave_encoder(self) -> None:
         """Go on without an encoder: labels depend on each other by co-occurrence alone."""
-        self.recipe.model.options["layers"] = 0
+        self.recipe.model.options["layers"] = self.settings.evidence_epochs = 0
         self.model = self._with_cooccurrence(self.recipe.model.options)
         if "co-occurrence" in self.record:
             self.files.write_encoder(self._with_cooccurrence(self.recipe.model.options, unseen=True))

@@ -119,11 +119,10 @@ class StagedHeads(StagedRun):
         if self.settings.minutes is not None:
             missing = self.room.use(self._missing)
             plan = self._plan(self.settings.minutes, missing)
-            self.settings.evidence_epochs, self.recipe.data.remembered_views = plan.evidence_epochs, plan.views
+            self.settings.evidence_epochs = plan.evidence_epochs if plan.encoder else 0
+            self.recipe.data.remembered_views = plan.views
             self.settings.weights, self.settings.decays = plan.weights, plan.decays
             self.settings.deviations = plan.deviations
-            if not plan.encoder:
-                self.recipe.model.options["layers"] = 0
             self.reporter.message(str(plan))
 
     def _plan(self, minutes: float, missing: Sequence[int] = (), network_only: bool = False) -> Plan:
