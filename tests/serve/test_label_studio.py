@@ -182,11 +182,14 @@ def test_events_are_handed_on(serve: MakeClient) -> None:
         200,
         {"status": "ok", "used": True},
     )
-    assert hooks.events == [AnnotationEvent("ANNOTATION_CREATED", "7", "5", "/data/upload/a.jpg", {"cat": 1}, 1)]
+    states = {"cat": 1, "dog": 0, "night": 0, "Animal": 0, "sky": 0}
+    assert hooks.events == [AnnotationEvent("ANNOTATION_CREATED", "7", "5", "/data/upload/a.jpg", states, 1)]
     send(action="ANNOTATIONS_DELETED", project={"id": 7}, annotations=[{"id": 3}])
     assert hooks.events[1] == AnnotationEvent("ANNOTATIONS_DELETED", "7", "", None, {})
     send(action="ANNOTATIONS_CREATED", project=project, annotation=[annotation, annotation], task=[data, data])
     assert [event.task for event in hooks.events[2:]] == ["5", "5"]
+    skipped = {**annotation, "was_cancelled": True}
+    assert send(action="ANNOTATION_CREATED", project=project, annotation=skipped, task=data)[0] == 200
     assert send(action="START_TRAINING", project=project)[0] == 200
     assert hooks.projects == ["7"]
     assert send(action="START_TRAINING") == (422, {"error": "a training is running already: wait for its end."})

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import torch
@@ -180,7 +181,8 @@ def test_two_models_are_compared_on_answers_of_both_kinds(small_run: Path) -> No
 def test_annotations_of_label_studio_become_answers(start: Start, run: Path) -> None:
     _, loop = start(run)
     first = loop.workspace.pictures[0].name
-    for action, image in (("CREATED", f"/data/upload/1/{first}"), ("CREATED", "/data/other.png"), ("CREATED", None)):
+    uploaded = f"/data/upload/1/645501ce-{quote(first)}"  # as Label Studio 1.23 names it
+    for action, image in (("CREATED", uploaded), ("CREATED", "/data/other.png"), ("CREATED", None)):
         loop.annotation_changed(AnnotationEvent(f"ANNOTATION_{action}", "3", "7", image, {"disc": 1, "gone": 1}))
     assert loop.workspace.store.all_states() == {loop.workspace.pictures[0].id: {"disc": 1}}
     assert loop.workspace.store.history(loop.workspace.pictures[0].id)[0].person == "Label Studio 3"

@@ -16,11 +16,11 @@ class AnnotationEvent:
         action: ANNOTATION_CREATED, ANNOTATION_UPDATED or ANNOTATION_DELETED.
         project, task: their ids, as texts; empty where Label Studio sends none.
         image: the address of the image in the task; None where the labeling config does not say where it is.
-        states: label -> 1, of the choices that are labels of the model.
+        states: label -> 1 or 0, of the choices that are labels of the model; 0 for those that were not chosen.
         unknown_choices: how many choices are not.
 
     >>> from tagformer.serve import AnnotationEvent
-    >>> AnnotationEvent("ANNOTATION_CREATED", "1", "7", "/data/upload/a.jpg", {"dog": 1}).unknown_choices
+    >>> AnnotationEvent("ANNOTATION_CREATED", "1", "7", "/data/upload/a.jpg", {"dog": 1, "cat": 0}).unknown_choices
     0
     """
 

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tagformer.errors import BadImageError, TagformerError
-from tagformer.labels.space import LabelSpace
+from tagformer.labels.space import ABSENT, LabelSpace
 from tagformer.serve.engine import Engine
 from tagformer.serve.hooks import AnnotationEvent
 from tagformer.serve.http.responses import Json
@@ -199,7 +199,9 @@ def result_of(predicted: Predicted, version: str, controls: Sequence[Control]) -
 
 
 def annotation_events(event: Event, project: Project, label_space: LabelSpace) -> list[AnnotationEvent]:
-    """The annotations of an event, each with the labels that were chosen.
+    """The annotations of an event. Whoever submits one has seen all choices: those that were not chosen are absent.
+
+    Cancelled annotations, of tasks that a person skipped, say nothing and are left out.
 
     Raises:
         TagformerError: the labeling config of the project is there, and has no labels of the model.
@@ -211,8 +213,12 @@ def annotation_events(event: Event, project: Project, label_space: LabelSpace) -
     for number, annotation in enumerate(annotations):
         annotation = annotation if isinstance(annotation, dict) else {}
         task = tasks[number] if number < len(tasks) and isinstance(tasks[number], dict) else {}
+        if annotation.get("was_cancelled"):
+            continue
         results = annotation.get("result")
-        states, unmatched = chosen_states(results if isinstance(results, list) else [], controls)
+        chosen, unmatched = chosen_states(results if isinstance(results, list) else [], controls)
+        offered = (label for control in controls for label in control.labels.values())
+        states = {**dict.fromkeys(offered if isinstance(results, list) else (), ABSENT), **chosen}
         image = image_address(task, controls) if task and controls else None
         task_id = task.get("id", annotation.get("task", ""))
         events.append(AnnotationEvent(event.action, str(project.id), str(task_id), image, states, unmatched))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from tagformer.errors import TagformerError
 from tagformer.files import atomic_write, read_json, write_json
@@ -31,6 +33,7 @@ FRAME = " \n╭╮╰╯│─"  # around some messages
 LINES = 400  # of the training's output that are kept
 STOPPING = 20.0  # seconds for a training to write its checkpoint
 IN_USE = "in_use.json"
+UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # before the names of files that were uploaded to Label Studio
 log = logging.getLogger(__name__)
 
 
@@ -160,15 +163,28 @@ class Loop:
 
     def annotation_changed(self, event: AnnotationEvent) -> None:
         """An annotation in Label Studio: an answer, where its image is one of the page's, by the name of the file."""
-        name = (event.image or "").rpartition("/")[2]
-        found = [number for number, image in enumerate(self.workspace.pictures) if name and image.name == name]
-        if len(found) != 1:
+        found = self._image_named(unquote((event.image or "").rpartition("/")[2]))
+        if found is None:
             self.passed_over += 1
+            log.warning(
+                "an annotation of Label Studio is on '%s', which is no image of the page: it is not kept (%d so far). "
+                "Name the folder of the images with --images.",
+                event.image,
+                self.passed_over,
+            )
             return
         labels = {label: number for number, label in enumerate(self.workspace.names)}
-        cells = [(found[0], labels[label], state) for label, state in event.states.items() if label in labels]
+        cells = [(found, labels[label], state) for label, state in event.states.items() if label in labels]
         if cells and event.action != "ANNOTATION_DELETED":
             self.workspace.answer(f"Label Studio {event.project}", cells, secrets.token_hex(16))
+
+    def _image_named(self, name: str) -> int | None:
+        """The only image of the page with this file name; Label Studio puts eight hexadecimal digits before it."""
+        for wanted in (name, UPLOADED.sub("", name)):
+            found = [number for number, image in enumerate(self.workspace.pictures) if wanted and image.name == wanted]
+            if len(found) == 1:
+                return found[0]
+        return None
 
     def _answered(self) -> list[Answered]:
         """The answered images, with answers on labels of the model."""
