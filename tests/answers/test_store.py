@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -268,24 +269,25 @@ def test_a_lease_ends_and_is_given_back(store: AnswerStore) -> None:
 def test_a_killed_process_loses_nothing_that_was_acknowledged(file: Path) -> None:
     """Twenty times: a process records answers and is killed at a random moment; the next one sends the last again."""
     draws, first = random.Random(1), 0
-    for _ in range(20):
-        command = [sys.executable, "-m", "tests.answers.recorder", str(file), str(first)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+    command = [sys.executable, "-m", "tests.answers.recorder", str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(20):
+            process.stdin.write(f"{first}\n")
+            child = int(process.stdout.readline())
             time.sleep(draws.uniform(0.01, 0.15))
-            process.send_signal(signal.SIGKILL)
-            acknowledged = [
-                int(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")
-            ]
-        with sqlite3.connect(file) as connection:
-            rows = connection.execute("SELECT image, label, after FROM answers").fetchall()
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        connection.close()
-        assert len(rows) == len(set(rows)), "nothing is double"
-        last = max(acknowledged, default=first - 1)
-        assert {(f"{number}.jpg", "dog", 1) for number in range(last + 1)} <= set(rows)
-        first = max(0, last)  # the client does not know whether the one after it was saved, so it sends it again
+            os.kill(child, signal.SIGKILL)
+            acknowledged = [int(line) for line in iter(process.stdout.readline, "over\n")]
+            with sqlite3.connect(file) as connection:
+                rows = connection.execute("SELECT image, label, after FROM answers").fetchall()
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            connection.close()
+            assert len(rows) == len(set(rows)), "nothing is double"
+            last = max(acknowledged, default=first - 1)
+            assert {(f"{number}.jpg", "dog", 1) for number in range(last + 1)} <= set(rows)
+            first = max(0, last)  # the client does not know whether the one after it was saved, so it sends it again
+        process.stdin.close()
     assert first > 0
 
 
