@@ -64,3 +64,22 @@ def test_the_file_is_plain_json(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "stages.json").read_text(encoding="utf-8")) == [
         {"name": "head", "mAP": 0.6, "curve": [0.5, 0.6], "seconds": 0.0, "kept": True}
     ]
+
+
+@pytest.mark.parametrize(
+    ("mAP", "curve", "better"),
+    [(0.5, (0.7, 0.9), True), (0.5, (0.6, 0.8), False), (0.49, (0.7, 1.0), False), (0.6, (0.6, 0.8), True)],
+)
+def test_a_better_stage_has_a_higher_score_and_is_not_worse_with_nothing_known(
+    mAP: float,  # noqa: N803
+    curve: tuple[float, ...],
+    better: bool,
+) -> None:
+    assert Stage("evidence", mAP, curve).is_better_than(Stage("head", 0.5, (0.6, 0.8))) == better
+
+
+def test_the_last_stage_that_was_kept(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    for stage in (Stage("head", 0.6), Stage("co-occurrence", 0.5), Stage("evidence", 0.9, kept=False)):
+        record.add(stage)
+    assert record.last_kept.name == "co-occurrence"

@@ -40,6 +40,14 @@ class Stage:
         """By which stages are compared: the mean of the mAP with nothing known and of the mean over the curve."""
         return (self.mAP + sum(self.curve) / len(self.curve)) / 2 if self.curve else self.mAP
 
+    def is_better_than(self, other: Stage) -> bool:
+        """Whether its score is higher, and its mAP with nothing known is not lower.
+
+        >>> Stage("network", mAP=0.4, curve=(0.9,)).is_better_than(Stage("head", mAP=0.5, curve=(0.7,)))
+        False
+        """
+        return self.score > other.score and self.mAP >= other.mAP
+
 
 @dataclass
 class Record:

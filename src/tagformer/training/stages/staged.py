@@ -86,7 +86,7 @@ class StagedTraining(StagedHeads):
             model = self._with_cooccurrence(options, unseen=True)
             fit_evidence(model, even[:, others], labels[others], training, bar)
             share, stage = self._best_share(model, logits[0, ~others])
-            stage.kept = stage.score > self.record.last_kept.score
+            stage.kept = stage.is_better_than(self.record.last_kept)
             if stage.kept:
                 self.files.write_encoder(model)
                 self.model = self._with_cooccurrence(options)
@@ -125,7 +125,7 @@ class StagedTraining(StagedHeads):
         for share in SHARES:
             model.weaken_correction(share / before)
             stages[share], before = self.held_out.of_model("evidence", model, evidence_logits), share
-        best = max(SHARES, key=lambda share: stages[share].score)
+        best = max(SHARES, key=lambda share: (stages[share].is_better_than(self.record.last_kept), stages[share].score))
         model.weaken_correction(best / before)
         return best, stages[best]
 
@@ -169,7 +169,7 @@ class StagedTraining(StagedHeads):
         self.record.add(self.held_out.of_logits("network alone", evidence_logits, kept=False))
         scale, stage = self._best_scale(model, evidence_logits)
         stage.seconds = time.monotonic() - began
-        stage.kept = stage.score > self.record.last_kept.score
+        stage.kept = stage.is_better_than(self.record.last_kept)
         if stage.kept:
             self.use_network(moved_alike(every, some, state), scale)
             run = Run.load(self.prepared.folder)  # the thresholds are of calibrated probabilities, so they stay
