@@ -93,6 +93,36 @@ def extra_mask_training(
     return known
 
 
+def draw_training_known(
+    labels: Tensor, label_space: LabelSpace, masking: Sequence[str] = ("labels",), min_unknown: float = 0.25
+) -> Tensor:
+    """Draw the known labels of a training batch as the recipe's section ``known`` says, int8 (B, L).
+
+    Args:
+        labels: int8 (B, L).
+        label_space: the labels.
+        masking: labels, groups, extra_labels or extra_groups; of several, one is drawn.
+        min_unknown: the smallest share of labels to hide; with extra_groups it is 0.
+
+    Raises:
+        TagformerError: extra labels are to be known, and there are none.
+
+    >>> import torch
+    >>> from tagformer.labels import LabelSpace
+    >>> from tagformer.labels.masking import draw_training_known
+    >>> space = LabelSpace(("red", "blue"), groups={"colour": ("red", "blue")})
+    >>> draw_training_known(torch.ones(50, 2, dtype=torch.int8), space, ["groups"], 0.0).unique(dim=0).tolist()
+    [[-1, -1], [1, 1]]
+    """
+    count = len(masking)
+    kind = masking[int(torch.randint(count, ())) if count > 1 else 0]
+    if kind == "extra_groups":
+        return extra_mask_training(labels, label_space)
+    if kind == "extra_labels":
+        return extra_mask_training(labels, label_space, min_unknown=min_unknown, by_group=False)
+    return label_mask_training(labels, min_unknown, groups=label_space.group_numbers if kind == "groups" else None)
+
+
 def without_known(labels: Tensor, known: Tensor) -> Tensor:
     """Set the known entries of `labels` (B, L) to unknown, which leaves those that the model has to predict.
 

@@ -15,7 +15,7 @@ from tagformer.data.loader.loader import Batch, raise_on_bad_images
 from tagformer.data.loader.sampler import derive_seed
 from tagformer.errors import TagformerError
 from tagformer.features.batches import MapBatch
-from tagformer.labels.masking import draw_known, draw_order, extra_mask_training, label_mask_training, without_known
+from tagformer.labels.masking import draw_known, draw_order, draw_training_known, without_known
 from tagformer.labels.space import without_extra
 from tagformer.losses import count_loss, get_loss
 from tagformer.metrics.accumulator import MultiLabelScores
@@ -104,15 +104,8 @@ class TrainingModule(LightningModule):
 
     def draw_training_known(self, labels: Tensor) -> Tensor:
         """The known labels of a training batch, int8 (B, L); where the recipe has several maskings, one is drawn."""
-        settings, label_space = self.recipe.known, self.model.label_space
-        count = len(settings.masking)
-        masking = settings.masking[int(torch.randint(count, ())) if count > 1 else 0]
-        if masking == "extra_groups":
-            return extra_mask_training(labels, label_space)
-        if masking == "extra_labels":
-            return extra_mask_training(labels, label_space, min_unknown=settings.min_unknown, by_group=False)
-        groups = label_space.group_numbers if masking == "groups" else None
-        return label_mask_training(labels, settings.min_unknown, groups=groups)
+        known = self.recipe.known
+        return draw_training_known(labels, self.model.label_space, known.masking, known.min_unknown)
 
     def inputs(self, batch: Batch | MapBatch) -> list[Tensor]:
         """The batch's images as the network's input, or its remembered feature maps, as float32.

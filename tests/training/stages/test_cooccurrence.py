@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from tagformer.labels import LabelSpace
+from tagformer.models import create_model
 from tagformer.models.evidence import Evidence
 from tagformer.training.stages.cooccurrence import CooccurrenceTraining, choose_deviation, fit_cooccurrence
 from tests.helpers import assert_same_weights
@@ -93,6 +97,19 @@ def test_unknown_labels_are_not_in_the_loss() -> None:
     fit_cooccurrence(model, noise(1, 100, 2), labels, 1.0, SHORT)
     for effect in effects(model):
         assert torch.equal(effect, torch.zeros(2, 2))
+
+
+def test_a_group_is_known_as_a_whole() -> None:
+    """Labels of one group are never known while the other is predicted, so they do not move each other."""
+    space = LabelSpace(("a", "b", "c"), groups={"ab": ("a", "b")})
+    model = create_model("evidence", space, "tiny", width=8)
+    assert isinstance(model, Evidence)
+    labels = similar_labels(200)[:, [0, 1, 1]]
+    groups = replace(CooccurrenceTraining(steps=300, strength=0.0), masking=("groups",))
+    fit_cooccurrence(model, torch.zeros(1, 200, 3), labels, 1.0, groups)
+    present, _ = effects(model)
+    assert present[0, 1] == present[1, 0] == 0
+    assert present[1, 2] > 0.3
 
 
 def test_the_seed_decides_and_the_global_generator_stays_as_it_was() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from tagformer.labels.masking import label_mask_training, without_known
+from tagformer.labels.masking import draw_training_known, without_known
 from tagformer.labels.space import UNKNOWN
 from tagformer.losses import binary_cross_entropy
 from tagformer.models.evidence import Evidence
@@ -26,7 +26,7 @@ class CooccurrenceTraining:
         steps: of AdamW with one cycle.
         batch_size: images per step.
         lr: highest learning rate.
-        min_unknown: of label mask training: at least this share of an image's labels is unknown.
+        min_unknown, masking: which labels are known, see `draw_training_known`.
         strength: of the start, the log-ratios of the counts.
         seed: of every draw.
 
@@ -40,6 +40,7 @@ class CooccurrenceTraining:
     min_unknown: float = 0.5
     strength: float = 0.1
     seed: int = 0
+    masking: tuple[str, ...] = ("labels",)
 
 
 def fit_cooccurrence(
@@ -88,7 +89,7 @@ def fit_cooccurrence(
                 order = torch.randperm(len(labels))
             batch, order = order[: training.batch_size], order[training.batch_size :]
             view = torch.randint(len(evidence_logits), (len(batch),))
-            loss = _loss(model, evidence_logits[view, batch], labels[batch], training.min_unknown)
+            loss = _loss(model, evidence_logits[view, batch], labels[batch], training)
             prior = sum((effect.square().sum() for effect in parameters), torch.zeros(()))
             optimizer.zero_grad()
             (loss + prior / (2 * deviation**2 * annotated)).backward()
@@ -131,7 +132,7 @@ def choose_deviation(
     3.0
     """
     _forget(model)
-    best, least = None, _loss_apart(model, evidence_logits[0, apart], labels[apart], training.seed)
+    best, least = None, _loss_apart(model, evidence_logits[0, apart], labels[apart], training)
     for number, deviation in enumerate(deviations):
         done = number * training.steps
         fit_cooccurrence(
@@ -142,7 +143,7 @@ def choose_deviation(
             training,
             lambda step, done=done: progress(done + step),  # type: ignore[misc]
         )
-        loss = _loss_apart(model, evidence_logits[0, apart], labels[apart], training.seed)
+        loss = _loss_apart(model, evidence_logits[0, apart], labels[apart], training)
         if loss < least:
             best, least = deviation, loss
     _forget(model)
@@ -161,15 +162,17 @@ def _effects(model: Evidence) -> list[torch.nn.Parameter]:
     return [model.present_effect, model.absent_effect]
 
 
-def _loss(model: Evidence, evidence_logits: Tensor, labels: Tensor, min_unknown: float) -> Tensor:
+def _loss(model: Evidence, evidence_logits: Tensor, labels: Tensor, training: CooccurrenceTraining) -> Tensor:
     """The mean binary cross-entropy over the unknown labels, with drawn known ones."""
-    known = label_mask_training(labels, min_unknown)
+    known = draw_training_known(labels, model.label_space, training.masking, training.min_unknown)
     logits = evidence_logits + model.cooccurrence(known)
     return binary_cross_entropy(logits, without_known(labels, known), reduction="mean")
 
 
 @torch.no_grad()
-def _loss_apart(model: Evidence, evidence_logits: Tensor, labels: Tensor, seed: int) -> float:
+def _loss_apart(model: Evidence, evidence_logits: Tensor, labels: Tensor, training: CooccurrenceTraining) -> float:
+    """The loss over some draws in which more labels are known than in training."""
+    training = replace(training, min_unknown=DRAWN_UNKNOWN)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return sum(_loss(model, evidence_logits, labels, DRAWN_UNKNOWN).item() for _ in range(DRAWS))
+        torch.manual_seed(training.seed)
+        return sum(_loss(model, evidence_logits, labels, training).item() for _ in range(DRAWS))

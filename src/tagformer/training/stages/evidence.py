@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tagformer.labels.masking import label_mask_training, without_known
+from tagformer.labels.masking import draw_training_known, without_known
 from tagformer.losses import binary_cross_entropy
 from tagformer.models.evidence import Evidence
 from tagformer.training.stages.averaging import WARMUP, update_averages
@@ -26,7 +26,7 @@ class EvidenceTraining:
         batch_size: images per step.
         lr: highest learning rate of AdamW with one cycle.
         weight_decay: of the weights with two dimensions, except embeddings and co-occurrence.
-        min_unknown: of label mask training: at least this share of an image's labels is unknown.
+        min_unknown, masking: which labels are known, see `draw_training_known`.
         min_steps, max_steps: the least and the greatest number of steps.
         seed: of every draw.
 
@@ -42,6 +42,7 @@ class EvidenceTraining:
     min_steps: int = 300
     max_steps: int = 1000
     seed: int = 0
+    masking: tuple[str, ...] = ("labels",)
 
     def steps(self, images: int) -> int:
         """The number of steps for this many images."""
@@ -92,7 +93,7 @@ def fit_evidence(
                 order = torch.randperm(count)
             batch, order = order[: training.batch_size], order[training.batch_size :]
             view = torch.randint(len(evidence_logits), (len(batch),))
-            known = label_mask_training(labels[batch], training.min_unknown)
+            known = draw_training_known(labels[batch], model.label_space, training.masking, training.min_unknown)
             logits = model.decode(evidence_logits[view, batch], known).logits
             loss = binary_cross_entropy(logits, without_known(labels[batch], known), reduction="mean")
             optimizer.zero_grad()

@@ -35,8 +35,9 @@ class StagedTraining(StagedHeads):
         if "co-occurrence" in self.record or not settings.deviations or self.model.present_effect is None:
             return
         began, model = time.monotonic(), self.with_new_encoder(options)
+        known = self.recipe.known
         training = CooccurrenceTraining(
-            min_unknown=self.recipe.known.min_unknown, strength=settings.cooccurrence, seed=self.seed
+            min_unknown=known.min_unknown, masking=known.masking, strength=settings.cooccurrence, seed=self.seed
         )
         folds, labels, logits = self.folds[self.rows], self.labels[self.rows], self._evidence_logits
         others, tried = folds != HELD_OUT, len(settings.deviations) * training.steps
@@ -77,6 +78,7 @@ class StagedTraining(StagedHeads):
             epochs=settings.evidence_epochs,
             lr=settings.evidence_lr,
             min_unknown=self.recipe.known.min_unknown,
+            masking=self.recipe.known.masking,
             seed=self.seed,
         )
         folds, labels, logits = self.folds[self.rows], self.labels[self.rows], self._evidence_logits
