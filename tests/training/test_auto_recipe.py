@@ -34,11 +34,3 @@ def test_a_larger_size_is_tried_with_pretrained_weights_for_any_size(backbone: s
     stages = plan_recipe(load_dataset("scenes?images=24", "train"), backbone=backbone).stages
     assert stages is not None
     assert stages.sizes == sizes
-
-
-@pytest.mark.parametrize(("images", "first"), [(299, 5.0), (300, 0.05)])
-def test_few_images_have_heads_with_more_decay(images: int, first: float) -> None:
-    recipe = plan_recipe(load_dataset(f"scenes?images={images}"), backbone="tiny")
-    assert recipe.stages is not None
-    assert recipe.stages.decays[0] == first
-    assert sorted(recipe.stages.decays) == [0.05, 5.0, 20.0]

@@ -29,7 +29,6 @@ from tagformer.recipes.settings import WITHOUT_WEIGHTS
 from tagformer.runs.run import default_device
 
 VISITS = 40_000  # training images in all epochs together
-FEW_IMAGES = 300  # below, heads with more weight decay are better
 MOST_EPOCHS = 12  # of the whole network, in the last of the stages
 SAMPLE = 64  # images whose size is measured
 MANY_LABELS = 200  # from this number on C-Tran on evidence has no encoder layers on a CPU, only co-occurrence
@@ -113,8 +112,6 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: s
         tries = pretrained and timm.is_model(network)
         tries = tries and not timm.get_pretrained_cfg_value(network, "fixed_input_size")
         values["stages"] = {"sizes": [size, larger] if tries else []}
-        if len(dataset) < FEW_IMAGES:
-            values["stages"]["decays"] = (5.0, 0.05, 20.0)  # the first one is taken unless another is clearly better
         values["data"]["val_fraction"] = 0  # the folds of the stages take the place of a drawn split
         values["optimizer"].update({"lr": 1e-4, "backbone_lr_factor": 1.0})
         values["training"].update({"ema": 0.99, "keep": "last", "epochs": MOST_EPOCHS})
