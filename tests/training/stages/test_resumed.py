@@ -145,6 +145,18 @@ def test_resuming_a_finished_run_changes_nothing(whole: Path, tagformer: Command
     assert not (tmp_path / "cache").exists(), "no features are needed"
 
 
+def test_an_encoder_of_an_older_version_stays(staged_recipe: Recipes, tmp_path: Path) -> None:
+    """It was trained together with the co-occurrence, and the record has no stage of that name."""
+    out = tmp_path / "run"
+    fit(staged_recipe("stages.finetune=false"), out)
+    record = Record.load(out)
+    record.stages = [stage for stage in record.stages if stage.name != "co-occurrence"]
+    record.add(record["evidence"])
+    before = load_file(out / "model.safetensors")
+    fit(Run.load(out).recipe, out, resume=True)
+    assert_same_weights(before, load_file(out / "model.safetensors"))
+
+
 def test_a_stopped_run_does_not_go_on_with_other_data(
     staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

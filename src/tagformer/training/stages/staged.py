@@ -29,10 +29,13 @@ class StagedTraining(StagedHeads):
     def train_cooccurrence(self) -> None:
         """The second stage: by how much known labels move the others. With nothing known it changes nothing.
 
-        A stage that is in the record is not repeated; that holds for all.
+        A stage that is in the record is not repeated; that holds for all. Where the encoder is trained already, as in runs
+        of older versions, it was trained together with the co-occurrence.
         """
         settings, options = self.settings, self.recipe.model.options
-        if "co-occurrence" in self.record or not settings.deviations or self.model.present_effect is None:
+        if "co-occurrence" in self.record or "evidence" in self.record:
+            return
+        if not settings.deviations or self.model.present_effect is None:
             return
         began, model = time.monotonic(), self.with_new_encoder(options)
         known = self.recipe.known
