@@ -29,8 +29,8 @@ class StagedTraining(StagedHeads):
     def train_cooccurrence(self) -> None:
         """The second stage: by how much known labels move the others. With nothing known it changes nothing.
 
-        A stage that is in the record is not repeated; that holds for all. Where the encoder is trained already, as in runs
-        of older versions, it was trained together with the co-occurrence.
+        A stage that is in the record is not repeated; that holds for all. In runs of older versions the encoder may be
+        trained already, and the co-occurrence with it.
         """
         settings, options = self.settings, self.recipe.model.options
         if "co-occurrence" in self.record or "evidence" in self.record:
