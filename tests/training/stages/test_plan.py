@@ -11,8 +11,8 @@ from tagformer.data import load_dataset
 from tagformer.models import create_model
 from tagformer.models.evidence import Evidence
 from tagformer.recipes import Recipe
-from tagformer.training.stages.plan import Plan
-from tagformer.training.stages.speed import Speed, measure_speed
+from tagformer.training.stages.planning.plan import Plan
+from tagformer.training.stages.planning.speed import Speed, measure_speed
 from tagformer.training.time_plan import Epochs
 from tests.helpers import assert_same_weights
 

@@ -27,11 +27,11 @@ from tagformer.training.stages.heldout import (
     some_labels,
 )
 from tagformer.training.stages.model import StagedRun
-from tagformer.training.stages.plan import Plan
+from tagformer.training.stages.planning.plan import Plan
+from tagformer.training.stages.planning.size import choose_size
+from tagformer.training.stages.planning.speed import measure_speed
 from tagformer.training.stages.record import Record
 from tagformer.training.stages.room import FeatureRoom
-from tagformer.training.stages.size import choose_size
-from tagformer.training.stages.speed import measure_speed
 
 HELD_OUT = 0  # the fold whose images a stage has not seen when it is scored
 

@@ -12,7 +12,7 @@ from tagformer.training.stages.choice import Trial
 from tagformer.training.stages.cooccurrence import CooccurrenceTraining
 from tagformer.training.stages.evidence import EvidenceTraining
 from tagformer.training.stages.heads import HeadTraining
-from tagformer.training.stages.speed import Speed
+from tagformer.training.stages.planning.speed import Speed
 from tagformer.training.time_plan import LEAST_SHARE, SPARE, Epochs
 
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
