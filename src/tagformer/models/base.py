@@ -188,6 +188,9 @@ class MultiLabelModel(nn.Module):
         """The bias (L,) of the logits; a subclass without one cannot start from frequencies."""
         raise NotImplementedError
 
+    def simplify(self) -> None:
+        """Leave out, for inference, what does not change the logits; by default there is nothing of that kind."""
+
     @torch.no_grad()
     def start_from_frequencies(self, frequencies: Tensor) -> None:
         """Set the bias so that an untrained model predicts about the frequency of each label in the training data.

@@ -23,6 +23,7 @@ from tagformer.models.base import ModelOutput, NotNegative, Positive, Share
 from tagformer.models.csra import CSRA, Weight
 from tagformer.models.layers import SMALLEST_DEVIATION, EncoderLayer
 
+EFFECTS = ("present_effect", "absent_effect")
 PRIOR_IMAGES = 3.0  # images with the label's own frequency that are added to each count of co-occurrence
 
 
@@ -64,8 +65,7 @@ class Evidence(CSRA):
         "prior_logits",
         "gain",
         "correction_",
-        "present_effect",
-        "absent_effect",
+        *EFFECTS,
     )
     evidence_mean: Tensor
     evidence_deviation: Tensor
@@ -117,6 +117,11 @@ class Evidence(CSRA):
         super().start_from_frequencies(frequencies)
         self.prior_logits.copy_(torch.logit(frequencies))
 
+    @property
+    def effects(self) -> dict[str, nn.Parameter]:
+        """The co-occurrence weights (L, L) by name, of a known present and of a known absent label; empty without."""
+        return {name: value for name, value in self.named_parameters() if name in EFFECTS}
+
     @torch.no_grad()
     def start_from_cooccurrence(self, labels: Tensor, strength: float) -> None:
         """Set the co-occurrence weights to the log-ratios log(P(i | j) / P(i)) of the training labels.
@@ -127,11 +132,9 @@ class Evidence(CSRA):
             labels: int8 (N, L).
             strength: multiplies them; the labels are not independent of each other, so 1 counts them several times.
         """
-        if self.present_effect is None or self.absent_effect is None:
-            return
         present, absent = (labels == PRESENT).float(), (labels == ABSENT).float()
         frequency = (present.sum(0) + 0.5) / (present.sum(0) + absent.sum(0) + 1)  # (L,): P(i)
-        for effect, condition in ((self.present_effect, present), (self.absent_effect, absent)):
+        for effect, condition in zip(self.effects.values(), (present, absent), strict=bool(self.effects)):
             both = condition.T @ present  # (L, L): row j, column i
             annotated = condition.T @ (present + absent)
             conditional = (both + PRIOR_IMAGES * frequency) / (annotated + PRIOR_IMAGES)
@@ -149,6 +152,11 @@ class Evidence(CSRA):
         """Set mean and deviation of the evidence to those of out-of-fold logits (N, L)."""
         self.evidence_mean.copy_(evidence_logits.mean(0))
         self.evidence_deviation.copy_(evidence_logits.std(0, correction=0) + SMALLEST_DEVIATION)
+
+    def simplify(self) -> None:
+        """Leave out encoder layers that change nothing, for the correction is zero."""
+        if not self.correction_weight.any():
+            self.encoder = nn.ModuleList()
 
     def encoder_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """Names and values of all that is trained on evidence: everything but the classifier and the backbone."""

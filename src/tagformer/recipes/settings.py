@@ -183,11 +183,7 @@ class StageSettings(Section):
     evidence_epochs: int = Field(20, ge=0)  # 0: no encoder is trained
     evidence_lr: float = Field(2e-3, gt=0)
     cooccurrence: float = Field(0.1, ge=0)  # strength of the co-occurrence before it is trained
-    deviations: tuple[PositiveFloat, ...] = (
-        0.3,
-        1.0,
-        4.0,
-    )  # candidates of its prior; none: no co-occurrence is trained
+    deviations: tuple[PositiveFloat, ...] = (0.3, 1.0, 4.0)  # of its prior; none: no co-occurrence is trained
     encoder_images: int = Field(500, ge=0)  # with fewer training images no encoder is trained
     finetune: bool = True  # train the whole network, if it is better then
 

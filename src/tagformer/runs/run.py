@@ -215,7 +215,7 @@ class Run:
         return state
 
     def model(self) -> MultiLabelModel:
-        """The model with its weights, for inference: in evaluation mode, the backbone's batch norms folded.
+        """The model with its weights, for inference: in evaluation mode, simplified, the batch norms folded.
 
         Raises:
             TagformerError: no weights yet, or weights of another model or another number of labels.
@@ -229,7 +229,8 @@ class Run:
             raise TagformerError(
                 f"{file} does not fit the model and the {len(self.label_space)} labels of {self.folder}: {reason}"
             ) from error
-        fold_batch_norms(model.eval().backbone, self.recipe.image.size)
+        model.eval().simplify()
+        fold_batch_norms(model.backbone, self.recipe.image.size)
         return model
 
     def save_thresholds(self, thresholds: torch.Tensor, temperature: float) -> None:

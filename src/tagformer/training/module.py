@@ -82,9 +82,7 @@ class TrainingModule(LightningModule):
             inputs, partner, weight = mix(inputs, self.recipe.training.mixup)
             weighted = [(weight, labels), (1 - weight, labels[partner])]
             labels = agreed(labels, labels[partner])
-        known = None
-        if self.model.uses_known and self.recipe.known.label_mask_training:
-            known = self.draw_training_known(labels)
+        known = self.draw_training_known(labels)
         output = self.model.decode(self.encoded(inputs, batch), known)
         loss = sum(weight * self.output_loss(output, mixed, known) for weight, mixed in weighted)
         assert isinstance(loss, Tensor)
@@ -102,9 +100,11 @@ class TrainingModule(LightningModule):
                 "gradient clipping (--set training.clip=1) or --set training.precision=32-true."
             )
 
-    def draw_training_known(self, labels: Tensor) -> Tensor:
-        """The known labels of a training batch, int8 (B, L); where the recipe has several maskings, one is drawn."""
+    def draw_training_known(self, labels: Tensor) -> Tensor | None:
+        """The known labels of a training batch, int8 (B, L); None where none are to be known."""
         known = self.recipe.known
+        if not (self.model.uses_known and known.label_mask_training):
+            return None
         return draw_training_known(labels, self.model.label_space, known.masking, known.min_unknown)
 
     def inputs(self, batch: Batch | MapBatch) -> list[Tensor]:

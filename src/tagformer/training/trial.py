@@ -117,9 +117,7 @@ def _try_step(
     module: TrainingModule, model: MultiLabelModel, images: Tensor, labels: Tensor, own: dict[str, str]
 ) -> None:
     """A step of training, and the loss of a validation."""
-    known = None
-    if model.uses_known and module.recipe.known.label_mask_training:
-        known = module.draw_training_known(labels)
+    known = module.draw_training_known(labels)
     kind, name = next(iter(own.items()))
     with own_code(name, f"{kind} '{name}': a step of training"):
         output = model(images, known)

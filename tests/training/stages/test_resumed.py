@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from tagformer.errors import TagformerError, TrainingInterruptedError
 from tagformer.recipes import Recipe
 from tagformer.runs import Run
+from tagformer.runs.run import write_weights
 from tagformer.training import Reporter, fit
 from tagformer.training.callbacks import History
-from tagformer.training.stages import staged, staged_heads
+from tagformer.training.stages import model, staged, staged_heads
 from tagformer.training.stages.heldout import HeldOut
 from tagformer.training.stages.record import Record, Stage
 from tests.helpers import CommandLine, assert_same_weights
@@ -133,6 +134,34 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     assert_same_run(whole, out)
     if place == "network":
         assert any(line.startswith("Resuming at epoch 2") for line in lines)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_run_that_is_killed_between_recipe_and_weights_goes_on(
+    staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kept: bool
+) -> None:
+    """The model is written after each stage: the recipe first, then the weights."""
+    if not kept:
+        monkeypatch.setattr(Stage, "is_better_than", lambda *stages: False)
+    recipe = staged_recipe("stages.finetune=false")
+    fit(recipe, tmp_path / "whole")
+    written: list[Path] = []
+
+    def kill(folder: Path, state: Any) -> None:
+        written.append(folder)
+        if len(written) == number:
+            stop()
+        write_weights(folder, state)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(model, "write_weights", kill)
+        with pytest.raises(TrainingInterruptedError):
+            fit(recipe, tmp_path / "killed")
+    if number > 1:
+        assert Run.load(tmp_path / "killed").model()(torch.zeros(1, 3, 32, 32)).logits.shape == (1, 14)
+    fit(Run.load(tmp_path / "killed").recipe, tmp_path / "killed", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_resuming_a_finished_run_changes_nothing(whole: Path, tagformer: CommandLine, tmp_path: Path) -> None:

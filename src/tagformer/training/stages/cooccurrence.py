@@ -8,39 +8,30 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tagformer.labels.masking import draw_training_known, without_known
 from tagformer.labels.space import UNKNOWN
-from tagformer.losses import binary_cross_entropy
 from tagformer.models.evidence import Evidence
-from tagformer.training.stages.averaging import WARMUP, update_averages
+from tagformer.training.stages.descent import DecoderTraining, descend, loss_of_unknown
 
-TRIED = 4  # one image of so many is kept apart where deviations are compared
+TRIED = 4  # one fold of so many is kept apart where deviations are compared
 DRAWS, DRAWN_UNKNOWN = 4, 0.25  # draws of known labels for that, and the least share of unknown labels in them
 
 
-@dataclass(frozen=True)
-class CooccurrenceTraining:
+@dataclass(frozen=True, kw_only=True)
+class CooccurrenceTraining(DecoderTraining):
     """How the co-occurrence is trained.
 
     Attributes:
         steps: of AdamW with one cycle.
-        batch_size: images per step.
         lr: highest learning rate.
-        min_unknown, masking: which labels are known, see `draw_training_known`.
         strength: of the start, the log-ratios of the counts.
-        seed: of every draw.
 
     >>> CooccurrenceTraining().steps
     1000
     """
 
     steps: int = 1000
-    batch_size: int = 32
     lr: float = 5e-3
-    min_unknown: float = 0.5
     strength: float = 0.1
-    seed: int = 0
-    masking: tuple[str, ...] = ("labels",)
 
 
 def fit_cooccurrence(
@@ -74,32 +65,19 @@ def fit_cooccurrence(
     True
     """
     model.start_from_cooccurrence(labels, training.strength)
-    parameters = _effects(model)
-    averaged = [parameter.detach().clone() for parameter in parameters]
+    effects = list(model.effects.values())
     annotated = max(1, int((labels != UNKNOWN).sum()))
-    optimizer = torch.optim.AdamW(parameters, training.lr, weight_decay=0.0, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.lr, total_steps=training.steps + 1, pct_start=WARMUP
-    )
+    optimizer = torch.optim.AdamW(effects, training.lr, weight_decay=0.0, fused=True)
+
+    def loss(batch: Tensor) -> Tensor:
+        view = torch.randint(len(evidence_logits), (len(batch),))
+        prior = sum((effect.square().sum() for effect in effects), torch.zeros(()))
+        own = _loss(model, evidence_logits[view, batch], labels[batch], training)
+        return own + prior / (2 * deviation**2 * annotated)
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        order = torch.empty(0, dtype=torch.int64)
-        for step in range(training.steps):
-            if not len(order):
-                order = torch.randperm(len(labels))
-            batch, order = order[: training.batch_size], order[training.batch_size :]
-            view = torch.randint(len(evidence_logits), (len(batch),))
-            loss = _loss(model, evidence_logits[view, batch], labels[batch], training)
-            prior = sum((effect.square().sum() for effect in parameters), torch.zeros(()))
-            optimizer.zero_grad()
-            (loss + prior / (2 * deviation**2 * annotated)).backward()
-            optimizer.step()
-            schedule.step()
-            update_averages(averaged, parameters, step)
-            progress(step + 1)
-    with torch.no_grad():
-        for average, parameter in zip(averaged, parameters, strict=True):
-            parameter.copy_(average)
+        descend(optimizer, loss, torch.arange(len(labels)), training.steps, training.batch_size, progress)
 
 
 def choose_deviation(
@@ -152,21 +130,14 @@ def choose_deviation(
 
 def _forget(model: Evidence) -> None:
     with torch.no_grad():
-        for effect in _effects(model):
+        for effect in model.effects.values():
             effect.zero_()
-
-
-def _effects(model: Evidence) -> list[torch.nn.Parameter]:
-    assert model.present_effect is not None
-    assert model.absent_effect is not None
-    return [model.present_effect, model.absent_effect]
 
 
 def _loss(model: Evidence, evidence_logits: Tensor, labels: Tensor, training: CooccurrenceTraining) -> Tensor:
     """The mean binary cross-entropy over the unknown labels, with drawn known ones."""
-    known = draw_training_known(labels, model.label_space, training.masking, training.min_unknown)
-    logits = evidence_logits + model.cooccurrence(known)
-    return binary_cross_entropy(logits, without_known(labels, known), reduction="mean")
+    known = training.draw_known(labels, model.label_space)
+    return loss_of_unknown(evidence_logits + model.cooccurrence(known), labels, known, model.label_space)
 
 
 @torch.no_grad()

@@ -9,40 +9,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tagformer.labels.masking import draw_training_known, without_known
-from tagformer.losses import binary_cross_entropy
 from tagformer.models.evidence import Evidence
-from tagformer.training.stages.averaging import WARMUP, update_averages
+from tagformer.training.stages.descent import DecoderTraining, descend, loss_of_unknown
 
 CLIP = 1.0  # largest norm of the gradient
 
 
-@dataclass(frozen=True)
-class EvidenceTraining:
+@dataclass(frozen=True, kw_only=True)
+class EvidenceTraining(DecoderTraining):
     """How the encoder is trained.
 
     Attributes:
         epochs: over the images; more where that gives fewer than `min_steps` steps, fewer where more than `max_steps`.
-        batch_size: images per step.
         lr: highest learning rate of AdamW with one cycle.
         weight_decay: of the weights with two dimensions, except embeddings and co-occurrence.
-        min_unknown, masking: which labels are known, see `draw_training_known`.
         min_steps, max_steps: the least and the greatest number of steps.
-        seed: of every draw.
+        cooccurrence: train it further, too.
 
     >>> EvidenceTraining(epochs=20, batch_size=32).steps(images=1_000)
     640
     """
 
     epochs: int = 20
-    batch_size: int = 32
     lr: float = 2e-3
     weight_decay: float = 0.05
-    min_unknown: float = 0.5
     min_steps: int = 300
     max_steps: int = 1000
-    seed: int = 0
-    masking: tuple[str, ...] = ("labels",)
+    cooccurrence: bool = True
 
     def steps(self, images: int) -> int:
         """The number of steps for this many images."""
@@ -58,7 +51,7 @@ def fit_evidence(
 ) -> None:
     """Train the encoder of a model on out-of-fold evidence; its classifier and its backbone stay as they are.
 
-    The co-occurrence is trained on, from what it is. Each step draws one view of each image and which labels are known
+    Each step draws one view of each image and which labels are known
     (label mask training, C-Tran, section 3.3).
 
     Args:
@@ -76,36 +69,23 @@ def fit_evidence(
     >>> bool(model.decode(torch.zeros(1, 2), with_beach).logits[0, 1] > model.decode(torch.zeros(1, 2)).logits[0, 1])
     True
     """
-    count = len(labels)
     model.standardise_evidence(evidence_logits.flatten(0, 1))
-    named = dict(model.encoder_parameters())
-    parameters = list(named.values())
-    averaged = [parameter.detach().clone() for parameter in parameters]
+    fixed = () if training.cooccurrence else model.effects
+    named = {name: value for name, value in model.encoder_parameters() if name not in fixed}
     optimizer = torch.optim.AdamW(_groups(named, training.weight_decay), training.lr, fused=True)
-    steps = training.steps(count)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=WARMUP)
+
+    def loss(batch: Tensor) -> Tensor:
+        view = torch.randint(len(evidence_logits), (len(batch),))
+        known = training.draw_known(labels[batch], model.label_space)
+        logits = model.decode(evidence_logits[view, batch], known).logits
+        return loss_of_unknown(logits, labels[batch], known, model.label_space)
+
+    count = len(labels)
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        order = torch.empty(0, dtype=torch.int64)
-        for step in range(steps):
-            if not len(order):
-                order = torch.randperm(count)
-            batch, order = order[: training.batch_size], order[training.batch_size :]
-            view = torch.randint(len(evidence_logits), (len(batch),))
-            known = draw_training_known(labels[batch], model.label_space, training.masking, training.min_unknown)
-            logits = model.decode(evidence_logits[view, batch], known).logits
-            loss = binary_cross_entropy(logits, without_known(labels[batch], known), reduction="mean")
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, CLIP)
-            optimizer.step()
-            schedule.step()
-            update_averages(averaged, parameters, step)
-            progress(step + 1)
-    with torch.no_grad():
-        for average, parameter in zip(averaged, parameters, strict=True):
-            parameter.copy_(average)
+        steps = training.steps(count)
+        descend(optimizer, loss, torch.arange(count), steps, training.batch_size, progress, largest_norm=CLIP)
     model.eval()
 
 

@@ -65,9 +65,8 @@ class StageFiles:
 
     def write_cooccurrence(self, model: Evidence, unseen: Evidence) -> None:
         """Write the co-occurrence of a model, and of one that has not seen the held-out images."""
-        self._write(
-            COOCCURRENCE, {**_effects(model), **{UNSEEN + key: value for key, value in _effects(unseen).items()}}
-        )
+        of_unseen = {UNSEEN + name: value for name, value in unseen.effects.items()}
+        self._write(COOCCURRENCE, {**model.effects, **of_unseen})
 
     def cooccurrence(self, unseen: bool) -> dict[str, Tensor]:
         """The co-occurrence by the names of its weights; empty where none was trained.
@@ -96,7 +95,3 @@ class StageFiles:
             raise TagformerError(
                 f"{self.folder / name} is missing or damaged ({error}): train into another --out."
             ) from error
-
-
-def _effects(model: Evidence) -> dict[str, Tensor]:
-    return {name: value for name, value in model.named_parameters() if name.endswith("_effect")}

@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 from tagformer.models.layers import SMALLEST_DEVIATION
-from tagformer.training.stages.averaging import WARMUP, update_averages
+from tagformer.training.stages.descent import descend
 from tagformer.training.stages.folds import folds_seen
 
 STATISTICS = 512  # images from which the mean and the deviation of the channels are computed
@@ -198,29 +198,26 @@ def fit_heads(
     rows = rows[folds[rows] >= 0]
     mean, deviation = channel_statistics(features, rows.tolist())
     heads = Heads(settings, folds, seen, mean, deviation, torch.logit(_frequencies(labels[rows], folds[rows], seen)))
-    parameters = [heads.weight.requires_grad_(), heads.bias.requires_grad_()]
-    averaged = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.AdamW(
-        parameters, training.lr, weight_decay=0.0, fused=True
-    )  # each setting has its own decay
-    steps = training.steps(len(rows))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.lr, total_steps=steps + 1, pct_start=WARMUP)
+        [heads.weight.requires_grad_(), heads.bias.requires_grad_()], training.lr, weight_decay=0.0, fused=True
+    )
+    optimizer.register_step_pre_hook(lambda *_: _decay(heads, optimizer.param_groups[0]["lr"]))
     generator = torch.Generator().manual_seed(training.seed)
-    for step, batch in enumerate(_batches(rows, steps, training.batch_size, generator)):
+
+    def loss(batch: Tensor) -> Tensor:
         views = torch.randint(len(features.views), (len(batch),), generator=generator)
         logits = heads.logits(features.maps(batch.numpy(), views)[-1])
-        loss = _loss(logits, labels[batch], heads.sees(batch))
-        optimizer.zero_grad()
-        loss.backward()
-        with torch.no_grad():
-            rate = optimizer.param_groups[0]["lr"]
-            heads.weight.mul_(1 - rate * heads.decay[:, None, None, None])
-            optimizer.step()
-        update_averages(averaged, parameters, step)
-        schedule.step()
-        progress(step + 1)
-    heads.weight, heads.bias = averaged
+        return _loss(logits, labels[batch], heads.sees(batch))
+
+    descend(optimizer, loss, rows, training.steps(len(rows)), training.batch_size, progress, generator=generator)
+    heads.weight, heads.bias = heads.weight.detach(), heads.bias.detach()
     return heads
+
+
+@torch.no_grad()
+def _decay(heads: Heads, rate: float) -> None:
+    """AdamW's weight decay at a learning rate; each setting has its own."""
+    heads.weight.mul_(1 - rate * heads.decay[:, None, None, None])
 
 
 def _frequencies(labels: Tensor, folds: Tensor, seen: Tensor) -> Tensor:
@@ -266,17 +263,6 @@ def out_of_fold(heads: Heads, features: RememberedFeatures, view: int = 0) -> Te
 
 def _parts(rows: Sequence[int], size: int = 64) -> Iterator[list[int]]:
     return (list(rows[start : start + size]) for start in range(0, len(rows), size))
-
-
-def _batches(rows: Tensor, steps: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of rows, in a new random order for each epoch."""
-    done = 0
-    while done < steps:
-        for batch in rows[torch.randperm(len(rows), generator=generator)].split(size):
-            if done == steps:
-                return
-            yield batch
-            done += 1
 
 
 def _loss(logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:

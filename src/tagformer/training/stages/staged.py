@@ -35,12 +35,14 @@ class StagedTraining(StagedHeads):
         settings, options = self.settings, self.recipe.model.options
         if "co-occurrence" in self.record or "evidence" in self.record:
             return
-        if not settings.deviations or self.model.present_effect is None:
+        if not settings.deviations or not self.model.effects or not self._masking:
             return
         began, model = time.monotonic(), self.with_new_encoder(options)
-        known = self.recipe.known
         training = CooccurrenceTraining(
-            min_unknown=known.min_unknown, masking=known.masking, strength=settings.cooccurrence, seed=self.seed
+            min_unknown=self.recipe.known.min_unknown,
+            masking=self._masking,
+            strength=settings.cooccurrence,
+            seed=self.seed,
         )
         folds, labels, logits = self.folds[self.rows], self.labels[self.rows], self._evidence_logits
         others, tried = folds != HELD_OUT, len(settings.deviations) * training.steps
@@ -81,8 +83,9 @@ class StagedTraining(StagedHeads):
             epochs=settings.evidence_epochs,
             lr=settings.evidence_lr,
             min_unknown=self.recipe.known.min_unknown,
-            masking=self.recipe.known.masking,
+            masking=self._masking,
             seed=self.seed,
+            cooccurrence=bool(self.files.cooccurrence(unseen=False)),
         )
         folds, labels, logits = self.folds[self.rows], self.labels[self.rows], self._evidence_logits
         others, even = folds != HELD_OUT, aligned(logits, folds)
@@ -104,6 +107,12 @@ class StagedTraining(StagedHeads):
         self.record.add(stage)
 
     @property
+    def _masking(self) -> tuple[str, ...]:
+        """Which labels are known in training; empty where none are to be."""
+        known = self.recipe.known
+        return known.masking if known.label_mask_training else ()
+
+    @property
     def _evidence_logits(self) -> Tensor:
         """The out-of-fold logits (V, R, L) of the images that could be read."""
         return self.files.evidence_logits()[:, self.rows]
@@ -115,8 +124,11 @@ class StagedTraining(StagedHeads):
         return model
 
     def _leave_encoder(self) -> None:
-        """Go on without an encoder: labels depend on each other by co-occurrence alone."""
-        self.recipe.model.options["layers"] = self.settings.evidence_epochs = 0
+        """Go on with an encoder that changes nothing: labels depend on each other by co-occurrence alone.
+
+        The model's options stay, so that the recipe and the weights fit each other when only one of them is written.
+        """
+        self.settings.evidence_epochs = 0
         self.model = self._with_cooccurrence(self.recipe.model.options)
         if "co-occurrence" in self.record:
             self.files.write_encoder(self._with_cooccurrence(self.recipe.model.options, unseen=True))

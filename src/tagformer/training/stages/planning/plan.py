@@ -94,7 +94,9 @@ class Plan:
             epochs -= 1
         evidence = _evidence(epochs, images, speed) if epochs and images >= stages.encoder_images else 0.0
         encoder = 0 < evidence <= MOST_EVIDENCE_SHARE * seconds
-        for deviations, share in zip((stages.deviations, stages.deviations[1:2]), COOCCURRENCE_SHARES, strict=True):
+        middle = len(stages.deviations) // 2
+        one = stages.deviations[middle : middle + 1]
+        for deviations, share in zip((stages.deviations, one), COOCCURRENCE_SHARES, strict=True):
             cooccurrence = _cooccurrence(deviations, speed)
             if cooccurrence <= share * seconds:
                 break
