@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tagformer.answers import AnswerStore
+from tagformer.answers import AnswerStore, Change
 from tagformer.errors import CannotWriteError, TagformerError
 from tests.answers.recording import record
 
@@ -85,6 +85,20 @@ def test_a_name_that_is_no_text_is_one_sentence(store: AnswerStore) -> None:
     with pytest.raises(TagformerError, match=r"the name 'caf\\udce9\.jpg' is no UTF-8 text: rename it"):
         record(store, "ann", ("a.jpg", "dog", 1), (b"caf\xe9.jpg".decode(errors="surrogateescape"), "dog", 1))
     assert store.all_states() == {}
+    strange = "\ud800"
+    for call in (
+        lambda: store.record("ann", strange, [Change("a.jpg", "dog", 1)], request="r"),
+        lambda: store.record("ann", "v1", [Change("a.jpg", "dog", 1)], request=strange),
+        lambda: store.undo(strange),
+        lambda: store.redo(strange),
+        lambda: store.can_undo(strange),
+        lambda: store.submit("a.jpg", strange),
+        lambda: store.lease(strange, ["a.jpg"]),
+    ):
+        with pytest.raises(TagformerError, match=r"the name '\\ud800' is no UTF-8 text"):
+            call()
+    assert store.all_states() == {}
+    assert store.submitted() == set()
 
 
 def test_a_state_that_does_not_exist_saves_nothing(store: AnswerStore) -> None:

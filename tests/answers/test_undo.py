@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from pathlib import Path
 
 from tagformer.answers import AnswerStore, Change
@@ -46,6 +47,27 @@ def test_undo_leaves_what_another_person_answered_later(store: AnswerStore) -> N
     record(store, "ben", ("a.jpg", "cat", 1))
     assert store.undo("ann") == [], "ben has confirmed it"
     assert store.states("a.jpg") == {"cat": 1, "dog": 0}
+
+
+def test_a_file_of_version_1_is_read_anew(file: Path) -> None:
+    """In that version an answer that both people had taken back stayed, and could not be taken back any more."""
+    with AnswerStore(file) as store:
+        for person in ("ann", "ben"):
+            record(store, person, ("a.jpg", "dog", 1), ("b.jpg", "cat" if person == "ann" else "cow", 1))
+        for person in ("ann", "ben"):
+            store.undo(person)
+        store.redo("ann")
+    connection = sqlite3.connect(file)
+    connection.execute("UPDATE states SET state = 1")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    for _ in range(2):
+        with AnswerStore(file) as store:
+            assert store.all_states() == {"a.jpg": {"dog": 1}, "b.jpg": {"cat": 1}}
+    with AnswerStore(file) as store:
+        store.undo("ann")
+        assert store.all_states() == {}
 
 
 def walk(store: AnswerStore, *steps: tuple[str, int | str]) -> dict[str, int]:

@@ -199,6 +199,23 @@ def test_events_are_handed_on(serve: MakeClient) -> None:
     assert len(hooks.events) == 4
 
 
+def test_an_annotation_that_is_refused_does_not_stop_the_others(serve: MakeClient) -> None:
+    class Refusing(Recorded):
+        def annotation_changed(self, event: AnnotationEvent) -> None:
+            if event.task == "5":
+                raise TagformerError("'dog' cannot be present where 'Animal', above it, is absent: change one of them.")
+            super().annotation_changed(event)
+
+    hooks = Refusing()
+    tasks = [{"id": number, "data": {"image": "/data/upload/a.jpg"}} for number in (5, 6)]
+    annotations = [{"id": number, "result": [choices("Cat")]} for number in (1, 2)]
+    event = {"action": "ANNOTATIONS_CREATED", "project": {"id": 7, "label_config": CONFIG}}
+    answer = serve(hooks=hooks).post("/label-studio/webhook", json={**event, "annotation": annotations, "task": tasks})
+    assert answer.status_code == 422
+    assert "'dog' cannot be present" in answer.json()["error"]
+    assert [changed.task for changed in hooks.events] == ["6"]
+
+
 @pytest.mark.parametrize(
     "question",
     [

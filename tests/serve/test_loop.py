@@ -20,6 +20,7 @@ from tagformer.answers import AnswerStore
 from tagformer.data import load_dataset
 from tagformer.errors import TagformerError
 from tagformer.labels import LabelSpace
+from tagformer.labels.tree import LabelTree
 from tagformer.metrics import average_precision
 from tagformer.runs import Run
 from tagformer.serve import AnnotationEvent, ServeSettings, create_app
@@ -189,6 +190,32 @@ def test_annotations_of_label_studio_become_answers(start: Start, run: Path) -> 
     assert loop.passed_over == 2
     with pytest.raises(TagformerError, match="at least 10 images"):
         loop.start_training("3")
+
+
+def test_a_label_that_a_chosen_one_implies_is_present(start: Start, run: Path) -> None:
+    """Label Studio's choices do not know the tree of labels: who chooses the child alone has not said "no parent"."""
+    _, loop = start(run)
+    workspace = loop.workspace
+    child, parent, other = workspace.names[:3]
+    workspace.tree = LabelTree(workspace.names, [(child, parent)])
+    image = workspace.pictures[0]
+
+    def annotate(**states: int) -> dict[str, int]:
+        loop.annotation_changed(AnnotationEvent("ANNOTATION_CREATED", "3", "7", image.name, states))
+        return workspace.store.states(image.id)
+
+    assert annotate(**{child: 0, parent: 0, other: 1}) == {child: 0, parent: 0, other: 1}
+    assert annotate(**{child: 1, parent: 0, other: 0}) == {child: 1, parent: 1, other: 0}
+
+
+def test_an_uploaded_file_whose_name_two_images_have_is_passed_over(start: Start, run: Path) -> None:
+    _, loop = start(run)
+    uploaded = f"645501ce-{loop.workspace.pictures[0].name}"
+    for number in (1, 2):
+        loop.workspace.pictures[number].name = uploaded
+    loop.annotation_changed(AnnotationEvent("ANNOTATION_CREATED", "3", "7", f"/data/upload/{uploaded}", {"disc": 1}))
+    assert loop.workspace.store.all_states() == {}
+    assert loop.passed_over == 1
 
 
 def test_answers_as_rows() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tagformer.answers.schema import APPLICATION, SCHEMA, VERSION
+from tagformer.answers.schema import APPLICATION, FROM_VERSION_1, SCHEMA, VERSION
 from tagformer.errors import CannotWriteError, TagformerError
 from tagformer.files import cannot_write
 
@@ -64,6 +64,8 @@ class AnswerFile:
         with self._writing() as cursor:
             for statement in SCHEMA:
                 cursor.execute(statement)
+            if version == 1:
+                cursor.execute(FROM_VERSION_1)
 
     def close(self) -> None:
         """Close the file."""
@@ -80,7 +82,7 @@ class AnswerFile:
         with self._lock:
             try:
                 return self._connection.execute(query, values).fetchall()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeEncodeError) as error:
                 raise self._error(error) from error
 
     @contextmanager
@@ -97,10 +99,12 @@ class AnswerFile:
                     if self._connection.in_transaction:
                         cursor.execute("ROLLBACK")
                     raise
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeEncodeError) as error:
                 raise self._error(error) from error
 
-    def _error(self, error: sqlite3.Error) -> TagformerError:
+    def _error(self, error: sqlite3.Error | UnicodeEncodeError) -> TagformerError:
+        if isinstance(error, UnicodeEncodeError):
+            return TagformerError(f"the name {error.object!r} is no UTF-8 text: rename it.")
         text = str(error)
         if "not a database" in text or "malformed" in text:
             return TagformerError(f"{self.path} is no file of answers ({error}): choose another folder.")

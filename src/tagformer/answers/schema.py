@@ -1,6 +1,17 @@
-"""The tables of a file of answers."""
+"""The tables of a file of answers.
 
-APPLICATION, VERSION = 0x7A6F5301, 1  # so that a file of something else is never changed
+The state of a cell, one label of one image, is its last answer that was not taken back. In files of version 1 it was
+not where two people had answered the cell and both took it back.
+"""
+
+APPLICATION, VERSION = 0x7A6F5301, 2  # so that a file of something else is never changed
+
+# Answers that were not taken back.
+COUNTED = "FROM answers JOIN steps USING (step) WHERE kind = 'answer' AND step NOT IN (SELECT step FROM taken_back)"
+
+FROM_VERSION_1 = f"""UPDATE states SET state = coalesce((
+    SELECT after {COUNTED} AND image = states.image AND label = states.label
+    ORDER BY answers.rowid DESC LIMIT 1), -1)"""
 
 SCHEMA = (
     f"PRAGMA application_id = {APPLICATION}",

@@ -9,12 +9,11 @@ from datetime import datetime, timezone
 
 from tagformer.answers.answer_file import AnswerFile
 from tagformer.answers.change import Change, Entry
+from tagformer.answers.schema import COUNTED
 from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 
 STATES = (PRESENT, ABSENT, UNKNOWN)
-# Answers that were not taken back.
-COUNTED = "FROM answers JOIN steps USING (step) WHERE kind = 'answer' AND step NOT IN (SELECT step FROM taken_back)"
 
 
 class AnswerStore(AnswerFile):
@@ -23,12 +22,7 @@ class AnswerStore(AnswerFile):
     A step is what one call of `record` saves; `undo` takes whole steps back, without end and across restarts. The state
     of a cell, one label of one image, is its last answer that was not taken back.
 
-    Args:
-        path: of the file; it is made where it does not exist.
-
-    Raises:
-        TagformerError: the file is something else, or of a newer version of this program.
-        CannotWriteError: it cannot be written.
+    Arguments and errors are those of `AnswerFile`.
 
     >>> from pathlib import Path
     >>> from tagformer.answers import AnswerStore, Change
@@ -57,7 +51,6 @@ class AnswerStore(AnswerFile):
         if wrong:
             first = wrong[0]
             raise TagformerError(f"{first.label} of {first.image} has the state {first.state}: use 1, 0 or -1.")
-        _check_names([person, *(name for change in changes for name in (change.image, change.label))])
         cells = {(change.image, change.label): change.state for change in changes}
         with self._writing() as cursor:
             there = cursor.execute("SELECT step, person FROM steps WHERE request = ?", (request,)).fetchone()
@@ -72,7 +65,7 @@ class AnswerStore(AnswerFile):
     def undo(self, person: str) -> list[Change] | None:
         """Take back the last step of a person that was not taken back yet, and give the changes; None if none is left.
 
-        A cell that somebody answered later keeps that answer, so there may be no change.
+        A cell that was answered later, too, or was only confirmed, stays as it is, so there may be no change.
         """
         with self._writing() as cursor:
             row = cursor.execute(
@@ -211,14 +204,6 @@ class AnswerStore(AnswerFile):
             version = cursor.execute("SELECT version FROM steps WHERE step = ?", (step,)).fetchone()[0]
             self._save(cursor, person, version, {(c.image, c.label): c.state for c in changes}, None, kind)
         return changes
-
-
-def _check_names(names: Sequence[str]) -> None:
-    for name in names:
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise TagformerError(f"the name {name!r} is no UTF-8 text: rename it.") from error
 
 
 def _now() -> str:

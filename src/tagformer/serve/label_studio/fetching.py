@@ -16,7 +16,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, quote, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, unquote_to_bytes, urlsplit
 
 from tagformer.errors import BadImageError, TagformerError
 from tagformer.files import read_bytes
@@ -26,6 +26,18 @@ from tagformer.serve.settings import LabelStudioSettings
 LOCAL_FILES = "/data/local-files/"
 SHOWN = 200  # characters of an address in messages
 CHUNK = 1 << 20
+
+
+def file_name(address: str) -> str:
+    """The name of the file at an address of a task.
+
+    >>> from tagformer.serve.label_studio.fetching import file_name
+    >>> file_name("https://host/data/upload/1/my%20dog.jpg?token=1"), file_name("/data/local-files/?d=pets/dog.jpg")
+    ('my dog.jpg', 'dog.jpg')
+    """
+    parts = urlsplit(address)
+    local = parse_qs(parts.query).get("d", []) if parts.path.endswith(LOCAL_FILES) else []
+    return (local[0] if local else unquote(parts.path)).rpartition("/")[2]
 
 
 @dataclass(frozen=True)

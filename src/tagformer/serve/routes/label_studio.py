@@ -150,9 +150,16 @@ def router(services: Services) -> APIRouter:
         if event.action == START_TRAINING:
             await run_in_threadpool(services.hooks.start_training, str(project.id))
         elif known:
+            errors = []
             for changed in annotation_events(event, project, engine.model.tagger.label_space):
                 instruments.unmatched_choices.inc(changed.unknown_choices)
-                await run_in_threadpool(services.hooks.annotation_changed, changed)
+                try:
+                    await run_in_threadpool(services.hooks.annotation_changed, changed)
+                except TagformerError as error:  # the other annotations are kept all the same
+                    log.warning("Label Studio: task %s: %s", changed.task, error)
+                    errors.append(error)
+            if errors:
+                raise errors[0]
         return Json({"status": "ok", "used": known})
 
     return routes

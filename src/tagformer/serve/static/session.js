@@ -64,7 +64,7 @@ class Session extends EventTarget {
     const reply = await this.#sending(redo ? "redo" : "undo", { person: this.person, focus });
     if (!reply) return null;
     if (!reply.changes) toast(redo ? "There is nothing to do again." : "There is nothing to undo.");
-    else if (!reply.changes.length) toast(`${redo ? "Done again" : "Undone"}. Nothing changes, for another person answered later.`);
+    else if (!reply.changes.length) toast(`${redo ? "Done again" : "Undone"}. No label of these images changes: it was answered again, or only confirmed.`);
     else this.#announce(reply.changes, reply, redo ? "Done again" : "Undone");
     return reply;
   }

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from tagformer.errors import TagformerError
 from tagformer.files import atomic_write, read_json, write_json
+from tagformer.labels.space import PRESENT
 from tagformer.runs.run import RECIPE, Run
 from tagformer.serve.hooks import AnnotationEvent
+from tagformer.serve.label_studio.fetching import file_name
 from tagformer.serve.workspace.comparing import Verdict, answer_rows, compare_taggers
 from tagformer.serve.workspace.pictures import LARGEST
 from tagformer.serve.workspace.retraining import Answered, kept_apart, own_rows, retraining_recipe, write_data
@@ -163,7 +164,7 @@ class Loop:
 
     def annotation_changed(self, event: AnnotationEvent) -> None:
         """An annotation in Label Studio: an answer, where its image is one of the page's, by the name of the file."""
-        found = self._image_named(unquote((event.image or "").rpartition("/")[2]))
+        found = self._image_named(file_name(event.image or ""))
         if found is None:
             self.passed_over += 1
             log.warning(
@@ -173,8 +174,10 @@ class Loop:
                 self.passed_over,
             )
             return
-        labels = {label: number for number, label in enumerate(self.workspace.names)}
-        cells = [(found, labels[label], state) for label, state in event.states.items() if label in labels]
+        chosen = {label: PRESENT for label, state in event.states.items() if state == PRESENT}
+        implied = {} if self.workspace.tree is None else self.workspace.tree.implied(chosen)  # although not chosen
+        states = {**event.states, **implied}
+        cells = [(found, number, states[label]) for number, label in enumerate(self.workspace.names) if label in states]
         if cells and event.action != "ANNOTATION_DELETED":
             self.workspace.answer(f"Label Studio {event.project}", cells, secrets.token_hex(16))
 
@@ -182,8 +185,8 @@ class Loop:
         """The only image of the page with this file name; Label Studio puts eight hexadecimal digits before it."""
         for wanted in (name, UPLOADED.sub("", name)):
             found = [number for number, image in enumerate(self.workspace.pictures) if wanted and image.name == wanted]
-            if len(found) == 1:
-                return found[0]
+            if found:
+                return found[0] if len(found) == 1 else None
         return None
 
     def _answered(self) -> list[Answered]:

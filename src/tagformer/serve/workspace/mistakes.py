@@ -23,8 +23,8 @@ def find_mistakes(workspace: Workspace) -> dict[str, Any]:
     for image, known in workspace.states().items():
         for label, state in known.items():
             probability = float(probabilities[image, label])
-            person, times = last[workspace.pictures[image].id, workspace.names[label]]
-            if math.isnan(probability) or times > 1:
+            person, times = last.get((workspace.pictures[image].id, workspace.names[label]), ("", 0))
+            if math.isnan(probability) or times != 1:  # 0: taken back meanwhile
                 continue
             compared += 1
             if (probability >= thresholds[label]) != (state == PRESENT):

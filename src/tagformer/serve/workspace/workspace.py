@@ -173,14 +173,15 @@ class Workspace:
     def undo(self, person: str, redo: bool = False) -> list[Cell] | None:
         """Take back a person's last step, or do it again; the changes, as image, label and state.
 
-        There is no change where another person answered later, and None where there is no step.
+        There is no change where a label was answered later, too, or only confirmed, or where the page has it no more;
+        None where there is no step.
         """
         changes = (self.store.redo if redo else self.store.undo)(person)
         if changes is None:
             return None
-        cells = []
+        cells, labels = [], self._labels()
         for change in changes:
-            number, label = self.pictures.number(change.image), self._labels().get(change.label)
+            number, label = self.pictures.number(change.image), labels.get(change.label)
             if number is not None and label is not None:
                 cells.append((number, label, change.state))
         return cells
