@@ -24,6 +24,7 @@ from tagformer.recipes.recipe import Recipe
 from tagformer.runs.run import default_device
 from tagformer.training.auto_recipe import random_images, seconds_per_image
 from tagformer.training.stages.cooccurrence import CooccurrenceTraining, fit_cooccurrence
+from tagformer.training.stages.descent import DecoderTraining
 from tagformer.training.stages.evidence import EvidenceTraining, fit_evidence
 from tagformer.training.stages.folds import heads_seen
 from tagformer.training.stages.heads import HeadSetting, HeadTraining, fit_heads
@@ -125,27 +126,31 @@ def _head_seconds(last_map: Tensor, labels: int, folds: int, weight: float) -> f
 
 
 def _evidence_seconds(model: Evidence) -> float:
-    """Seconds to train the encoder on the evidence of one image: the median of some steps, after some others."""
-    trial, count = copy.deepcopy(model), len(model.label_space)
-    options = EvidenceTraining(min_steps=TRIAL_STEPS, max_steps=TRIAL_STEPS)
-    times: list[float] = []
-    labels = torch.zeros(2 * options.batch_size, count, dtype=torch.int8)
-    fit_evidence(trial, labels.float().unsqueeze(0), labels, options, lambda step: times.append(time.monotonic()))
-    seconds = [end - start for start, end in pairwise(times[TRIAL_STEPS // 2 - 1 :])]
-    return statistics.median(seconds) / options.batch_size
+    """Seconds to train the encoder on the evidence of one image."""
+    training = EvidenceTraining(min_steps=TRIAL_STEPS, max_steps=TRIAL_STEPS)
+    trial = copy.deepcopy(model)
+    return _decoder_seconds(lambda logits, labels, bar: fit_evidence(trial, logits, labels, training, bar), model)
 
 
 def _cooccurrence_seconds(model: Evidence) -> float:
     """Seconds to train the co-occurrence on the evidence of one image; 0 for a model without it."""
-    if model.present_effect is None:
+    if not model.effects:
         return 0.0
-    trial, training, times = copy.deepcopy(model), CooccurrenceTraining(steps=TRIAL_STEPS), list[float]()
-    labels = torch.zeros(2 * training.batch_size, len(model.label_space), dtype=torch.int8)
-    fit_cooccurrence(
-        trial, labels.float().unsqueeze(0), labels, 1.0, training, lambda step: times.append(time.monotonic())
+    training = CooccurrenceTraining(steps=TRIAL_STEPS)
+    trial = copy.deepcopy(model)
+    return _decoder_seconds(
+        lambda logits, labels, bar: fit_cooccurrence(trial, logits, labels, 1.0, training, bar), model
     )
+
+
+def _decoder_seconds(fit: Callable[[Tensor, Tensor, Callable[[int], None]], None], model: Evidence) -> float:
+    """Seconds per image of a training on logits and labels: the median of some steps, after some others."""
+    times: list[float] = []
+    batch = DecoderTraining().batch_size
+    labels = torch.zeros(2 * batch, len(model.label_space), dtype=torch.int8)
+    fit(labels.float().unsqueeze(0), labels, lambda step: times.append(time.monotonic()))
     seconds = [end - start for start, end in pairwise(times[TRIAL_STEPS // 2 - 1 :])]
-    return statistics.median(seconds) / training.batch_size
+    return statistics.median(seconds) / batch
 
 
 def _shortest(work: Callable[[], float]) -> float:
