@@ -199,6 +199,21 @@ def test_events_are_handed_on(serve: MakeClient) -> None:
     assert len(hooks.events) == 4
 
 
+def test_choices_that_were_hidden_say_nothing(serve: MakeClient) -> None:
+    hooks = Recorded()
+    client = serve(hooks=hooks)
+    condition = '<View visibleWhen="choice-selected" whenTagName="tags" whenChoiceValue="dog"><Taxonomy'
+    config = CONFIG.replace("<Taxonomy", condition).replace("</Taxonomy>", "</Taxonomy></View>")
+    tree = {"from_name": "tree", "to_name": "photo", "type": "taxonomy", "value": {"taxonomy": [["sky"]]}}
+    for results in ([choices("Cat")], [choices("dog"), tree]):
+        event = {"action": "ANNOTATION_CREATED", "project": {"id": 7, "label_config": config}}
+        image = {"id": 5, "data": {"image": "/data/upload/a.jpg"}}
+        client.post("/label-studio/webhook", json={**event, "annotation": {"id": 3, "result": results}, "task": image})
+    hidden, shown = (event.states for event in hooks.events)
+    assert hidden == {"cat": 1, "dog": 0, "night": 0}
+    assert shown == {"cat": 0, "dog": 1, "night": 0, "Animal": 0, "sky": 1}
+
+
 def test_an_annotation_that_is_refused_does_not_stop_the_others(serve: MakeClient) -> None:
     class Refusing(Recorded):
         def annotation_changed(self, event: AnnotationEvent) -> None:

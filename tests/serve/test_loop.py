@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -208,11 +209,15 @@ def test_a_label_that_a_chosen_one_implies_is_present(start: Start, run: Path) -
     assert annotate(**{child: 1, parent: 0, other: 0}) == {child: 1, parent: 1, other: 0}
 
 
-def test_an_uploaded_file_whose_name_two_images_have_is_passed_over(start: Start, run: Path) -> None:
+def test_a_name_that_two_images_have_is_not_taken_for_that_of_a_third(
+    start: Start, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the digits before it, which may belong to the name, it is the third's."""
     _, loop = start(run)
-    uploaded = f"645501ce-{loop.workspace.pictures[0].name}"
-    for number in (1, 2):
-        loop.workspace.pictures[number].name = uploaded
+    images = list(loop.workspace.pictures)
+    uploaded = f"645501ce-{images[0].name}"
+    images[1:3] = [replace(image, name=uploaded) for image in images[1:3]]
+    monkeypatch.setattr(Pictures, "__iter__", lambda pictures: iter(images))
     loop.annotation_changed(AnnotationEvent("ANNOTATION_CREATED", "3", "7", f"/data/upload/{uploaded}", {"disc": 1}))
     assert loop.workspace.store.all_states() == {}
     assert loop.passed_over == 1

@@ -33,6 +33,8 @@ class Control:
         multiple: whether several may be chosen.
         labels: each choice, as the path to it, and the label that it is.
         without_label: how many choices are no labels of the model.
+        conditional: whether it is shown at times only (``visibleWhen``), so that what was not chosen may not have been
+            seen.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Control:
     multiple: bool
     labels: dict[Path, str]
     without_label: int
+    conditional: bool
 
 
 def parse_config(text: str, label_space: LabelSpace) -> list[Control]:
@@ -62,6 +65,7 @@ def parse_config(text: str, label_space: LabelSpace) -> list[Control]:
     """
     root = parse_xml(text)
     images = {image.get("name"): image.get("value", "") for image in root.iter("Image")}
+    conditional = {id(part) for element in root.iter() if "visibleWhen" in element.attrib for part in element.iter()}
     names = _Names(label_space)
     controls, choices = [], 0
     for element in root.iter():
@@ -76,7 +80,16 @@ def parse_config(text: str, label_space: LabelSpace) -> list[Control]:
         choices += len(paths)
         multiple = element.tag == "Taxonomy" or element.get("choice", "single") == "multiple"
         controls.append(
-            Control(name, to_name, KINDS[element.tag], value.lstrip("$"), multiple, labels, len(paths) - len(labels))
+            Control(
+                name,
+                to_name,
+                KINDS[element.tag],
+                value.lstrip("$"),
+                multiple,
+                labels,
+                without_label=len(paths) - len(labels),
+                conditional=id(element) in conditional,
+            )
         )
     if not controls:
         raise TagformerError("the labeling config has neither Choices nor Taxonomy for an Image: add one.")

@@ -208,6 +208,7 @@ def result_of(predicted: Predicted, version: str, controls: Sequence[Control]) -
 def annotation_events(event: Event, project: Project, label_space: LabelSpace) -> list[AnnotationEvent]:
     """The annotations of an event. Whoever submits one has seen all choices: those that were not chosen are absent.
 
+    Where choices are shown at times only, that holds if one of them was chosen.
     Cancelled annotations, of tasks that a person skipped, say nothing and are left out.
 
     Raises:
@@ -223,8 +224,11 @@ def annotation_events(event: Event, project: Project, label_space: LabelSpace) -
         if annotation.get("was_cancelled"):
             continue
         results = annotation.get("result")
-        chosen, unmatched = chosen_states(results if isinstance(results, list) else [], controls)
-        offered = (label for control in controls for label in control.labels.values())
+        given = results if isinstance(results, list) else []
+        chosen, unmatched = chosen_states(given, controls)
+        used = {str(result.get("from_name")) for result in given if isinstance(result, dict)}
+        seen = [control for control in controls if control.name in used or not control.conditional]
+        offered = [label for control in seen for label in control.labels.values()]
         states = {**dict.fromkeys(offered if isinstance(results, list) else (), ABSENT), **chosen}
         image = image_address(task, controls) if task and controls else None
         task_id = task.get("id", annotation.get("task", ""))
