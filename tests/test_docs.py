@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from PIL import Image
 from tagformer.cli import app
 from tagformer.recipes import Recipe
 from tagformer.training import fit
+from tests.helpers import CommandLine
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -89,27 +88,32 @@ def test_the_files_that_the_pages_name_exist() -> None:
             assert "my_" in name or (ROOT / name).exists(), f"{page.name} names {name}"
 
 
-def test_the_parts_of_extending_train_and_predict(tmp_path: Path) -> None:
+def test_the_parts_of_extending_train_and_predict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tagformer: CommandLine
+) -> None:
     """Every block of docs/extending.md, in order, in a folder with nothing but photographs and their text files."""
     photographs = tmp_path / "photos"
     photographs.mkdir()
     for number, colour in enumerate(["red", "green", "blue"] * 10):
         Image.new("RGB", (40, 40), colour).save(photographs / f"{number}.png")
         (photographs / f"{number}.txt").write_text(f"{colour},square\n")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])}
-
-    def run(*arguments: str) -> None:
-        result = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, f"{arguments}: {result.stderr}"
-
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    modules = set(sys.modules)
     for language, block in blocks(ROOT / "docs" / "extending.md"):
         if file := re.match(r"# (my_\w+\.py)\n", block):
             (tmp_path / file[1]).write_text(block)
         elif language == "python":
-            run(sys.executable, "-c", block)
+            exec(block, {})
         else:
             for line in block.splitlines():
-                run(sys.executable, "-m", *shlex.split(line, comments=True))
+                command, *arguments = shlex.split(line, comments=True)
+                assert command == "tagformer"
+                code, _, error = tagformer(*arguments)
+                assert code == 0, f"{line}: {error}"
+    for name in set(sys.modules) - modules:
+        if name.startswith("my_"):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

@@ -66,8 +66,8 @@ def test_an_official_coco_file_is_described_trained_on_and_evaluated(
     assert "split train: 126 images, 80 labels" in printed
     assert "split test: 128 images, 80 labels" in printed
     assert "bad images        0" in printed
-    small = ["--set", "training.epochs=1", "--set", "image.size=64", "--set", "data.workers=0"]
-    assert tagformer("train", "--data", spec, "--out", tmp_path / "run", "--backbone", "tiny", *small)[0] == 0
+    small = ["--set", "training.epochs=1", "--set", "image.size=64", "--set", "data.workers=0", "--backbone", "tiny"]
+    assert tagformer("train", "--data", spec, "--model", "linear", "--out", tmp_path / "run", *small)[0] == 0
     code, printed, _ = tagformer("evaluate", tmp_path / "run", "--workers", 0)
     assert code == 0
     assert "128 images" in printed
