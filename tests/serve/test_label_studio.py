@@ -210,7 +210,7 @@ def test_choices_that_were_hidden_say_nothing(serve: MakeClient) -> None:
         image = {"id": 5, "data": {"image": "/data/upload/a.jpg"}}
         client.post("/label-studio/webhook", json={**event, "annotation": {"id": 3, "result": results}, "task": image})
     hidden, shown = (event.states for event in hooks.events)
-    assert hidden == {"cat": 1, "dog": 0, "night": 0}
+    assert hidden == {"cat": 1, "dog": 0, "night": 0, "Animal": -1, "sky": -1}
     assert shown == {"cat": 0, "dog": 1, "night": 0, "Animal": 0, "sky": 1}
 
 

@@ -207,6 +207,27 @@ def test_a_label_that_a_chosen_one_implies_is_present(start: Start, run: Path) -
 
     assert annotate(**{child: 0, parent: 0, other: 1}) == {child: 0, parent: 0, other: 1}
     assert annotate(**{child: 1, parent: 0, other: 0}) == {child: 1, parent: 1, other: 0}
+    assert annotate(**{child: -1, parent: 0}) == {parent: 0, other: 0}, "the child was hidden, and is taken back"
+    workspace.undo("Label Studio 3")
+    workspace.answer("ann", [(0, workspace.names.index(parent), -1)], "r")
+    assert annotate(**{child: 1, other: 0}) == {child: 1, other: 0}, "nobody was asked about the parent"
+    assert annotate(**{child: 0, other: 1}) == {child: 0, other: 1}
+    count = len(workspace.store.history(image.id))
+    assert annotate(**{parent: -1, child: 0, other: 1}) == {child: 0, other: 1}
+    assert len(workspace.store.history(image.id)) == count + 2, "what is unknown already is no answer"
+
+
+@pytest.mark.parametrize("address", ["//[x/{}", "http://host/data/{}?token=1", "s3://bucket/{}", "{}"])
+def test_images_of_any_address(start: Start, run: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, loop = start(run)
+    for name in ("photo.jpg", *(["photo#1.jpg", "a?.jpg"] if "token" not in address else [])):
+        images = list(loop.workspace.pictures)
+        images[3] = replace(images[3], name=name)
+        monkeypatch.setattr(Pictures, "__iter__", lambda pictures, images=images: iter(images))
+        event = AnnotationEvent("ANNOTATION_CREATED", "3", "7", address.format(name), {"disc": 1})
+        loop.annotation_changed(event)
+        assert loop.passed_over == 0, name
+    assert loop.workspace.store.all_states() == {loop.workspace.pictures[3].id: {"disc": 1}}
 
 
 def test_a_name_that_two_images_have_is_not_taken_for_that_of_a_third(

@@ -16,7 +16,8 @@ class AnnotationEvent:
         action: ANNOTATION_CREATED, ANNOTATION_UPDATED or ANNOTATION_DELETED.
         project, task: their ids, as texts; empty where Label Studio sends none.
         image: the address of the image in the task; None where the labeling config does not say where it is.
-        states: label -> 1 or 0, of the choices that are labels of the model; 0 for those that were not chosen.
+        states: label -> 1, 0 or -1, of the choices that are labels of the model; 0 for those that were not chosen, -1
+            for those that were not shown.
         unknown_choices: how many choices are not.
 
     >>> from tagformer.serve import AnnotationEvent

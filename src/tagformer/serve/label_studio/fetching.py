@@ -28,16 +28,26 @@ SHOWN = 200  # characters of an address in messages
 CHUNK = 1 << 20
 
 
-def file_name(address: str) -> str:
-    """The name of the file at an address of a task.
+def file_names(address: str) -> list[str]:
+    """The names that the file at an address of a task may have, the likeliest first.
 
-    >>> from tagformer.serve.label_studio.fetching import file_name
-    >>> file_name("https://host/data/upload/1/my%20dog.jpg?token=1"), file_name("/data/local-files/?d=pets/dog.jpg")
-    ('my dog.jpg', 'dog.jpg')
+    Args:
+        address: a URL; a path, in which ``?`` and ``#`` may belong to the name; or anything else that a task has.
+
+    >>> from tagformer.serve.label_studio.fetching import file_names
+    >>> file_names("https://host/data/upload/1/my%20dog.jpg?token=1")
+    ['my dog.jpg', 'my dog.jpg?token=1']
+    >>> file_names("/data/local-files/?d=pets/dog.jpg"), file_names("photo#1.jpg")
+    (['dog.jpg'], ['photo', 'photo#1.jpg'])
     """
-    parts = urlsplit(address)
+    paths = [unquote(address)]
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # no URL, such as "//[x/a.jpg"
+        parts = SplitResult("", "", "", "", "")
     local = parse_qs(parts.query).get("d", []) if parts.path.endswith(LOCAL_FILES) else []
-    return (local[0] if local else unquote(parts.path)).rpartition("/")[2]
+    paths = [*local, unquote(parts.path), *paths]
+    return [name for name in dict.fromkeys(path.rpartition("/")[2] for path in paths) if name]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tagformer.errors import BadImageError, TagformerError
-from tagformer.labels.space import ABSENT, LabelSpace
+from tagformer.labels.space import ABSENT, UNKNOWN, LabelSpace
 from tagformer.serve.engine import Engine
 from tagformer.serve.hooks import AnnotationEvent
 from tagformer.serve.http.responses import Json
@@ -208,7 +208,8 @@ def result_of(predicted: Predicted, version: str, controls: Sequence[Control]) -
 def annotation_events(event: Event, project: Project, label_space: LabelSpace) -> list[AnnotationEvent]:
     """The annotations of an event. Whoever submits one has seen all choices: those that were not chosen are absent.
 
-    Where choices are shown at times only, that holds if one of them was chosen.
+    Where choices are shown at times only, that holds if one of them was chosen; else nothing is known of them, and
+    what an earlier state of the annotation said of them is taken back.
     Cancelled annotations, of tasks that a person skipped, say nothing and are left out.
 
     Raises:
@@ -228,8 +229,10 @@ def annotation_events(event: Event, project: Project, label_space: LabelSpace) -
         chosen, unmatched = chosen_states(given, controls)
         used = {str(result.get("from_name")) for result in given if isinstance(result, dict)}
         seen = [control for control in controls if control.name in used or not control.conditional]
-        offered = [label for control in seen for label in control.labels.values()]
-        states = {**dict.fromkeys(offered if isinstance(results, list) else (), ABSENT), **chosen}
+        every = (label for control in controls for label in control.labels.values())
+        offered = (label for control in seen for label in control.labels.values())
+        states = {**dict.fromkeys(every, UNKNOWN), **dict.fromkeys(offered, ABSENT), **chosen}
+        states = states if isinstance(results, list) else {}
         image = image_address(task, controls) if task and controls else None
         task_id = task.get("id", annotation.get("task", ""))
         events.append(AnnotationEvent(event.action, str(project.id), str(task_id), image, states, unmatched))

@@ -17,10 +17,10 @@ from typing import Any
 
 from tagformer.errors import TagformerError
 from tagformer.files import atomic_write, read_json, write_json
-from tagformer.labels.space import PRESENT
+from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
 from tagformer.runs.run import RECIPE, Run
 from tagformer.serve.hooks import AnnotationEvent
-from tagformer.serve.label_studio.fetching import file_name
+from tagformer.serve.label_studio.fetching import file_names
 from tagformer.serve.workspace.comparing import Verdict, answer_rows, compare_taggers
 from tagformer.serve.workspace.pictures import LARGEST
 from tagformer.serve.workspace.retraining import Answered, kept_apart, own_rows, retraining_recipe, write_data
@@ -34,7 +34,7 @@ FRAME = " \n╭╮╰╯│─"  # around some messages
 LINES = 400  # of the training's output that are kept
 STOPPING = 20.0  # seconds for a training to write its checkpoint
 IN_USE = "in_use.json"
-UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # before the names of files that were uploaded to Label Studio
+UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts this before the names of uploaded files
 log = logging.getLogger(__name__)
 
 
@@ -164,7 +164,7 @@ class Loop:
 
     def annotation_changed(self, event: AnnotationEvent) -> None:
         """An annotation in Label Studio: an answer, where its image is one of the page's, by the name of the file."""
-        found = self._image_named(file_name(event.image or ""))
+        found = self._image_named(event.image or "")
         if found is None:
             self.passed_over += 1
             log.warning(
@@ -174,19 +174,27 @@ class Loop:
                 self.passed_over,
             )
             return
-        chosen = {label: PRESENT for label, state in event.states.items() if state == PRESENT}
-        implied = {} if self.workspace.tree is None else self.workspace.tree.implied(chosen)  # although not chosen
-        states = {**event.states, **implied}
-        cells = [(found, number, states[label]) for number, label in enumerate(self.workspace.names) if label in states]
+        states = dict(event.states)
+        if self.workspace.tree is not None:  # a parent that was not chosen, but its child was, is not absent
+            implied = self.workspace.tree.implied({label: 1 for label, state in states.items() if state == PRESENT})
+            states.update({label: state for label, state in implied.items() if states.get(label) == ABSENT})
+        before = self.workspace.store.states(self.workspace.image(found))
+        names = {label: number for number, label in enumerate(self.workspace.names)}
+        cells = [
+            (found, names[label], state)
+            for label, state in states.items()
+            if label in names and (state != UNKNOWN or label in before)
+        ]
         if cells and event.action != "ANNOTATION_DELETED":
             self.workspace.answer(f"Label Studio {event.project}", cells, secrets.token_hex(16))
 
-    def _image_named(self, name: str) -> int | None:
-        """The only image of the page with this file name; Label Studio puts eight hexadecimal digits before it."""
-        for wanted in (name, UPLOADED.sub("", name)):
-            found = [number for number, image in enumerate(self.workspace.pictures) if wanted and image.name == wanted]
-            if found:
-                return found[0] if len(found) == 1 else None
+    def _image_named(self, address: str) -> int | None:
+        """The only image of the page with the file name of an address, without the digits of an upload before it."""
+        for name in file_names(address):
+            for wanted in (name, UPLOADED.sub("", name)):
+                found = [number for number, image in enumerate(self.workspace.pictures) if image.name == wanted]
+                if found:
+                    return found[0] if len(found) == 1 else None
         return None
 
     def _answered(self) -> list[Answered]:

@@ -15,6 +15,7 @@ from tagformer.labels.space import UNKNOWN, LabelSpace
 from tagformer.recipes.recipe import Recipe
 from tagformer.runs.run import Run
 from tagformer.serve.workspace.pictures import PageImage
+from tagformer.training.stages.record import Record
 
 APART = 5  # every fifth answered image is kept apart for the comparison
 SLOWER = 0.3  # of the learning rate of the first training
@@ -92,6 +93,9 @@ def retraining_recipe(recipe: Recipe, data: Path, run: Path) -> Recipe:
     values = recipe.model_dump(mode="json")
     values["stages"] = None
     values["data"].update({"spec": f"csv:{data.resolve()}", "remembered_views": 0, "batch_size": 8})
+    values["data"]["val_fraction"] = 0.1  # any but 0: there is a val.csv
+    if recipe.stages is not None and not Record.load(run).keeps("evidence"):
+        values["model"]["options"]["layers"] = 0  # an encoder that was not kept must not be trained now
     values["model"].update({"init": str(run.resolve()), "init_heads": True, "start_from_frequencies": False})
     values["optimizer"]["lr"] = recipe.optimizer.lr * SLOWER
     values["training"]["keep"] = "best"
