@@ -57,6 +57,8 @@ def assert_same_run(left: Path, right: Path) -> None:
     assert torch.equal(one.thresholds, two.thresholds)
     assert one.temperature == two.temperature
     assert one.recipe == two.recipe
+    records = [[(stage.name, stage.kept) for stage in Record.load(folder).stages] for folder in (left, right)]
+    assert records[0] == records[1]
 
 
 def stop(*arguments: Any, **options: Any) -> None:

@@ -162,7 +162,6 @@ def test_cooccurrence_stays_where_an_encoder_is_not_better(
         change = model.decode(evidence_logits, known).logits
     torch.testing.assert_close(change[0], model.present_effect[3].detach())
     assert change.abs().max() > 0.03
-    score_as(monkeypatch, {"evidence": 0.4})
     fit(load_recipe(tmp_path / "run" / "recipe.yaml"), tmp_path / "again")
     assert_same_weights(weights(tmp_path / "run"), weights(tmp_path / "again"))
 
@@ -231,6 +230,24 @@ def test_no_time_for_the_network(staged_recipe: Recipes, tmp_path: Path) -> None
     assert "network" not in record
     assert not (tmp_path / "run" / "stages" / "finetune").exists()
     assert isinstance(run.model(), CSRA)
+
+
+@pytest.mark.parametrize("setting", ["stages.deviations=[]", "known.label_mask_training=false"])
+def test_without_co_occurrence_an_encoder_has_none_either(
+    staged_recipe: Recipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    score_as(monkeypatch, {"head": 0.2, "evidence": 0.3})
+    fit(staged_recipe(setting, "stages.finetune=false"), tmp_path / "run")
+    record = Record.load(tmp_path / "run")
+    assert [stage.name for stage in record.stages if stage.kept] == ["head", "evidence"]
+    run, model = weights(tmp_path / "run"), Run.load(tmp_path / "run").model()
+    assert run["correction_weight"].any()
+    assert not run["present_effect"].any()
+    assert not run["absent_effect"].any()
+    known = torch.full((2, 14), -1, dtype=torch.int8)
+    known[1, 3] = 1
+    nothing, something = model.decode(torch.zeros(2, 14), known).logits
+    assert not torch.equal(nothing, something), "labels that are known act through the encoder"
 
 
 def test_without_encoder_layers_each_label_has_a_gain_and_an_offset(

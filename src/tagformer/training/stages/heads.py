@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from tagformer.features.remembered import RememberedFeatures
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN
-from tagformer.models.layers import SMALLEST_DEVIATION
+from tagformer.models.layers.standardised import SMALLEST_DEVIATION
 from tagformer.training.stages.descent import descend
 from tagformer.training.stages.folds import folds_seen
 

@@ -87,6 +87,10 @@ class Record:
     def __contains__(self, name: str) -> bool:
         return any(stage.name == name for stage in self.stages)
 
+    def keeps(self, name: str) -> bool:
+        """Whether the run's model has this stage."""
+        return any(stage.name == name and stage.kept for stage in self.stages)
+
     @property
     def last_kept(self) -> Stage:
         """The last stage that the run's model has."""
@@ -95,7 +99,7 @@ class Record:
     @property
     def backbone_is_untrained(self) -> bool:
         """Whether there are stages, and the last of them, in which the whole network is trained, was not kept."""
-        return bool(self.stages) and not any(stage.name == "network" and stage.kept for stage in self.stages)
+        return bool(self.stages) and not self.keeps("network")
 
     def add(self, stage: Stage) -> None:
         """Add a stage, which replaces an earlier one of its name, and write the file."""

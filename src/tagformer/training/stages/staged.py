@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 
@@ -128,7 +129,6 @@ class StagedTraining(StagedHeads):
 
         The model's options stay, so that the recipe and the weights fit each other when only one of them is written.
         """
-        self.settings.evidence_epochs = 0
         self.model = self._with_cooccurrence(self.recipe.model.options)
         if "co-occurrence" in self.record:
             self.files.write_encoder(self._with_cooccurrence(self.recipe.model.options, unseen=True))
@@ -181,6 +181,7 @@ class StagedTraining(StagedHeads):
         model = self.model_with({**self.recipe.model.options, **options})
         model.load_state_dict({**self.model.state_dict(), **state, **self.files.encoder_state()})
         model.evidence_scale.fill_(1.0)
+        model.simplify()
         model.to(default_device()).eval()
         evidence_logits = self.encode(model, self.prepared.train.subset(self.held_out.rows.tolist()))
         self.record.add(self.held_out.of_logits("network alone", evidence_logits, kept=False))
@@ -202,6 +203,8 @@ class StagedTraining(StagedHeads):
 
     def calibrate(self) -> None:
         """Choose thresholds and temperature on the decoded out-of-fold evidence."""
-        logits = decoded(self.model, self.files.evidence_logits()[0, self.rows])
+        model = copy.deepcopy(self.model)
+        model.simplify()
+        logits = decoded(model, self.files.evidence_logits()[0, self.rows])
         thresholds, temperature = choose_thresholds(logits, self.targets[self.rows])
         Run.load(self.prepared.folder).save_thresholds(thresholds, temperature)

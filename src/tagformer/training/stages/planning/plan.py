@@ -16,9 +16,10 @@ from tagformer.training.stages.planning.speed import Speed
 from tagformer.training.time_plan import LEAST_SHARE, SPARE, Epochs
 
 FEATURES_SHARE = 0.4  # of the time at most, as long as there is more than one view
-EVIDENCE_SHARE = 0.3  # of the time at most
-LEAST_EVIDENCE_EPOCHS = 4
-MOST_EVIDENCE_SHARE = 0.45  # of the time; where fewer epochs do not help, there is no encoder
+# Of the time for the encoder: at most, and what it always may take; else the network must be left with some epochs, for
+# it gains more by them.
+EVIDENCE_SHARE, FREE_EVIDENCE_SHARE, ENOUGH_EPOCHS = 0.3, 0.05, 6
+LEAST_EVIDENCE_EPOCHS = 4  # where even they take too long, there is no encoder
 COOCCURRENCE_SHARES = (0.1, 0.25)  # of the time at most, with all candidates, and with one; else there is none
 HEADS_SHARE = 0.2  # of the time at most, as long as there is more than one candidate
 
@@ -89,32 +90,39 @@ class Plan:
             heads = _heads(candidates, speed, images, labels)
             if heads <= HEADS_SHARE * seconds:
                 break
-        epochs = stages.evidence_epochs
-        while epochs > LEAST_EVIDENCE_EPOCHS and _evidence(epochs, images, speed) > EVIDENCE_SHARE * seconds:
-            epochs -= 1
-        evidence = _evidence(epochs, images, speed) if epochs and images >= stages.encoder_images else 0.0
-        encoder = 0 < evidence <= MOST_EVIDENCE_SHARE * seconds
-        middle = len(stages.deviations) // 2
-        one = stages.deviations[middle : middle + 1]
-        for deviations, share in zip((stages.deviations, one), COOCCURRENCE_SHARES, strict=True):
+        every = stages.deviations if recipe.known.label_mask_training else ()
+        one = every[len(every) // 2 :][:1]
+        for deviations, share in zip((every, one), COOCCURRENCE_SHARES, strict=True):
             cooccurrence = _cooccurrence(deviations, speed)
             if cooccurrence <= share * seconds:
                 break
         else:
             deviations, cooccurrence = (), 0.0
+        features = sum(missing[:views]) * speed.look
         held_out = images / stages.folds
+        training, scoring = (images - held_out) * speed.step, held_out * speed.look
+        most_epochs = recipe.training.epochs if stages.finetune else 0
+        left = seconds - features - heads - cooccurrence
+        if most_epochs and left >= LEAST_SHARE * training + scoring:
+            left -= min(ENOUGH_EPOCHS, most_epochs) * training
+        allowed = max(FREE_EVIDENCE_SHARE * seconds, min(EVIDENCE_SHARE * seconds, left))
+        epochs = stages.evidence_epochs
+        while epochs > LEAST_EVIDENCE_EPOCHS and _evidence(epochs, images, speed) > allowed:
+            epochs -= 1
+        evidence = _evidence(epochs, images, speed) if epochs and images >= stages.encoder_images else 0.0
+        encoder = 0 < evidence <= allowed
         return cls(
             minutes,
             views,
-            sum(missing[:views]) * speed.look,
+            features,
             candidates.weights,
             candidates.decays,
             heads,
             epochs,
             evidence if encoder else 0.0,
-            training=(images - held_out) * speed.step,
-            scoring=held_out * speed.look,
-            most_epochs=recipe.training.epochs if stages.finetune else 0,
+            training=training,
+            scoring=scoring,
+            most_epochs=most_epochs,
             encoder=encoder,
             deviations=deviations,
             cooccurrence=cooccurrence,
