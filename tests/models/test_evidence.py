@@ -14,7 +14,7 @@ from tagformer.errors import TagformerError
 from tagformer.labels import PRESENT, UNKNOWN
 from tagformer.models import CSRA, MultiLabelModel
 from tagformer.models.evidence import Evidence
-from tagformer.models.layers import EncoderLayer
+from tagformer.models.layers.transformer import EncoderLayer
 from tests.models import transformer_reference as reference
 from tests.models.contract import ModelContract
 from tests.models.evidence_models import evidence, standardised, trained

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tagformer.models.layers import StandardisedChannels
+from tagformer.models.layers.standardised import StandardisedChannels
 
 
 def test_standardised_channels_change_nothing_before_they_are_fitted() -> None:

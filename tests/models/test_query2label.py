@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tagformer.errors import TagformerError
 from tagformer.models import Query2Label
-from tagformer.models.layers import sine_positions
+from tagformer.models.layers.positions import sine_positions
 from tagformer.models.query2label import LabelDecoderLayer
 from tests.models.contract import ModelContract
 from tests.models.transformer_reference import attention, feed_forward, layer_norm

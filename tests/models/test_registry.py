@@ -52,6 +52,7 @@ def test_options_are_those_of_the_constructor() -> None:
         "image_dropout": 0.0,
         "image_share": None,
         "attention_gain": 1.0,
+        "latents": 0,
     }
 
 

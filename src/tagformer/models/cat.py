@@ -17,7 +17,7 @@ from tagformer.errors import TagformerError, check_choice
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import Positive, Share
 from tagformer.models.fpn import FPN
-from tagformer.models.layers import EncoderLayer
+from tagformer.models.layers.transformer import EncoderLayer
 
 ATTENTIONS = ("pre_max", "full")
 

@@ -19,7 +19,7 @@ from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel, Positive
-from tagformer.models.layers import StandardisedChannels
+from tagformer.models.layers.standardised import StandardisedChannels
 
 Heads = Literal["max", 1, 2, 4, 6, 8]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]

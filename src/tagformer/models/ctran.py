@@ -8,7 +8,7 @@ training draws the `known` labels of a training step: `tagformer.labels.masking.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError, check_choice
 from tagformer.labels.space import UNKNOWN, LabelSpace
-from tagformer.models.base import ModelOutput, MultiLabelModel, Positive, Share
-from tagformer.models.layers import EncoderLayer, LearnedPositions, sine_positions
+from tagformer.models.base import ModelOutput, MultiLabelModel, NotNegative, Positive, Share
+from tagformer.models.layers.latents import encode_through_latents
+from tagformer.models.layers.positions import LearnedPositions, sine_positions
+from tagformer.models.layers.transformer import EncoderLayer
 
 
 class CTran(MultiLabelModel):
@@ -52,6 +54,8 @@ class CTran(MultiLabelModel):
             get the rest. It is set by a constant added to the attention logits. None: every token gets the same
             attention, as in the paper; its 324 image tokens then get 0.8 next to 80 labels. With 25 image tokens and
             374 labels they would get 0.06, and learning from the image would start slowly.
+        latents: M; above 0, labels depend on each other through M latent tokens, and the time grows in proportion to
+            the labels instead of their square, see `latents`. 0: every token attends to every other, as in the paper.
 
     Raises:
         TagformerError: heads that do not divide the width, an image share that is not between 0 and 1, an unknown state
@@ -67,6 +71,7 @@ class CTran(MultiLabelModel):
 
     uses_known = True
     head_prefixes = ("label_embedding.", "state_embedding.", "classifier_")
+    latents: nn.Parameter | None
 
     def __init__(
         self,
@@ -84,6 +89,7 @@ class CTran(MultiLabelModel):
         image_dropout: Share = 0.0,
         image_share: float | None = None,
         attention_gain: float = 1.0,
+        latents: NotNegative = 0,
     ) -> None:
         super().__init__(label_space, backbone)
         channels, count = backbone.channels[-1], len(label_space)
@@ -97,6 +103,7 @@ class CTran(MultiLabelModel):
         # Row 0: unknown, a zero vector that is not trained. Then absent and present, once or once per label.
         rows = 3 if state_embedding == "additive" else 1 + 2 * count
         self.state_embedding = nn.Embedding(rows, width, padding_idx=0)
+        self.latents = nn.Parameter(torch.empty(1, latents, width)) if latents else None
         self.norm = nn.LayerNorm(width)
         self.encoder = nn.ModuleList(
             EncoderLayer(width, heads, feedforward or width, dropout, attention_dropout) for _ in range(layers)
@@ -112,6 +119,8 @@ class CTran(MultiLabelModel):
         for weight in (self.label_embedding.weight, self.state_embedding.weight, self.classifier_weight):
             nn.init.uniform_(weight, -bound, bound)
         self.state_embedding.weight[0].zero_()
+        if self.latents is not None:
+            nn.init.uniform_(self.latents, -bound, bound)
         for name, weight in self.encoder.named_parameters():
             if name.endswith("out_proj.weight"):
                 weight.mul_(attention_gain)
@@ -175,28 +184,53 @@ class CTran(MultiLabelModel):
         if self.training and self.image_dropout:
             features = features * self._images_kept(features)
         labels = self.label_tokens(known)  # (B or 1, L, d)
+        if self.latents is None:
+            label_outputs = self._encoded_labels(features, labels)
+        else:
+            label_outputs = self._encoded_through_latents(features, labels, known)
+        with torch.autocast(label_outputs.device.type, enabled=False):  # logits are ranked: they stay in float32
+            logits = torch.einsum("bld,ld->bl", label_outputs.float(), self.classifier_weight)
+        return ModelOutput(logits + self.classifier_bias)
+
+    def _encoded_labels(self, features: Tensor, labels: Tensor) -> Tensor:
+        """The outputs of the encoder for the label tokens (B or 1, L, d): l'_i (B, L, d)."""
         tokens, bias = self.encoder_input(features, labels), self.attention_bias(features)  # (B, h * w + L, d)
         shared = labels.shape[1] if len(labels) == 1 else 0  # the same label tokens for all images: projected once
         for layer in self.encoder[:-1]:
             tokens, shared = layer(tokens, bias, shared=shared), 0
         # Only label tokens are read out, so the last layer computes only those.
-        label_outputs = self.encoder[-1](tokens, bias, last=labels.shape[1], shared=shared)  # l'_i: (B, L, d)
-        with torch.autocast(label_outputs.device.type, enabled=False):  # logits are ranked: they stay in float32
-            logits = torch.einsum("bld,ld->bl", label_outputs.float(), self.classifier_weight)
-        return ModelOutput(logits + self.classifier_bias)
+        return self.encoder[-1](tokens, bias, last=labels.shape[1], shared=shared)
+
+    def _encoded_through_latents(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        known: Tensor | None,
+        observe: Callable[[EncoderLayer, Tensor, Tensor], None] = lambda layer, labels, context: None,
+    ) -> Tensor:
+        """The same for a model with latents, from the label tokens (B or 1, L, d); see `encode_through_latents`."""
+        assert self.latents is not None
+        image, latents, labels = (self.norm(tokens) for tokens in (features, self.latents, labels))
+        bias = self.attention_bias(features, others=latents.shape[1])
+        layers = [layer for layer in self.encoder if isinstance(layer, EncoderLayer)]
+        return encode_through_latents(layers, image, latents, labels, known, bias, observe)
 
     def _images_kept(self, features: Tensor) -> Tensor:
         """(B, 1, 1), False for the samples whose image tokens are set to zero by `image_dropout`."""
         return torch.rand(len(features), 1, 1, device=features.device) >= self.image_dropout
 
-    def attention_bias(self, features: Tensor) -> Tensor | None:
+    def attention_bias(self, features: Tensor, others: int | None = None) -> Tensor | None:
         """The constant behind `image_share`, added to the attention logits: (1, h * w + L), 0 for label tokens.
 
         With equal logits otherwise, the h * w image tokens together then get `image_share` of the attention.
+
+        Args:
+            features: image tokens (B, h * w, d).
+            others: how many other tokens there are; None: the L label tokens.
         """
         if self.image_share is None or not self.uses_image:
             return None
-        positions, count = features.shape[1], len(self.label_space)
+        positions, count = features.shape[1], len(self.label_space) if others is None else others
         bias = features.new_zeros(1, positions + count)
         bias[:, :positions] = math.log(self.image_share / (1 - self.image_share) * count / positions)
         return bias
@@ -211,7 +245,12 @@ class CTran(MultiLabelModel):
         Returns:
             (layers, B, heads, T, T) for the T = h * w + L tokens, the image tokens first. Row i has the attention of
             token i to every token; it sums to 1.
+
+        Raises:
+            TagformerError: a model with latents, in which not every token attends to every other.
         """
+        if self.latents is not None:
+            raise TagformerError("ctran: with latents there is no attention of every token to every other.")
         tokens, bias = self.encoder_input(features, self.label_tokens(known)), self.attention_bias(features)
         weights = []
         for layer in self.encoder:
@@ -229,9 +268,20 @@ class CTran(MultiLabelModel):
         if not self.uses_image:
             raise TagformerError("ctran: a model without image tokens (image: false) has no heat maps.")
         last_map = self.backbone(images)[-1]
-        positions = last_map.shape[2] * last_map.shape[3]
-        attention = self.attention(self.image_tokens(last_map), known).mean(dim=(0, 2))  # (B, T, T)
-        return attention[:, positions:, :positions][:, list(labels)].unflatten(2, last_map.shape[2:])
+        features, sides = self.image_tokens(last_map), last_map.shape[2:]
+        columns, positions = list(labels), features.shape[1]
+        if self.latents is None:
+            rows = [positions + column for column in columns]
+            return self.attention(features, known).mean(dim=(0, 2))[:, rows, :positions].unflatten(2, sides)
+        weights: list[Tensor] = []
+
+        def observe(layer: EncoderLayer, label_tokens: Tensor, context: Tensor) -> None:
+            bias = self.attention_bias(features, others=context.shape[1] - positions)
+            query = label_tokens[:, columns].expand(len(features), -1, -1)
+            weights.append(layer.attention(context, bias, query).mean(1))  # (B, K, N + M)
+
+        self._encoded_through_latents(features, self.label_tokens(known), known, observe)
+        return torch.stack(weights).mean(0)[..., :positions].unflatten(2, sides)
 
 
 def _check_options(width: int, heads: int, state_embedding: str, position: str, image_share: float | None) -> None:

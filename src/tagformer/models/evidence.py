@@ -21,7 +21,8 @@ from tagformer.errors import TagformerError
 from tagformer.labels.space import ABSENT, PRESENT, UNKNOWN, LabelSpace
 from tagformer.models.base import ModelOutput, NotNegative, Positive, Share
 from tagformer.models.csra import CSRA, Weight
-from tagformer.models.layers import SMALLEST_DEVIATION, EncoderLayer
+from tagformer.models.layers.standardised import SMALLEST_DEVIATION
+from tagformer.models.layers.transformer import EncoderLayer
 
 EFFECTS = ("present_effect", "absent_effect")
 PRIOR_IMAGES = 3.0  # images with the label's own frequency that are added to each count of co-occurrence

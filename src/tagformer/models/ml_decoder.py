@@ -16,7 +16,7 @@ from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel, Positive, Share
-from tagformer.models.layers import AttentionLayer
+from tagformer.models.layers.transformer import AttentionLayer
 
 
 class MLDecoder(MultiLabelModel):

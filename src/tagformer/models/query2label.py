@@ -17,7 +17,8 @@ from tagformer.backbones.base import Backbone
 from tagformer.errors import TagformerError
 from tagformer.labels.space import LabelSpace
 from tagformer.models.base import ModelOutput, MultiLabelModel, Positive, Share
-from tagformer.models.layers import AttentionLayer, sine_positions
+from tagformer.models.layers.positions import sine_positions
+from tagformer.models.layers.transformer import AttentionLayer
 
 Layers = Annotated[int, Field(ge=0)]
 
