@@ -34,7 +34,7 @@ LAYERS = (
     ("evaluation",),
     ("tagging", "answers"),
     ("training",),
-    ("report",),
+    ("report", "doctor"),
     ("serve",),
     ("cli",),
     ("__main__",),

@@ -7,6 +7,7 @@ import typer
 from tagformer._version import __version__
 from tagformer.cli import (
     data,
+    doctor,
     evaluate,
     explain,
     importing,
@@ -57,5 +58,6 @@ app.command("compare", cls=PlainCommand)(report.compare)
 app.command("simulate", cls=PlainCommand)(simulate.simulate)
 app.command("import", cls=PlainCommand)(importing.import_checkpoint)
 app.add_typer(data.app, name="data")
+app.command("doctor", cls=PlainCommand)(doctor.doctor)
 app.command("models", cls=PlainCommand)(listing.models)
 app.command("recipes", cls=PlainCommand)(listing.recipes)
