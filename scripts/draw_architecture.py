@@ -14,7 +14,11 @@ GREY, IMAGE, LABEL, LOGIT = "#5b6673", "#1f6fb2", "#b8500a", "#2e7d32"
 
 FLOORS = [  # from the top; a room imports from its own floor's left and from the floors below
     [("cli", "one file per command: parse, call, print")],
-    [("report", "pages, charts, sheets"), ("serve", "the API, the page, Label Studio")],
+    [
+        ("report", "pages, charts, sheets"),
+        ("doctor", "what may go wrong, and its cure"),
+        ("serve", "the API, the page, Label Studio"),
+    ],
     [
         ("evaluation", "models, runs, comparisons"),
         ("tagging", "Tagger, questions, heat maps"),
