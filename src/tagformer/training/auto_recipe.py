@@ -113,7 +113,7 @@ def plan_recipe(dataset: MultiLabelDataset, model: str = "evidence", backbone: s
         tries = tries and not timm.get_pretrained_cfg_value(network, "fixed_input_size")
         values["stages"] = {"sizes": [size, larger] if tries else []}
         values["data"]["val_fraction"] = 0  # the folds of the stages take the place of a drawn split
-        values["optimizer"].update({"lr": 1e-4, "backbone_lr_factor": 1.0})
+        values["optimizer"].update({"lr": 3e-4, "backbone_lr_factor": 1.0})
         values["training"].update({"ema": 0.99, "keep": "last", "epochs": MOST_EPOCHS})
     return Recipe.checked(values, "the planned recipe")
 
