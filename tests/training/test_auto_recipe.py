@@ -18,7 +18,7 @@ def test_the_planned_options_are_those_of_the_model(name: str, labels: int, monk
     model = create_model(name, labels, "tiny", **recipe.model.options)
     assert sum(weight.numel() for weight in model.parameters()) < 5e6  # light enough for two cores
     backbone_rate = recipe.optimizer.lr * recipe.optimizer.backbone_lr_factor
-    assert backbone_rate == pytest.approx(1.5e-4 if name == "ctran" else 1e-4, rel=0.02)
+    assert backbone_rate == pytest.approx({"ctran": 1.5e-4, "evidence": 3e-4}.get(name, 1e-4), rel=0.02)
 
 
 def test_a_backbone_without_weights_learns_as_fast_as_the_rest() -> None:
