@@ -29,6 +29,14 @@ def small(name: str, labels: int | LabelSpace = LABELS, seed: int = 0, **options
     return create_model(name, labels, backbone, **{**SMALL.get(name, {}), **options}).eval()
 
 
+@torch.no_grad()
+def randomise_vectors(model: MultiLabelModel) -> None:
+    """Give the biases and norms outside the backbone random values, so that a reference can forget none of them."""
+    for name, weight in model.named_parameters():
+        if not name.startswith("backbone.") and weight.ndim == 1:
+            weight.normal_(0.5, 0.3)
+
+
 def images(count: int = 2) -> torch.Tensor:
     """Normalised images (count, 3, 32, 32)."""
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))

@@ -16,7 +16,7 @@ from tagformer.models.layers.latents import PART
 from tagformer.models.layers.transformer import EncoderLayer
 from tests.models.contract import ModelContract
 from tests.models.transformer_reference import attention, feed_forward, layer_norm
-from tests.small_models import images, small, some_known
+from tests.small_models import images, randomise_vectors, small, some_known
 
 LABELS, LATENTS = 6, 3
 
@@ -35,10 +35,7 @@ def ctran(labels: int = LABELS, **options: Any) -> CTran:
     """A small model with latents whose biases and norms are random, so that none can be forgotten."""
     model = small("ctran", labels, **{"layers": 2, "latents": LATENTS, **options})
     assert isinstance(model, CTran)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if not name.startswith("backbone.") and weight.ndim == 1:
-                weight.normal_(0.5, 0.3)
+    randomise_vectors(model)
     return model
 
 

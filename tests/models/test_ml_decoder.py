@@ -13,7 +13,7 @@ from tagformer.errors import TagformerError
 from tagformer.models import MLDecoder
 from tests.models.contract import ModelContract
 from tests.models.transformer_reference import attention, feed_forward, layer_norm
-from tests.small_models import images, small
+from tests.small_models import images, randomise_vectors, small
 
 
 class TestMLDecoder(ModelContract):
@@ -29,10 +29,7 @@ def ml_decoder(labels: int = 4, **options: object) -> MLDecoder:
     """A small model whose biases and norms are random, so that none can be forgotten."""
     model = small("ml_decoder", labels, **options)
     assert isinstance(model, MLDecoder)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if not name.startswith("backbone.") and weight.ndim == 1:
-                weight.normal_(0.5, 0.3)
+    randomise_vectors(model)
     return model
 
 

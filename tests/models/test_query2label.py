@@ -15,7 +15,7 @@ from tagformer.models.layers.positions import sine_positions
 from tagformer.models.query2label import LabelDecoderLayer
 from tests.models.contract import ModelContract
 from tests.models.transformer_reference import attention, feed_forward, layer_norm
-from tests.small_models import LABELS, images, small
+from tests.small_models import LABELS, images, randomise_vectors, small
 
 
 class TestQuery2Label(ModelContract):
@@ -31,10 +31,7 @@ def query2label(**options: object) -> Query2Label:
     """A small model whose biases and norms are random, so that none can be forgotten."""
     model = small("query2label", **options)
     assert isinstance(model, Query2Label)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if not name.startswith("backbone.") and weight.ndim == 1:
-                weight.normal_(0.5, 0.3)
+    randomise_vectors(model)
     return model
 
 

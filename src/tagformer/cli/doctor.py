@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tagformer.cli.terminal.console import echo
+
+if TYPE_CHECKING:
+    from tagformer.doctor.finding import Finding
 
 
 def doctor(
@@ -17,26 +21,33 @@ def doctor(
 ) -> None:
     """Check installation, machine, disk, data and a run: a line for each finding, with its cure."""
     from tagformer.doctor.finding import PROBLEM
-    from tagformer.doctor.installation import check_installation
 
-    findings = []
-    for finding in check_installation():
+    count = 0
+    for finding in _findings(data, run, out):
         echo(str(finding))
-        findings.append(finding)
-    if not any(finding.level == PROBLEM for finding in findings):  # the others need torch
-        from tagformer.doctor.folders import check_data, check_folder, check_run
-        from tagformer.doctor.machine import check_machine
-        from tagformer.features.store import VARIABLE, default_folder
-
-        checks = [check_machine(), iter([check_folder(out, "for runs")])]
-        checks.append(iter([check_folder(default_folder(), f"for remembered features ({VARIABLE})")]))
-        checks += [check_data(data)] if data is not None else []
-        checks += [check_run(run)] if run is not None else []
-        for check in checks:
-            for finding in check:
-                echo(str(finding))
-                findings.append(finding)
-    count = sum(finding.level == PROBLEM for finding in findings)
+        count += finding.level is PROBLEM
     echo(f"{count} problem{'' if count == 1 else 's'} found." if count else "No problems found.")
     if count:
         raise typer.Exit(1)
+
+
+def _findings(data: str | None, run: Path | None, out: Path) -> Iterator[Finding]:
+    """All findings, as they are made; where the installation has a problem, no others, for they need torch."""
+    from tagformer.doctor.finding import PROBLEM
+    from tagformer.doctor.installation import check_installation
+
+    installation = list(check_installation())
+    yield from installation
+    if any(finding.level is PROBLEM for finding in installation):
+        return
+    from tagformer.doctor.folders import check_data, check_folder, check_run
+    from tagformer.doctor.machine import check_machine
+    from tagformer.features.store import VARIABLE, default_folder
+
+    yield from check_machine()
+    yield check_folder(out, "for runs")
+    yield check_folder(default_folder(), f"for remembered features ({VARIABLE})")
+    if data is not None:
+        yield from check_data(data)
+    if run is not None:
+        yield from check_run(run)

@@ -29,9 +29,9 @@ def check_installation() -> Iterator[Finding]:
     if not problems:
         yield Finding(OK, f"the {len(required)} packages that it needs are there")
     yield _torch()
+    optional = [one for one in requirements if one not in required]
     for extra, what in EXTRAS.items():
-        own = [one for one in requirements if one.marker and not one.marker.evaluate({"extra": ""})]
-        if any(one.marker.evaluate({"extra": extra}) and _problem(one) for one in own if one.marker):
+        if any(one.marker and one.marker.evaluate({"extra": extra}) and _problem(one) for one in optional):
             yield Finding(NOTE, f"without the extra '{extra}' {what}", f"pip install 'tagformer[{extra}]'")
 
 

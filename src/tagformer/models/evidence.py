@@ -133,9 +133,11 @@ class Evidence(CSRA):
             labels: int8 (N, L).
             strength: multiplies them; the labels are not independent of each other, so 1 counts them several times.
         """
+        if not self.effects:
+            return
         present, absent = (labels == PRESENT).float(), (labels == ABSENT).float()
         frequency = (present.sum(0) + 0.5) / (present.sum(0) + absent.sum(0) + 1)  # (L,): P(i)
-        for effect, condition in zip(self.effects.values(), (present, absent), strict=bool(self.effects)):
+        for effect, condition in zip(self.effects.values(), (present, absent), strict=True):
             both = condition.T @ present  # (L, L): row j, column i
             annotated = condition.T @ (present + absent)
             conditional = (both + PRIOR_IMAGES * frequency) / (annotated + PRIOR_IMAGES)

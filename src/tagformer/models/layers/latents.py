@@ -56,6 +56,7 @@ def encode_through_latents(
     >>> encode_through_latents(layers, image, latents, labels, known=None).shape
     torch.Size([3, 10000, 8])
     """
+    known = labels.new_full((1, labels.shape[1]), UNKNOWN) if known is None else known
     known_rows, padding = _known_rows(known, len(image))
     latents = latents.expand(len(image), -1, -1)
     mask = _mask(padding, image, latents)
@@ -70,14 +71,11 @@ def encode_through_latents(
     return labels
 
 
-def _known_rows(known: Tensor | None, batch: int) -> tuple[Tensor, Tensor]:
+def _known_rows(known: Tensor, batch: int) -> tuple[Tensor, Tensor]:
     """The numbers of the known labels of each image, int64 (B, K), and which of these are padding, bool (B, K).
 
     K is the greatest number of known labels of an image.
     """
-    if known is None:
-        nothing = torch.zeros(batch, 0)
-        return nothing.long(), nothing.bool()
     is_known = known != UNKNOWN
     most = int(is_known.sum(1).max())
     flags, rows = is_known.byte().topk(most, dim=1)

@@ -209,7 +209,7 @@ def annotation_events(event: Event, project: Project, label_space: LabelSpace) -
     """The annotations of an event. Whoever submits one has seen all choices: those that were not chosen are absent.
 
     Where choices are shown at times only, that holds if one of them was chosen; else nothing is known of them, and
-    what an earlier state of the annotation said of them is taken back.
+    their earlier answers are taken back.
     Cancelled annotations, of tasks that a person skipped, say nothing and are left out.
 
     Raises:
